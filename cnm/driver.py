@@ -1,0 +1,115 @@
+"""What a network driver is, and the registry of those this daemon knows.
+
+A kernel-backed driver is a set of pure functions from the nouns to kernel state; the controller applies what
+they return. Built-in drivers and third parties' are found through the entry point group `cnm.drivers`.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable, Sequence
+from typing import Protocol, runtime_checkable
+
+import msgspec
+
+from cnm.endpoint import Endpoint, PortMapping
+from cnm.errors import InvalidParameter, NotFound
+from cnm.kernel.state import KernelState
+from cnm.network import Network
+from cnm.sandbox import Sandbox
+
+
+class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
+    """What a driver can do; validated when it is registered."""
+
+    scope: str = "local"
+    """"local" or "global": where its networks are known."""
+    needs_ipam: bool = True
+    """Its networks have pools and its endpoints addresses."""
+    single_instance: bool = False
+    """Only the predefined network exists (host, null)."""
+    publishes_ports: bool = False
+    """Endpoints can publish ports on the host."""
+
+
+class HostFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """What a driver may know of the host when it decides something."""
+
+    uplink_mtu: int = 1500
+    """MTU in bytes of the interface that carries the default route, 1500 where there is none."""
+    bridge_nf_ipv4: bool = False
+    bridge_nf_ipv6: bool = False
+    """br_netfilter is on: bridged frames pass the inet hooks (net.bridge.bridge-nf-call-ip[6]tables)."""
+
+
+@runtime_checkable
+class Driver(Protocol):
+    """The contract. Every function is pure and cheap; none touches the kernel or the store."""
+
+    name: str
+    capabilities: Capabilities
+
+    def validate_network(self, network: Network, others: Sequence[Network], facts: HostFacts) -> Network:
+        """Check options and pools against the driver's rules and `others`, and settle defaults such as the MTU.
+
+        Raises InvalidParameter for a bad or unknown option (named), Forbidden for a clash with another network.
+        """
+
+    def validate_endpoint(self, network: Network, endpoint: Endpoint) -> None:
+        """Check endpoint options; raises InvalidParameter naming the option."""
+
+    def network_state(self, network: Network, facts: HostFacts) -> tuple[KernelState, ...]:
+        """What must exist as long as the network does."""
+
+    def join_state(
+        self, network: Network, endpoint: Endpoint, sandbox: Sandbox, facts: HostFacts
+    ) -> tuple[KernelState, ...]:
+        """What must exist while the endpoint is in the sandbox, without its ports and default routes."""
+
+    def port_state(
+        self, network: Network, endpoint: Endpoint, ports: Sequence[PortMapping], facts: HostFacts
+    ) -> tuple[KernelState, ...]:
+        """What must exist while `ports` of the endpoint are published."""
+
+    def gateways(self, network: Network, endpoint: Endpoint) -> tuple[str, str]:
+        """The next hops (IPv4, IPv6) that this endpoint offers for a default route, "" where it offers none."""
+
+
+_METHODS = ("validate_network", "validate_endpoint", "network_state", "join_state", "port_state", "gateways")
+
+
+class Registry:
+    """Drivers by name. A driver is checked when it is registered, not when it is first called."""
+
+    def __init__(self, drivers: Iterable[Driver] = ()) -> None:
+        self._drivers: dict[str, Driver] = {}
+        for driver in drivers:
+            self.register(driver)
+
+    def register(self, driver: Driver) -> None:
+        """Raises InvalidParameter naming the driver and what it lacks."""
+        name = getattr(driver, "name", "")
+        if not isinstance(name, str) or not name:
+            raise InvalidParameter(f"driver {driver!r} has no name")
+        if name in self._drivers:
+            raise InvalidParameter(f"driver {name} is registered already")
+        capabilities = getattr(driver, "capabilities", None)
+        if not isinstance(capabilities, Capabilities) or capabilities.scope not in ("local", "global"):
+            raise InvalidParameter(f"driver {name}: capabilities must say scope 'local' or 'global'")
+        for method in _METHODS:
+            wanted = inspect.signature(getattr(Driver, method))
+            have = getattr(driver, method, None)
+            if not callable(have) or len(inspect.signature(have).parameters) != len(wanted.parameters) - 1:
+                raise InvalidParameter(f"driver {name}: {method}{wanted} is missing or takes other arguments")
+        self._drivers[name] = driver
+
+    def get(self, name: str) -> Driver:
+        """Raises NotFound with Docker's text for an unknown driver."""
+        try:
+            return self._drivers[name]
+        except KeyError:
+            known = ", ".join(sorted(self._drivers))
+            raise NotFound(f'could not find network driver "{name}": known are {known}') from None
+
+    def names(self) -> tuple[str, ...]:
+        return tuple(sorted(self._drivers))

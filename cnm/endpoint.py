@@ -1,0 +1,93 @@
+"""An endpoint: one attachment point of a network, joined to at most one sandbox. Plain data and its states."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+import msgspec
+
+
+class EndpointState(str, Enum):
+    """`CREATED` and `JOINED` are at rest; the others are intents that start-up undoes or finishes."""
+
+    CREATED = "created"
+    JOINING = "joining"
+    JOINED = "joined"
+    LEAVING = "leaving"
+
+
+TRANSITIONS: dict[EndpointState, frozenset[EndpointState]] = {
+    EndpointState.CREATED: frozenset({EndpointState.JOINING}),
+    EndpointState.JOINING: frozenset({EndpointState.JOINED, EndpointState.LEAVING}),
+    EndpointState.JOINED: frozenset({EndpointState.LEAVING}),
+    EndpointState.LEAVING: frozenset({EndpointState.CREATED}),
+}
+
+
+class Protocol(str, Enum):
+    """Transport protocols that ports can be published for."""
+
+    TCP = "tcp"
+    UDP = "udp"
+    SCTP = "sctp"
+
+
+class PortMapping(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A published port, or `count` consecutive ones, as realised.
+
+    `host_address` "" means every address of the host, both families. `host_port` 0 occurs only in requests
+    (any free port) and where nothing is bound on the host (gateway mode routed).
+    """
+
+    protocol: Protocol
+    container_port: int
+    host_port: int = 0
+    host_address: str = ""
+    count: int = 1
+
+
+class PortRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A port as asked for: host ports `host_port`..`host_port_end`, 0 for any free one."""
+
+    protocol: Protocol = Protocol.TCP
+    container_port: int
+    container_port_end: int = 0
+    """0: the same as `container_port`."""
+    host_port: int = 0
+    host_port_end: int = 0
+    host_address: str = ""
+
+
+class EndpointRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """An endpoint as asked for; "" and empty where the choice is ours. Addresses are bare text (no prefix)."""
+
+    name: str = ""
+    ipv4: str = ""
+    ipv6: str = ""
+    mac: str = ""
+    ifname: str = ""
+    aliases: tuple[str, ...] = ()
+    gw_priority: int = 0
+    options: dict[str, str] = {}
+    ports: tuple[PortRequest, ...] = ()
+
+
+class Endpoint(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """An endpoint as stored. `ipv4` and `ipv6` are CIDR text with the subnet's prefix length, "" where none."""
+
+    id: str
+    name: str
+    network_id: str
+    state: EndpointState = EndpointState.CREATED
+    sandbox_id: str = ""
+    ifname: str = ""
+    """Name of the interface in the sandbox; given by the user or chosen at join."""
+    ifname_given: bool = False
+    mac: str = ""
+    mac_given: bool = False
+    ipv4: str = ""
+    ipv6: str = ""
+    aliases: tuple[str, ...] = ()
+    options: dict[str, str] = {}
+    gw_priority: int = 0
+    ports: tuple[PortMapping, ...] = ()

@@ -1,0 +1,203 @@
+"""Kernel state as data: what must exist in one network namespace, as values that compare.
+
+A driver returns these records; `cnm.kernel.apply` makes them so, `remove` undoes them, `observe` reads what
+exists and `diff` compares. Addresses are text ("192.0.2.1/24" with a prefix where one belongs), MACs are lower
+case with colons, MTUs are bytes, names are interface names of at most 15 bytes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum, IntEnum
+
+HOST = ""
+"""The namespace that the daemon was started in."""
+
+
+class Group(IntEnum):
+    """Device groups (IFLA_GROUP) that mark our links; the firewall's constant rules match them.
+
+    The numbers are arbitrary but fixed: "cnm" in ASCII (0x636e6d) followed by the use.
+    """
+
+    NONE = 0
+    BRIDGE = 0x636E6D01
+    """Every bridge of ours: what the `inet cnm` table closes by default."""
+    PORT = 0x636E6D02
+    """Every bridge port of ours (host end of a veth pair): what the `bridge cnm` table closes by default."""
+    REAP = 0x636E6D0F
+    """Links that are cut off already and wait for the reaper."""
+
+
+class LinkKind(Enum):
+    """IFLA_INFO_KIND of the links that we make, and the two that are only ever found."""
+
+    BRIDGE = "bridge"
+    VETH = "veth"
+    VXLAN = "vxlan"
+    MACVLAN = "macvlan"
+    IPVLAN = "ipvlan"
+    LOOPBACK = "loopback"
+    OTHER = "other"
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """The other end of a veth pair, made directly in its namespace (moving it later costs 17 ms)."""
+
+    namespace: str
+    name: str
+    mac: str
+    mtu: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """One interface. `peer` is given on the end that creates the pair; the other end is a VETH without one."""
+
+    name: str
+    kind: LinkKind
+    mac: str = ""
+    mtu: int = 0
+    """0: the kernel's default."""
+    up: bool = True
+    master: str = ""
+    """Name of the bridge that it is a port of, in the same namespace."""
+    alias: str = ""
+    """Our mark, `cnm:<kind>:<id>`; a link without it is never touched."""
+    group: int = Group.NONE
+    peer: Peer | None = None
+    isolated: bool = False
+    """Bridge port flag: no frames between isolated ports (IFLA_BRPORT_ISOLATED)."""
+    hairpin: bool = False
+    """Bridge port flag: frames may leave by the port they came from (IFLA_BRPORT_MODE)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """An address of a link, as CIDR text; IPv6 ones are added without duplicate address detection."""
+
+    link: str
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A route: `destination` CIDR text ("0.0.0.0/0", "::/0" for a default), `via` an address or "" (on-link)."""
+
+    destination: str
+    link: str
+    via: str = ""
+    table: int = 254
+    metric: int = 0
+    """0: the kernel's default (IPv6: 1024)."""
+    local: bool = False
+    """RTN_LOCAL: the destination is delivered here (used for ::1 on a bridge)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbor:
+    """A permanent neighbour entry (ARP or ND): `address` without prefix length is at `mac`."""
+
+    link: str
+    address: str
+    mac: str
+
+
+@dataclass(frozen=True, slots=True)
+class FdbEntry:
+    """A static forwarding entry of a bridge port or VXLAN device; `remote` is the VTEP for VXLAN."""
+
+    link: str
+    mac: str
+    remote: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Sysctl:
+    """A value under /proc/sys, key with slashes ("net/ipv4/conf/cnm-x/forwarding"): names may hold dots."""
+
+    key: str
+    value: str
+
+
+class FieldType(Enum):
+    """Types of the fields of an element's key or value, named as nft(8) names them, with their size in bytes."""
+
+    IFNAME = "ifname"
+    IPV4 = "ipv4_addr"
+    IPV6 = "ipv6_addr"
+    ETHER = "ether_addr"
+    INET_PROTO = "inet_proto"
+    INET_SERVICE = "inet_service"
+    NF_PROTO = "nf_proto"
+    RAW128 = "raw128"
+    """16 raw bytes, written as an IPv6 address; nft 1.0.6 needs `typeof @th,64,128` for it."""
+    VERDICT = "verdict"
+
+
+@dataclass(frozen=True, slots=True)
+class ElementSet:
+    """A set (no `value`) or map of one of our two nft tables, by family "inet" or "bridge"."""
+
+    family: str
+    name: str
+    key: tuple[FieldType, ...]
+    value: tuple[FieldType, ...] = ()
+
+    @property
+    def is_map(self) -> bool:
+        return bool(self.value)
+
+
+@dataclass(frozen=True, slots=True)
+class FirewallElement:
+    """An element of a set or map: fields as text or numbers ("ipv4", "cnm-0123", "192.0.2.1", "tcp", 80, "goto to_nat")."""
+
+    set: ElementSet
+    key: tuple[str | int, ...]
+    value: tuple[str | int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class KernelState:
+    """What must exist in one namespace; `namespace` is the path of its file, HOST for the daemon's own."""
+
+    namespace: str = HOST
+    links: tuple[Link, ...] = ()
+    addresses: tuple[Address, ...] = ()
+    routes: tuple[Route, ...] = ()
+    neighbors: tuple[Neighbor, ...] = ()
+    fdb: tuple[FdbEntry, ...] = ()
+    sysctls: tuple[Sysctl, ...] = ()
+    elements: tuple[FirewallElement, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Namespace:
+    """A network namespace kept alive by a bind mount at `path`."""
+
+    path: str
+
+
+class Problem(Enum):
+    """What a finding says of a record."""
+
+    MISSING = "missing"
+    CHANGED = "changed"
+    FOREIGN = "foreign"
+    """Ours by its mark, but nothing wants it: an orphan."""
+
+
+Record = Namespace | Link | Address | Route | Neighbor | FdbEntry | Sysctl | FirewallElement
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One difference between what is wanted and what exists, in one namespace."""
+
+    namespace: str
+    problem: Problem
+    wanted: Record | None = None
+    observed: Record | None = None
+    detail: str = field(default="", compare=False)

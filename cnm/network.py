@@ -1,0 +1,96 @@
+"""A network: a set of endpoints that can talk to each other. Plain data, its states and their transitions."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+import msgspec
+
+
+class NetworkState(str, Enum):
+    """`CREATING` and `DELETING` are intents: start-up undoes the first and finishes the second."""
+
+    CREATING = "creating"
+    ACTIVE = "active"
+    DELETING = "deleting"
+
+
+TRANSITIONS: dict[NetworkState, frozenset[NetworkState]] = {
+    NetworkState.CREATING: frozenset({NetworkState.ACTIVE, NetworkState.DELETING}),
+    NetworkState.ACTIVE: frozenset({NetworkState.DELETING}),
+    NetworkState.DELETING: frozenset(),
+}
+
+PREDEFINED = ("bridge", "host", "none")
+"""Networks that exist from first start and cannot be deleted."""
+
+
+class IpamConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One subnet as the user asked for it: CIDR text, bare address text; "" where nothing was asked."""
+
+    subnet: str = ""
+    ip_range: str = ""
+    gateway: str = ""
+    aux_addresses: dict[str, str] = {}
+
+
+class NetworkRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """A network as asked for; `enable_ipv4` and `enable_ipv6` None where nothing was said."""
+
+    name: str
+    driver: str = "bridge"
+    scope: str = ""
+    enable_ipv4: bool | None = None
+    enable_ipv6: bool | None = None
+    internal: bool = False
+    attachable: bool = False
+    ipam_driver: str = "default"
+    ipam_options: dict[str, str] = {}
+    ipam_config: tuple[IpamConfig, ...] = ()
+    options: dict[str, str] = {}
+    labels: dict[str, str] = {}
+
+
+class Pool(msgspec.Struct, frozen=True, kw_only=True):
+    """One subnet as it was allocated. `gateway` is bare address text, "" where the network has none."""
+
+    pool_id: str
+    subnet: str
+    gateway: str = ""
+    ip_range: str = ""
+    aux_addresses: dict[str, str] = {}
+
+
+class Network(msgspec.Struct, frozen=True, kw_only=True):
+    """A network as stored. `options` are the driver's (`-o`), validated by it when the network was created."""
+
+    id: str
+    name: str
+    driver: str
+    created: str
+    """RFC 3339 with nanoseconds, UTC."""
+    state: NetworkState
+    scope: str = "local"
+    enable_ipv4: bool = True
+    enable_ipv6: bool = False
+    internal: bool = False
+    attachable: bool = False
+    ipam_driver: str = "default"
+    ipam_options: dict[str, str] = {}
+    ipam_config: tuple[IpamConfig, ...] = ()
+    """As the user gave it: `inspect` shows what was asked, completed by the pools."""
+    pools: tuple[Pool, ...] = ()
+    mtu: int = 0
+    """Bytes, decided at creation (option, or the uplink's); 0: the kernel's default."""
+    options: dict[str, str] = {}
+    labels: dict[str, str] = {}
+
+    @property
+    def predefined(self) -> bool:
+        return self.name in PREDEFINED
+
+    def pools_v4(self) -> tuple[Pool, ...]:
+        return tuple(p for p in self.pools if ":" not in p.subnet)
+
+    def pools_v6(self) -> tuple[Pool, ...]:
+        return tuple(p for p in self.pools if ":" in p.subnet)

@@ -1,0 +1,42 @@
+"""A sandbox: one network namespace and the endpoints in it. Plain data and its states."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+import msgspec
+
+
+class SandboxKind(str, Enum):
+    """Whose namespace it is: made by us, given by its path (never deleted by us), or the host's."""
+
+    OWN = "own"
+    GIVEN = "given"
+    HOST = "host"
+
+
+class SandboxState(str, Enum):
+    """`CREATING` and `DELETING` are intents: start-up undoes the first and finishes the second."""
+
+    CREATING = "creating"
+    ACTIVE = "active"
+    DELETING = "deleting"
+
+
+TRANSITIONS: dict[SandboxState, frozenset[SandboxState]] = {
+    SandboxState.CREATING: frozenset({SandboxState.ACTIVE, SandboxState.DELETING}),
+    SandboxState.ACTIVE: frozenset({SandboxState.DELETING}),
+    SandboxState.DELETING: frozenset(),
+}
+
+
+class Sandbox(msgspec.Struct, frozen=True, kw_only=True):
+    """A sandbox as stored; `netns` is the path of its namespace file, "" for the host's own."""
+
+    id: str
+    name: str
+    kind: SandboxKind
+    netns: str
+    created: str
+    state: SandboxState
+    labels: dict[str, str] = {}
