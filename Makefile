@@ -1,0 +1,32 @@
+# The whole developer interface; CI calls the same targets. They need root and never call sudo.
+.PHONY: setup demo test check bench clean lock
+
+setup:
+	@scripts/need-root setup
+	@scripts/setup test
+
+demo:
+	@scripts/need-root demo
+	@scripts/setup demo
+	@scripts/demo
+
+test:
+	@scripts/need-root test
+	@scripts/setup test
+	@scripts/test
+
+check:
+	@scripts/need-root check
+	@scripts/setup test
+	@scripts/check
+
+bench:
+	@scripts/need-root bench
+	@scripts/setup test
+	@.venv/bin/python -m bench
+
+clean:
+	@scripts/clean
+
+lock:
+	@scripts/lock
