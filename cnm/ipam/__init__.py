@@ -1,0 +1,43 @@
+"""Pools and addresses: the IPAM contract, the built-in IPAMs, what the controller does with any of them."""
+
+from cnm.ipam.allocator import Allocator
+from cnm.ipam.config import validate_endpoint_addresses, validate_ipam
+from cnm.ipam.contract import (
+    AddressInUse,
+    AddressOutOfRange,
+    AddressSpaces,
+    Ipam,
+    IpamCapabilities,
+    PoolExhausted,
+    PoolLease,
+    PoolOverlap,
+    PoolsExhausted,
+    PoolStatus,
+)
+from cnm.ipam.endpoints import allocate_endpoint, release_endpoint, restore_endpoint
+from cnm.ipam.networks import allocate_network, network_status, release_network, restore_network
+from cnm.ipam.null import NullIpam
+
+__all__ = [
+    "AddressInUse",
+    "AddressOutOfRange",
+    "AddressSpaces",
+    "Allocator",
+    "Ipam",
+    "IpamCapabilities",
+    "NullIpam",
+    "PoolExhausted",
+    "PoolLease",
+    "PoolOverlap",
+    "PoolStatus",
+    "PoolsExhausted",
+    "allocate_endpoint",
+    "allocate_network",
+    "network_status",
+    "release_endpoint",
+    "release_network",
+    "restore_endpoint",
+    "restore_network",
+    "validate_endpoint_addresses",
+    "validate_ipam",
+]
