@@ -12,7 +12,7 @@ from typing import Protocol, runtime_checkable
 
 import msgspec
 
-from cnm.endpoint import Endpoint, PortMapping
+from cnm.endpoint import Endpoint, PortMapping, PortRequest
 from cnm.errors import InvalidParameter, NotFound
 from cnm.kernel.state import KernelState
 from cnm.network import Network
@@ -71,11 +71,32 @@ class Driver(Protocol):
     ) -> tuple[KernelState, ...]:
         """What must exist while `ports` of the endpoint are published."""
 
+    def bindings(
+        self, network: Network, endpoint: Endpoint, requests: Sequence[PortRequest]
+    ) -> tuple[tuple[PortRequest, ...], tuple[PortMapping, ...]]:
+        """(what must be reserved on the host, with addresses filled in; what is published without a host port)."""
+
+    def interface_prefix(self, network: Network) -> str:
+        """What interfaces in a sandbox are called, before their number; "" where there is no interface."""
+
+    def wants_gateways(self, network: Network) -> tuple[bool, bool]:
+        """Whether IPAM should give the network a gateway address of its own, for (IPv4, IPv6); asked before validation."""
+
     def gateways(self, network: Network, endpoint: Endpoint) -> tuple[str, str]:
         """The next hops (IPv4, IPv6) that this endpoint offers for a default route, "" where it offers none."""
 
 
-_METHODS = ("validate_network", "validate_endpoint", "network_state", "join_state", "port_state", "gateways")
+_METHODS = (
+    "validate_network",
+    "validate_endpoint",
+    "network_state",
+    "join_state",
+    "port_state",
+    "bindings",
+    "interface_prefix",
+    "wants_gateways",
+    "gateways",
+)
 
 
 class Registry:

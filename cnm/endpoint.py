@@ -8,19 +8,27 @@ import msgspec
 
 
 class EndpointState(str, Enum):
-    """`CREATED` and `JOINED` are at rest; the others are intents that start-up undoes or finishes."""
+    """`CREATED` and `JOINED` are at rest; the others are intents: start-up undoes or finishes them."""
 
     CREATED = "created"
     JOINING = "joining"
+    """Undone to CREATED."""
+    CONNECTING = "connecting"
+    """Created and joined in one verb; undone to nothing."""
     JOINED = "joined"
     LEAVING = "leaving"
+    """Finished to CREATED."""
+    DELETING = "deleting"
+    """Finished to nothing."""
 
 
 TRANSITIONS: dict[EndpointState, frozenset[EndpointState]] = {
-    EndpointState.CREATED: frozenset({EndpointState.JOINING}),
-    EndpointState.JOINING: frozenset({EndpointState.JOINED, EndpointState.LEAVING}),
-    EndpointState.JOINED: frozenset({EndpointState.LEAVING}),
+    EndpointState.CREATED: frozenset({EndpointState.JOINING, EndpointState.DELETING}),
+    EndpointState.JOINING: frozenset({EndpointState.JOINED, EndpointState.CREATED}),
+    EndpointState.CONNECTING: frozenset({EndpointState.JOINED}),
+    EndpointState.JOINED: frozenset({EndpointState.LEAVING, EndpointState.DELETING}),
     EndpointState.LEAVING: frozenset({EndpointState.CREATED}),
+    EndpointState.DELETING: frozenset(),
 }
 
 
@@ -90,4 +98,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     aliases: tuple[str, ...] = ()
     options: dict[str, str] = {}
     gw_priority: int = 0
+    port_requests: tuple[PortRequest, ...] = ()
+    """What is published while the endpoint is joined, as it was asked for."""
     ports: tuple[PortMapping, ...] = ()
+    """What is published now."""

@@ -180,6 +180,23 @@ class Namespace:
     path: str
 
 
+@dataclass(frozen=True, slots=True)
+class FirewallTable:
+    """One of our nftables tables with its constant chains and rules."""
+
+    family: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class HostPort:
+    """A port of the host held by a socket of ours; `address` "" for every address."""
+
+    protocol: str
+    address: str
+    port: int
+
+
 class Problem(Enum):
     """What a finding says of a record."""
 
@@ -189,7 +206,9 @@ class Problem(Enum):
     """Ours by its mark, but nothing wants it: an orphan."""
 
 
-Record = Namespace | Link | Address | Route | Neighbor | FdbEntry | Sysctl | FirewallElement
+Record = (
+    Namespace | Link | Address | Route | Neighbor | FdbEntry | Sysctl | FirewallElement | FirewallTable | HostPort
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,86 @@
+"""Settings of cnmd: a TOML file, overridden by flags. Unknown keys are refused by name."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import msgspec
+
+from cnm.errors import InvalidParameter
+
+DEFAULT_CONFIG = "/etc/cnm/config.toml"
+
+
+class AddressPool(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A default address pool: subnets of prefix length `size` are cut from `base` (CIDR text)."""
+
+    base: str
+    size: int
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="kebab"):
+    """Every setting with its default; the keys of the file have hyphens."""
+
+    root: str = "/var/lib/cnm"
+    """Directory of the store."""
+    run: str = "/run/cnm"
+    """Directory of sockets and namespaces; lost at a reboot."""
+    plugin_dir: str = "/run/docker/plugins"
+    """Directory where Docker looks for plugin sockets."""
+    log_format: str = "text"
+    """"text" (key=value) or "json"."""
+    log_level: str = "info"
+    default_address_pools: tuple[AddressPool, ...] = ()
+    """Pools for networks without a subnet; empty: the built-in ones."""
+    ip_forward: bool = True
+    """Switch forwarding on where networks need it and it is off."""
+    ip_forward_no_drop: bool = False
+    """Do not drop what the host forwards only because forwarding was switched on for our networks."""
+    threads: int = 16
+    """Requests served at the same time."""
+
+    @property
+    def socket(self) -> str:
+        return os.path.join(self.run, "cnm.sock")
+
+    @property
+    def netns(self) -> str:
+        return os.path.join(self.run, "netns")
+
+    @property
+    def database(self) -> str:
+        return os.path.join(self.root, "cnm.db")
+
+
+def load(path: str, overrides: dict[str, Any], *, must_exist: bool = False) -> Settings:
+    """The settings of the file at `path` with `overrides` (by field name) on top. Raises InvalidParameter."""
+    try:
+        with open(path, "rb") as file:
+            text = file.read()
+    except FileNotFoundError:
+        if must_exist:
+            raise InvalidParameter(f"{path} does not exist: create it, or leave --config out") from None
+        text = b""
+    except OSError as error:
+        raise InvalidParameter(f"{path} cannot be read: {os.strerror(error.errno or 0).lower()}") from None
+    try:
+        values = msgspec.toml.decode(text.decode()) if text else {}
+        values |= {name.replace("_", "-"): value for name, value in overrides.items() if value is not None}
+        settings = msgspec.convert(values, Settings)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise InvalidParameter(f"{path}: {error}") from None
+    return _checked(settings, path)
+
+
+def _checked(settings: Settings, path: str) -> Settings:
+    if settings.log_format not in ("text", "json"):
+        raise InvalidParameter(f"{path}: log-format must be text or json, not {settings.log_format}")
+    if settings.log_level not in ("debug", "info", "warning", "error"):
+        raise InvalidParameter(f"{path}: log-level must be debug, info, warning or error, not {settings.log_level}")
+    if not 1 <= settings.threads <= 256:
+        raise InvalidParameter(f"{path}: threads must be between 1 and 256, not {settings.threads}")
+    for name in ("root", "run", "plugin_dir"):
+        if not os.path.isabs(getattr(settings, name)):
+            raise InvalidParameter(f"{path}: {name.replace('_', '-')} must be an absolute path")
+    return settings

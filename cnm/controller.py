@@ -1,0 +1,216 @@
+"""The verbs of the container network model, with the locks each one needs; the only place that orders work.
+
+References are full ids, names or id prefixes; an endpoint is also `NETWORK/NAME`. Every verb happens whole or not at
+all, and raises an error of `cnm.errors` that names the object and the remedy.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from cnm import ipam, wanted
+from cnm.doctor import Doctor
+from cnm.endpoint import Endpoint, EndpointRequest, PortMapping, PortRequest
+from cnm.endpoint_verbs import EndpointVerbs
+from cnm.errors import Conflict, NotFound
+from cnm.events import Event
+from cnm.kernel.state import Finding
+from cnm.network import Network, NetworkRequest
+from cnm.network_verbs import NetworkVerbs
+from cnm.recovery import Recovery
+from cnm.resources import Resources
+from cnm.sandbox import Sandbox
+from cnm.sandbox_verbs import SandboxVerbs
+
+
+class Controller:
+    """Thread-safe. `start` comes before any verb."""
+
+    def __init__(self, resources: Resources) -> None:
+        self._r = resources
+        self._networks = NetworkVerbs(resources)
+        self._sandboxes = SandboxVerbs(resources)
+        self._endpoints = EndpointVerbs(resources)
+        self._doctor = Doctor(resources, self._sandboxes)
+
+    def start(self) -> None:
+        """Make the kernel agree with the store."""
+        Recovery(self._r, self._sandboxes, self._doctor).run()
+
+    # Networks
+
+    def networks(self) -> list[Network]:
+        return self._r.model.networks()
+
+    def network(self, ref: str) -> Network:
+        return self._r.model.network(ref)
+
+    def create_network(self, request: NetworkRequest) -> Network:
+        with self._r.locks.verbs.shared():
+            return self._networks.create(request)
+
+    def delete_network(self, ref: str) -> None:
+        with self._r.locks.verbs.shared():
+            self._networks.delete(ref)
+
+    def prune_networks(self, keep: Callable[[Network], bool]) -> list[str]:
+        with self._r.locks.verbs.shared():
+            return self._networks.prune(keep)
+
+    def pool_status(self, network: Network) -> dict[str, tuple[int, int]]:
+        """By subnet: addresses in use, and addresses that can still be given out unasked."""
+        statuses = ipam.network_status(self._r.ipam_of(network), network)
+        return {subnet: (s.ips_in_use, s.dynamic_ips_available) for subnet, s in statuses.items()}
+
+    # Sandboxes
+
+    def sandboxes(self) -> list[Sandbox]:
+        return self._r.model.sandboxes()
+
+    def sandbox(self, ref: str) -> Sandbox:
+        return self._r.model.sandbox(ref)
+
+    def create_sandbox(self, name: str, netns_path: str = "", labels: Mapping[str, str] | None = None) -> Sandbox:
+        with self._r.locks.verbs.shared():
+            return self._sandboxes.create(name, netns_path, dict(labels or {}))
+
+    def delete_sandbox(self, ref: str, force: bool = False, wait: bool = False) -> None:
+        with self._r.locks.verbs.shared(), self._sandbox(ref) as sandbox:
+            endpoints = self._r.model.endpoints_of_sandbox(sandbox.id)
+            if endpoints and not force:
+                networks = ", ".join(self._r.model.network(e.network_id).name for e in endpoints)
+                raise Conflict(
+                    f"sandbox {sandbox.name} is connected to {networks}: disconnect it first, or use force"
+                )
+            for endpoint in endpoints:
+                with self._network_of(endpoint) as network:
+                    self._endpoints.disconnect(network, endpoint, sandbox, wait=wait)
+            self._sandboxes.delete(sandbox)
+
+    # Endpoints
+
+    def endpoints(self, network_ref: str = "", sandbox_ref: str = "") -> list[Endpoint]:
+        model = self._r.model
+        if sandbox_ref:
+            found = model.endpoints_of_sandbox(model.sandbox(sandbox_ref).id)
+        elif network_ref:
+            return model.endpoints_of_network(model.network(network_ref).id)
+        else:
+            found = model.endpoints()
+        if not network_ref:
+            return found
+        network_id = model.network(network_ref).id
+        return [endpoint for endpoint in found if endpoint.network_id == network_id]
+
+    def endpoint(self, ref: str) -> Endpoint:
+        return self._r.model.endpoint(ref)
+
+    def create_endpoint(self, network_ref: str, request: EndpointRequest) -> Endpoint:
+        with self._r.locks.verbs.shared(), self._network(network_ref) as network:
+            return self._endpoints.create(network, request)
+
+    def delete_endpoint(self, ref: str, force: bool = False) -> None:
+        with self._r.locks.verbs.shared(), self._endpoint(ref) as (endpoint, sandbox, network):
+            if force and sandbox is not None:
+                self._endpoints.disconnect(network, endpoint, sandbox)
+            else:
+                self._endpoints.delete(network, endpoint)
+
+    def join(self, endpoint_ref: str, sandbox_ref: str) -> Endpoint:
+        with self._r.locks.verbs.shared(), self._sandbox(sandbox_ref) as sandbox:
+            endpoint = self._r.model.endpoint(endpoint_ref)
+            with self._network_of(endpoint) as network:
+                return self._endpoints.join(network, self._r.model.endpoint(endpoint.id), sandbox)
+
+    def leave(self, endpoint_ref: str, wait: bool = False) -> None:
+        with self._r.locks.verbs.shared(), self._endpoint(endpoint_ref) as (endpoint, sandbox, network):
+            if sandbox is None:
+                raise Conflict(f"endpoint {network.name}/{endpoint.name} is in no sandbox: nothing to leave")
+            self._endpoints.leave(network, endpoint, sandbox, wait=wait)
+
+    def connect(self, network_ref: str, sandbox_ref: str, request: EndpointRequest) -> Endpoint:
+        """Create an endpoint and join it, atomically."""
+        with (
+            self._r.locks.verbs.shared(),
+            self._sandbox(sandbox_ref) as sandbox,
+            self._network(network_ref) as network,
+        ):
+            return self._endpoints.connect(network, sandbox, request)
+
+    def disconnect(self, network_ref: str, sandbox_ref: str, force: bool = False, wait: bool = False) -> None:
+        """Leave and delete the endpoint; with `force` a sandbox that is not connected is no error."""
+        with self._r.locks.verbs.shared():
+            network = self._r.model.network(network_ref)
+            with self._sandbox(sandbox_ref) as sandbox, self._r.locks.network(network.id).shared():
+                for endpoint in self._r.model.endpoints_of_sandbox(sandbox.id):
+                    if endpoint.network_id == network.id:
+                        return self._endpoints.disconnect(network, endpoint, sandbox, wait=wait)
+                if not force:
+                    raise NotFound(f"sandbox {sandbox.name} is not connected to network {network.name}")
+
+    def publish(self, endpoint_ref: str, ports: Sequence[PortRequest]) -> tuple[PortMapping, ...]:
+        with self._r.locks.verbs.shared(), self._endpoint(endpoint_ref) as (endpoint, _sandbox, network):
+            return self._endpoints.publish(network, endpoint, ports)
+
+    def unpublish(self, endpoint_ref: str, ports: Sequence[PortRequest]) -> None:
+        with self._r.locks.verbs.shared(), self._endpoint(endpoint_ref) as (endpoint, _sandbox, network):
+            self._endpoints.unpublish(network, endpoint, ports)
+
+    def gateways(self, endpoint: Endpoint) -> tuple[str, str]:
+        """The next hops that the endpoint's network offers, (IPv4, IPv6), "" for none."""
+        network = self._r.model.network(endpoint.network_id)
+        return self._r.driver_of(network).gateways(network, endpoint)
+
+    def gateway_endpoint(self, sandbox_id: str) -> str:
+        """Id of the endpoint that carries the sandbox's default route, "" where none does."""
+        return wanted.gateways(self._r, wanted.joined_endpoints(self._r, sandbox_id)).endpoint_id
+
+    # The whole
+
+    def doctor(self) -> list[Finding]:
+        with self._r.locks.verbs.exclusive():
+            return self._doctor.examine()
+
+    def repair(self) -> list[Finding]:
+        with self._r.locks.verbs.exclusive():
+            return self._doctor.repair()
+
+    def past_events(self, since: int = 0) -> list[Event]:
+        return self._r.events.past(since)
+
+    def subscribe(self) -> contextlib.AbstractContextManager[queue.Queue[Event]]:
+        return self._r.events.subscribe()
+
+    # Locks, in the order of cnm.locks
+
+    @contextlib.contextmanager
+    def _sandbox(self, ref: str) -> Iterator[Sandbox]:
+        """The sandbox under its lock, looked up again once it is held."""
+        ident = self._r.model.sandbox(ref).id
+        with self._r.locks.sandbox(ident):
+            yield self._r.model.sandbox(ident)
+
+    @contextlib.contextmanager
+    def _network(self, ref: str) -> Iterator[Network]:
+        """The network under its lock, shared; made real if it is a predefined one at its first use."""
+        network = self._networks.materialise(ref)
+        with self._r.locks.network(network.id).shared():
+            yield self._r.model.network(network.id)
+
+    @contextlib.contextmanager
+    def _network_of(self, endpoint: Endpoint) -> Iterator[Network]:
+        with self._r.locks.network(endpoint.network_id).shared():
+            yield self._r.model.network(endpoint.network_id)
+
+    @contextlib.contextmanager
+    def _endpoint(self, ref: str) -> Iterator[tuple[Endpoint, Sandbox | None, Network]]:
+        """The endpoint, its sandbox if it is joined, and its network, under their locks."""
+        endpoint = self._r.model.endpoint(ref)
+        sandbox_lock = self._r.locks.sandbox(endpoint.sandbox_id) if endpoint.sandbox_id else contextlib.nullcontext()
+        with sandbox_lock, self._network_of(endpoint) as network:
+            again = self._r.model.endpoint(endpoint.id)
+            if again.sandbox_id != endpoint.sandbox_id:
+                raise Conflict(f"endpoint {network.name}/{endpoint.name} was joined or left meanwhile: try again")
+            yield again, self._r.model.sandbox(again.sandbox_id) if again.sandbox_id else None, network

@@ -1,0 +1,85 @@
+"""What differs between the nouns and the kernel, and its repair."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cnm import wanted
+from cnm.errors import CnmError
+from cnm.kernel.diff import diff
+from cnm.kernel.namespaces import list_directory
+from cnm.kernel.state import HOST, Finding, FirewallTable, HostPort, KernelState, Namespace, Problem
+from cnm.resources import Resources
+from cnm.sandbox import SandboxKind
+from cnm.sandbox_verbs import SandboxVerbs
+
+
+class Doctor:
+    """Callers hold `locks.verbs` exclusively: a verb half done would look like damage."""
+
+    def __init__(self, resources: Resources, sandboxes: SandboxVerbs) -> None:
+        self._r = resources
+        self._sandboxes = sandboxes
+
+    def examine(self) -> list[Finding]:
+        """Everything that is missing, changed or orphaned; empty when all is well."""
+        self._r.refresh_facts()
+        return [
+            *self._namespaces(),
+            *self._firewall(),
+            *self.differences(wanted.everything(self._r)),
+            *self._host_ports(),
+        ]
+
+    def differences(self, everything: Sequence[KernelState]) -> list[Finding]:
+        return diff(everything, self._r.kernel.observe(everything))
+
+    def repair(self) -> list[Finding]:
+        """Mend what `examine` finds and return what was found."""
+        findings = self.examine()
+        for finding in findings:
+            if isinstance(finding.wanted, Namespace):
+                self._recreate(finding.wanted)
+            elif isinstance(finding.observed, Namespace):
+                self._r.kernel.remove_namespace(finding.observed.path)
+        if any(isinstance(f.wanted, FirewallTable) for f in findings):
+            elements = [e for state in wanted.everything(self._r) for e in state.elements]
+            self._r.kernel.start_firewall(elements)
+        self._r.kernel.repair(self.differences(wanted.everything(self._r)))
+        self._r.host_state = self._r.wanted_host_state()
+        return findings
+
+    def _recreate(self, namespace: Namespace) -> None:
+        for sandbox in self._r.model.sandboxes():
+            if sandbox.netns == namespace.path:
+                self._sandboxes.recreate_namespace(sandbox)
+
+    def _namespaces(self) -> list[Finding]:
+        findings = []
+        known = set()
+        for sandbox in self._r.model.sandboxes():
+            known.add(sandbox.netns)
+            if sandbox.kind is not SandboxKind.HOST and not self._r.kernel.namespace_alive(sandbox.netns):
+                detail = f"of sandbox {sandbox.name}"
+                findings.append(Finding(HOST, Problem.MISSING, Namespace(sandbox.netns), detail=detail))
+        for path in list_directory(self._r.settings.netns):
+            if path not in known:
+                findings.append(Finding(HOST, Problem.FOREIGN, observed=Namespace(path), detail="of no sandbox"))
+        return findings
+
+    def _firewall(self) -> list[Finding]:
+        return [
+            Finding(HOST, Problem.CHANGED, FirewallTable(family, name), detail="rules are missing or changed")
+            for family, name in self._r.kernel.broken_tables()
+        ]
+
+    def _host_ports(self) -> list[Finding]:
+        """Ports that another program took while cnmd was down; taken back when they are free."""
+        findings = []
+        for mapping in self._r.reservations.lost():
+            try:
+                self._r.reservations.restore(mapping)
+            except CnmError as error:
+                port = HostPort(mapping.protocol.value, mapping.host_address, mapping.host_port)
+                findings.append(Finding(HOST, Problem.MISSING, port, detail=str(error)))
+        return findings

@@ -1,0 +1,315 @@
+"""Create, join, leave and delete endpoints; publish their ports. Each verb happens whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+
+import msgspec
+
+from cnm import ipam, names, ports, wanted
+from cnm.endpoint import Endpoint, EndpointRequest, EndpointState, PortMapping, PortRequest
+from cnm.errors import Conflict, Forbidden, InvalidParameter
+from cnm.kernel.diff import merge
+from cnm.kernel.state import KernelState
+from cnm.mac import generate_mac
+from cnm.model import new_id
+from cnm.network import Network
+from cnm.resources import Resources
+from cnm.sandbox import Sandbox, SandboxKind
+
+replace = msgspec.structs.replace
+
+
+class EndpointVerbs:
+    """Callers hold `locks.verbs` shared, the sandbox's lock where one is named, and the network's lock shared."""
+
+    def __init__(self, resources: Resources) -> None:
+        self._r = resources
+
+    # Create and delete
+
+    def create(self, network: Network, request: EndpointRequest) -> Endpoint:
+        """Recorded, with its addresses; nothing in the kernel yet."""
+        endpoint = self._allocate(network, request, EndpointState.CREATED)
+        try:
+            self._r.store.commit(put=[endpoint], durable=True)
+        except BaseException:
+            self._free(network, endpoint)
+            raise
+        self._publish_event("create", network, endpoint)
+        return endpoint
+
+    def _allocate(self, network: Network, request: EndpointRequest, state: EndpointState) -> Endpoint:
+        """In the model, with its addresses; not stored."""
+        self._check(network, request)
+        service = self._r.ipam_of(network)
+        mac = names.parse_mac(request.mac) if request.mac else ""
+        self._check_mac_is_free(network, mac)
+        ipv4, ipv6 = ipam.allocate_endpoint(
+            service, network, request.ipv4, request.ipv6, mac, name=request.name
+        )
+        endpoint = Endpoint(
+            id=new_id(),
+            name=request.name,
+            network_id=network.id,
+            state=state,
+            ifname=request.ifname,
+            ifname_given=bool(request.ifname),
+            mac=mac or generate_mac(ipv4, ipv6),
+            mac_given=bool(mac),
+            ipv4=ipv4,
+            ipv6=ipv6,
+            aliases=request.aliases,
+            options=request.options,
+            gw_priority=request.gw_priority,
+            port_requests=request.ports,
+        )
+        try:
+            self._r.driver_of(network).validate_endpoint(network, endpoint)
+            self._r.model.add_endpoint(endpoint)
+        except BaseException:
+            ipam.release_endpoint(service, network, ipv4, ipv6)
+            raise
+        return endpoint
+
+    def _check(self, network: Network, request: EndpointRequest) -> None:
+        names.check_endpoint(request.name)
+        if request.ifname:
+            names.check_interface(request.ifname)
+        if network.predefined and (request.ipv4 or request.ipv6):
+            raise InvalidParameter("user-specified IP address is supported on user-defined networks only")
+        if network.predefined and request.aliases:
+            raise InvalidParameter("network-scoped aliases are only supported for user-defined networks")
+        if request.ports:
+            self._check_publishing(network)
+
+    def _check_publishing(self, network: Network) -> None:
+        if not self._r.driver_of(network).capabilities.publishes_ports:
+            raise InvalidParameter(f"ports cannot be published on network {network.name}: driver {network.driver} has none")
+        if network.internal:
+            raise InvalidParameter(f"ports cannot be published on network {network.name}: it is internal")
+
+    def _check_mac_is_free(self, network: Network, mac: str) -> None:
+        for other in self._r.model.endpoints_of_network(network.id) if mac else ():
+            if other.mac == mac:
+                raise Conflict(f"MAC address {mac} is in use by endpoint {other.name} on network {network.name}")
+
+    def _free(self, network: Network, endpoint: Endpoint) -> None:
+        """Out of the model, its addresses given back."""
+        self._r.model.drop(endpoint)
+        ipam.release_endpoint(self._r.ipam_of(network), network, endpoint.ipv4, endpoint.ipv6)
+
+    def delete(self, network: Network, endpoint: Endpoint) -> None:
+        """An endpoint that is in no sandbox."""
+        if endpoint.state is not EndpointState.CREATED:
+            raise Conflict(
+                f"endpoint {network.name}/{endpoint.name} is joined to a sandbox: leave it first, or use force"
+            )
+        self._r.model.exchange(endpoint, replace(endpoint, state=EndpointState.DELETING))
+        self._r.store.commit(delete=[endpoint], durable=True)
+        self._free(network, endpoint)
+        self._publish_event("destroy", network, endpoint)
+
+    # Join and leave
+
+    def connect(self, network: Network, sandbox: Sandbox, request: EndpointRequest) -> Endpoint:
+        """Create and join in one: the endpoint's first record is the intent of the whole."""
+        if not request.name:
+            request = replace(request, name=sandbox.name)
+        self._check_sandbox(network, sandbox)
+        endpoint = self._allocate(network, request, EndpointState.CONNECTING)
+        try:
+            return self._join(network, endpoint, sandbox, EndpointState.CONNECTING)
+        except BaseException:
+            self._free(network, endpoint)
+            raise
+
+    def join(self, network: Network, endpoint: Endpoint, sandbox: Sandbox) -> Endpoint:
+        if endpoint.state is not EndpointState.CREATED:
+            where = self._r.model.sandbox(endpoint.sandbox_id).name if endpoint.sandbox_id else "a sandbox"
+            raise Forbidden(f"endpoint {network.name}/{endpoint.name} is joined to {where} already: leave it first")
+        self._check_sandbox(network, sandbox)
+        return self._join(network, endpoint, sandbox, EndpointState.JOINING)
+
+    def _check_sandbox(self, network: Network, sandbox: Sandbox) -> None:
+        """Docker's rules for the host's namespace and for `none`."""
+        here = [self._r.model.network(e.network_id) for e in self._r.model.endpoints_of_sandbox(sandbox.id)]
+        if any(other.id == network.id for other in here):
+            raise Forbidden(f"sandbox {sandbox.name} is connected to network {network.name} already")
+        if network.driver == "host" and sandbox.kind is not SandboxKind.HOST:
+            raise InvalidParameter(
+                "cannot connect container to host network - container must be created in host network mode"
+            )
+        if sandbox.kind is SandboxKind.HOST and network.driver != "host":
+            raise InvalidParameter(f"sandbox {sandbox.name} is the host's own namespace: it joins only network host")
+        if here and (network.driver == "null" or any(other.driver == "null" for other in here)):
+            raise InvalidParameter(
+                "container cannot be connected to multiple networks with one of the networks in private (none) mode"
+            )
+
+    def _join(self, network: Network, endpoint: Endpoint, sandbox: Sandbox, intent: EndpointState) -> Endpoint:
+        r = self._r
+        with contextlib.ExitStack() as undo:
+            joining = replace(
+                endpoint, state=intent, sandbox_id=sandbox.id, ifname=self._interface_name(network, endpoint, sandbox)
+            )
+            joining = self._reserve(network, joining, endpoint.port_requests, undo)
+            r.model.exchange(endpoint, joining)
+            undo.callback(r.model.replace, endpoint)
+            r.store.commit(put=[joining], durable=False)
+            undo.callback(self._unjoin, endpoint)
+            states = wanted.endpoint_wanted(r, network, joining, sandbox)
+            with self._default_routes(sandbox, joining=joining) as routes:
+                states = merge((*states, routes))
+                undo.callback(r.kernel.remove, states)
+                r.kernel.apply(states)
+            joined = replace(joining, state=EndpointState.JOINED)
+            r.store.commit(put=[joined], durable=False)
+            undo.pop_all()
+        r.model.replace(joined)
+        self._publish_event("connect", network, joined)
+        return joined
+
+    def _unjoin(self, endpoint: Endpoint) -> None:
+        """Undo the intent: back to the record from before, to none if the verb had made it."""
+        if endpoint.state is EndpointState.CREATED:
+            self._r.store.commit(put=[endpoint], durable=False)
+        else:
+            self._r.store.commit(delete=[endpoint], durable=False)
+
+    def _interface_name(self, network: Network, endpoint: Endpoint, sandbox: Sandbox) -> str:
+        """The name asked for, or the driver's prefix with the lowest free number."""
+        prefix = self._r.driver_of(network).interface_prefix(network)
+        if endpoint.ifname_given or not prefix:
+            return endpoint.ifname
+        taken = {e.ifname for e in self._r.model.endpoints_of_sandbox(sandbox.id)}
+        if sandbox.kind is SandboxKind.GIVEN:
+            taken |= self._r.kernel.interface_names(sandbox.netns)
+        return next(name for number in range(1 << 16) if (name := f"{prefix}{number}") not in taken)
+
+    @contextlib.contextmanager
+    def _default_routes(self, sandbox: Sandbox, *, joining: Endpoint | None = None) -> Iterator[KernelState]:
+        """The default routes that `joining` brings; those it displaces are taken away, and put back on failure."""
+        others = wanted.joined_endpoints(self._r, sandbox.id)
+        before = wanted.gateway_routes(sandbox, wanted.gateways(self._r, others))
+        arriving = [*others, joining] if joining else others
+        after = wanted.gateway_routes(sandbox, wanted.gateways(self._r, arriving))
+        displaced = replace_routes(before, after)
+        if displaced.routes:
+            self._r.kernel.remove([displaced])
+        try:
+            yield replace_routes(after, before)
+        except BaseException:
+            if displaced.routes:
+                self._r.kernel.apply([displaced])
+            raise
+
+    def leave(self, network: Network, endpoint: Endpoint, sandbox: Sandbox, *, wait: bool = False) -> Endpoint:
+        """Out of its sandbox; its addresses stay with it."""
+        self._check_joined(network, endpoint)
+        left = self._left(endpoint)
+        self._depart(network, endpoint, sandbox, EndpointState.LEAVING, wait)
+        self._r.store.commit(put=[left], durable=False)
+        self._r.model.replace(left)
+        self._publish_event("disconnect", network, endpoint)
+        return left
+
+    def disconnect(self, network: Network, endpoint: Endpoint, sandbox: Sandbox, *, wait: bool = False) -> None:
+        """Leave and delete in one."""
+        self._check_joined(network, endpoint)
+        self._depart(network, endpoint, sandbox, EndpointState.DELETING, wait)
+        self._r.store.commit(delete=[endpoint], durable=False)
+        self._free(network, endpoint)
+        self._publish_event("disconnect", network, endpoint)
+
+    def _check_joined(self, network: Network, endpoint: Endpoint) -> None:
+        if endpoint.state is not EndpointState.JOINED:
+            raise Conflict(f"endpoint {network.name}/{endpoint.name} is in no sandbox: nothing to leave")
+
+    def _left(self, endpoint: Endpoint) -> Endpoint:
+        ifname = endpoint.ifname if endpoint.ifname_given else ""
+        return replace(endpoint, state=EndpointState.CREATED, sandbox_id="", ports=(), ifname=ifname)
+
+    def _depart(
+        self, network: Network, endpoint: Endpoint, sandbox: Sandbox, intent: EndpointState, wait: bool
+    ) -> None:
+        r = self._r
+        leaving = replace(endpoint, state=intent)
+        before = wanted.gateway_routes(sandbox, wanted.gateways(r, wanted.joined_endpoints(r, sandbox.id)))
+        r.model.exchange(endpoint, leaving)
+        r.store.commit(put=[leaving], durable=False)
+        r.kernel.remove(wanted.endpoint_wanted(r, network, endpoint, sandbox), wait)
+        r.reservations.release(endpoint.ports)
+        r.kernel.flush_conntrack([cidr.partition("/")[0] for cidr in (endpoint.ipv4, endpoint.ipv6) if cidr])
+        remaining = wanted.gateways(r, wanted.joined_endpoints(r, sandbox.id))
+        successor = replace_routes(wanted.gateway_routes(sandbox, remaining), before)
+        if successor.routes and r.kernel.namespace_alive(sandbox.netns):
+            r.kernel.apply([successor])
+
+    # Ports
+
+    def publish(self, network: Network, endpoint: Endpoint, requests: Sequence[PortRequest]) -> tuple[PortMapping, ...]:
+        """Publish more ports, at once where the endpoint is joined; what was added is returned."""
+        self._check_publishing(network)
+        r = self._r
+        asked = (*endpoint.port_requests, *requests)
+        if endpoint.state is not EndpointState.JOINED:
+            changed = replace(endpoint, port_requests=asked)
+            r.store.commit(put=[changed], durable=True)
+            r.model.replace(changed)
+            return ()
+        with contextlib.ExitStack() as undo:
+            changed = self._reserve(network, replace(endpoint, port_requests=asked), requests, undo)
+            added = changed.ports[len(endpoint.ports) :]
+            r.store.commit(put=[changed], durable=False)
+            undo.callback(r.store.commit, put=[endpoint], durable=False)
+            states = r.driver_of(network).port_state(network, endpoint, added, r.facts)
+            undo.callback(r.kernel.remove, states)
+            r.kernel.apply(states)
+            undo.pop_all()
+        r.kernel.flush_udp([m for m in ports.singles(added) if m.protocol.value == "udp"])
+        r.model.replace(changed)
+        self._publish_event("publish", network, changed)
+        return added
+
+    def unpublish(self, network: Network, endpoint: Endpoint, requests: Sequence[PortRequest]) -> None:
+        r = self._r
+        going, staying = ports.withdraw(endpoint.ports or ports.as_mappings(endpoint.port_requests), requests)
+        joined = endpoint.state is EndpointState.JOINED
+        changed = replace(
+            endpoint, port_requests=ports.as_requests(staying), ports=staying if joined else ()
+        )
+        r.store.commit(put=[changed], durable=False)
+        r.model.replace(changed)
+        if joined:
+            r.kernel.remove(r.driver_of(network).port_state(network, endpoint, going, r.facts))
+            r.reservations.release(going)
+            r.kernel.flush_ports(endpoint.ipv4, endpoint.ipv6, tuple(ports.singles(going)))
+        self._publish_event("unpublish", network, changed)
+
+    def _reserve(
+        self, network: Network, endpoint: Endpoint, requests: Sequence[PortRequest], undo: contextlib.ExitStack
+    ) -> Endpoint:
+        """The endpoint with `requests` turned into ports that are held on the host."""
+        if not requests:
+            return endpoint
+        to_hold, unbound = self._r.driver_of(network).bindings(network, endpoint, requests)
+        held = self._r.reservations.reserve(to_hold)
+        undo.callback(self._r.reservations.release, held)
+        return replace(endpoint, ports=(*endpoint.ports, *held, *unbound))
+
+    def _publish_event(self, action: str, network: Network, endpoint: Endpoint) -> None:
+        kind = "network" if action in ("connect", "disconnect") else "endpoint"
+        ident = network.id if kind == "network" else endpoint.id
+        self._r.events.publish(
+            kind, action, ident, name=network.name, type=network.driver, container=endpoint.sandbox_id,
+            endpoint=endpoint.name,
+        )
+
+
+def replace_routes(keep: KernelState, without: KernelState) -> KernelState:
+    """The routes of `keep` that `without` does not have."""
+    routes = tuple(route for route in keep.routes if route not in without.routes)
+    return KernelState(namespace=keep.namespace, routes=routes)
+

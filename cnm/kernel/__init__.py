@@ -1,0 +1,1 @@
+"""Mechanism: the only code that touches the kernel. It knows records, not networks or endpoints."""

@@ -1,0 +1,62 @@
+"""What a kernel can do for those above: the real one and the fake one keep this contract."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+from cnm.kernel.state import Finding, FirewallElement, KernelState
+
+
+class Uplink(NamedTuple):
+    """The interface that carries the host's default route; `mtu` in bytes."""
+
+    name: str
+    mtu: int
+
+
+class Kernel(Protocol):
+    """Mechanism: makes states so. Verbs are idempotent; one that fails may have done a part: `remove` undoes it."""
+
+    def apply(self, states: Sequence[KernelState]) -> None:
+        """Make everything in `states` exist; the host's state comes before those of sandboxes.
+
+        Raises Conflict when a name is taken by something that is not ours, KernelError when the kernel refuses.
+        """
+
+    def remove(self, states: Sequence[KernelState], wait: bool = False) -> None:
+        """Take everything in `states` away; what is missing or not ours is left alone.
+
+        Traffic is cut when this returns; links vanish shortly after, or before it returns with `wait`.
+        """
+
+    def observe(self, states: Sequence[KernelState]) -> tuple[KernelState, ...]:
+        """What exists now in the namespaces of `states`, and anywhere on the host with our mark."""
+
+    def repair(self, findings: Sequence[Finding]) -> None:
+        """Make what is missing or changed as wanted, and remove what is ours and unwanted."""
+
+    def start_firewall(self, elements: Sequence[FirewallElement]) -> None:
+        """Rewrite our tables with exactly `elements`, in one transaction."""
+
+    def create_namespace(self, path: str) -> None:
+        """A namespace at `path`, its loopback up. Raises Conflict when something stands there."""
+
+    def remove_namespace(self, path: str) -> None: ...
+
+    def namespace_alive(self, path: str) -> bool: ...
+
+    def interface_names(self, namespace: str) -> frozenset[str]: ...
+
+    def uplink(self) -> Uplink | None: ...
+
+    def on_link_routes(self) -> tuple[str, ...]:
+        """CIDR texts of the IPv4 networks that the host itself is on."""
+
+    def sysctl(self, key: str) -> str | None:
+        """A value of the host's namespace, None where this kernel lacks the key."""
+
+    def flush_conntrack(self, addresses: Sequence[str]) -> None:
+        """Forget the flows to and from these container addresses."""
+
+    def close(self) -> None: ...

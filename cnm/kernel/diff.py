@@ -1,0 +1,113 @@
+"""The difference between what is wanted and what was observed, as findings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+from cnm.kernel.state import (
+    HOST,
+    Finding,
+    Group,
+    KernelState,
+    Link,
+    Problem,
+    Record,
+)
+
+MARK = "cnm:"
+"""What the alias of every link of ours starts with."""
+
+
+def diff(wanted: Sequence[KernelState], observed: Sequence[KernelState]) -> list[Finding]:
+    """What is missing or changed of `wanted`, and what of ours in the host's namespace nothing wants."""
+    exists = {state.namespace: state for state in observed}
+    findings: list[Finding] = []
+    for state in merge(wanted):
+        findings += _compare(state, exists.get(state.namespace, KernelState(namespace=state.namespace)))
+    return findings
+
+
+def merge(states: Iterable[KernelState]) -> tuple[KernelState, ...]:
+    """One state a namespace, the host's first, records in the order they came in."""
+    by_namespace: dict[str, list[KernelState]] = {HOST: []}
+    for state in states:
+        by_namespace.setdefault(state.namespace, []).append(state)
+    return tuple(_concatenate(namespace, parts) for namespace, parts in by_namespace.items())
+
+
+def _concatenate(namespace: str, parts: list[KernelState]) -> KernelState:
+    return KernelState(
+        namespace=namespace,
+        links=tuple(r for p in parts for r in p.links),
+        addresses=tuple(r for p in parts for r in p.addresses),
+        routes=tuple(r for p in parts for r in p.routes),
+        neighbors=tuple(r for p in parts for r in p.neighbors),
+        fdb=tuple(r for p in parts for r in p.fdb),
+        sysctls=tuple(r for p in parts for r in p.sysctls),
+        elements=tuple(r for p in parts for r in p.elements),
+    )
+
+
+def _compare(wanted: KernelState, observed: KernelState) -> list[Finding]:
+    namespace = wanted.namespace
+    findings = _compare_links(wanted, observed)
+    have_sysctls = {sysctl.key: sysctl for sysctl in observed.sysctls}
+    for sysctl in wanted.sysctls:
+        have = have_sysctls.get(sysctl.key)
+        if have != sysctl:
+            problem = Problem.CHANGED if have else Problem.MISSING
+            findings.append(Finding(namespace, problem, sysctl, have, f"is {have.value if have else 'absent'}"))
+    for pick in _SETS:
+        have_records = frozenset(pick(observed))
+        findings += [Finding(namespace, Problem.MISSING, r) for r in pick(wanted) if r not in have_records]
+    wanted_elements = frozenset(wanted.elements)
+    for element in observed.elements:
+        if element not in wanted_elements:
+            findings.append(Finding(namespace, Problem.FOREIGN, observed=element))
+    return findings
+
+
+_SETS: tuple[Callable[[KernelState], Iterable[Record]], ...] = (
+    lambda state: state.addresses,
+    lambda state: state.routes,
+    lambda state: state.neighbors,
+    lambda state: state.fdb,
+    lambda state: state.elements,
+)
+
+
+def _compare_links(wanted: KernelState, observed: KernelState) -> list[Finding]:
+    namespace = wanted.namespace
+    have = {link.name: link for link in observed.links}
+    findings = []
+    for link in wanted.links:
+        other = have.pop(link.name, None)
+        if other is None:
+            findings.append(Finding(namespace, Problem.MISSING, link))
+        elif detail := _changes(link, other):
+            findings.append(Finding(namespace, Problem.CHANGED, link, other, detail))
+    if namespace == HOST:
+        findings += [Finding(namespace, Problem.FOREIGN, observed=link) for link in have.values() if is_ours(link)]
+    return findings
+
+
+def is_ours(link: Link) -> bool:
+    """Whether a link carries our mark and is not on its way out already."""
+    return link.alias.startswith(MARK) and link.group != Group.REAP
+
+
+def _changes(wanted: Link, have: Link) -> str:
+    """What differs, in words; fields that `wanted` leaves open do not count."""
+    words = []
+    if wanted.kind is not have.kind:
+        words.append(f"is a {have.kind.value}")
+    for name in ("mac", "mtu", "master", "alias", "group"):
+        value = getattr(wanted, name)
+        if value and value != getattr(have, name):
+            words.append(f"{name} is {getattr(have, name) or 'not set'}")
+    if wanted.up and not have.up:
+        words.append("is down")
+    for name in ("isolated", "hairpin"):
+        if wanted.master and getattr(wanted, name) != getattr(have, name):
+            words.append(f"{name} is {'on' if getattr(have, name) else 'off'}")
+    return ", ".join(words)

@@ -1,0 +1,222 @@
+"""rtnetlink messages for links: create, change, retire, delete, and the decoder of what the kernel lists.
+
+Source: linux/if_link.h, linux/rtnetlink.h, linux/veth.h.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+from cnm.kernel.netlink import (
+    NLA_F_NESTED,
+    NLM_F_CREATE,
+    NLM_F_EXCL,
+    Message,
+    Request,
+    attribute,
+    attributes,
+    nested,
+    text,
+    u8,
+    u32,
+)
+from cnm.kernel.state import Group, Link, LinkKind
+
+RTM_NEWLINK = 16
+RTM_DELLINK = 17
+RTM_GETLINK = 18
+RTM_SETLINK = 19
+
+_IFLA_ADDRESS = 1
+_IFLA_IFNAME = 3
+_IFLA_MTU = 4
+_IFLA_LINK = 5
+_IFLA_MASTER = 10
+_IFLA_LINKINFO = 18
+_IFLA_IFALIAS = 20
+_IFLA_AF_SPEC = 26
+_IFLA_GROUP = 27
+_IFLA_NET_NS_FD = 28
+_IFLA_EXT_MASK = 29
+_IFLA_INFO_KIND = 1
+_IFLA_INFO_DATA = 2
+_IFLA_INFO_SLAVE_KIND = 4
+_IFLA_INFO_SLAVE_DATA = 5
+_IFLA_BRPORT_MODE = 4
+_IFLA_BRPORT_ISOLATED = 33
+_VETH_INFO_PEER = 1
+_IFLA_INET6_ADDR_GEN_MODE = 8
+_ADDR_GEN_MODE_NONE = 1
+_RTEXT_FILTER_SKIP_STATS = 8
+_AF_INET6 = 10
+_ARPHRD_LOOPBACK = 772
+_IFF_UP = 1
+
+_IFINFOMSG = struct.Struct("=BxHiII")
+_U32 = struct.Struct("=I")
+
+
+@dataclass(frozen=True, slots=True)
+class ObservedLink:
+    """A link as the kernel has it: our record of it, its index, and its master's index (0: none)."""
+
+    index: int
+    master_index: int
+    link: Link
+
+
+def _header(index: int = 0, flags: int = 0, change: int = 0) -> bytes:
+    return _IFINFOMSG.pack(0, 0, index, flags, change)
+
+
+def mac_bytes(mac: str) -> bytes:
+    return bytes.fromhex(mac.replace(":", ""))
+
+
+def mac_text(raw: bytes) -> str:
+    return raw.hex(":")
+
+
+def create(link: Link, index: int, master_index: int = 0, peer_namespace_fd: int = -1) -> Request:
+    """Create `link` down, with the index `index`, so that a following `configure` can only meet this one."""
+    parts = [_header(index), text(_IFLA_IFNAME, link.name)]
+    if link.mac:
+        parts.append(attribute(_IFLA_ADDRESS, mac_bytes(link.mac)))
+    if link.mtu:
+        parts.append(u32(_IFLA_MTU, link.mtu))
+    if link.group:
+        parts.append(u32(_IFLA_GROUP, link.group))
+    if master_index:
+        parts.append(u32(_IFLA_MASTER, master_index))
+    parts.append(_link_info(link, peer_namespace_fd))
+    return Request(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, b"".join(parts), f"create interface {link.name}")
+
+
+def _link_info(link: Link, peer_namespace_fd: int) -> bytes:
+    kind = text(_IFLA_INFO_KIND, link.kind.value)
+    if link.peer is None:
+        return nested(_IFLA_LINKINFO, kind)
+    peer = [_header(), text(_IFLA_IFNAME, link.peer.name), attribute(_IFLA_ADDRESS, mac_bytes(link.peer.mac))]
+    if link.peer.mtu:
+        peer.append(u32(_IFLA_MTU, link.peer.mtu))
+    if peer_namespace_fd >= 0:
+        peer.append(u32(_IFLA_NET_NS_FD, peer_namespace_fd))
+    data = nested(_IFLA_INFO_DATA, attribute(_VETH_INFO_PEER | NLA_F_NESTED, b"".join(peer)))
+    return nested(_IFLA_LINKINFO, kind, data)
+
+
+def configure(link: Link, index: int) -> Request:
+    """Set the mark, the port flags and the state of a link that was just created."""
+    flags = _IFF_UP if link.up else 0
+    parts = [_header(index, flags, _IFF_UP)]
+    if link.alias:
+        parts.append(attribute(_IFLA_IFALIAS, link.alias.encode()))
+    if link.master:
+        parts.append(_NO_LINK_LOCAL)
+        if link.isolated or link.hairpin:
+            parts.append(_port_flags(link.isolated, link.hairpin))
+    return Request(RTM_NEWLINK, 0, b"".join(parts), f"configure interface {link.name}")
+
+
+_NO_LINK_LOCAL = nested(_IFLA_AF_SPEC, nested(_AF_INET6, u8(_IFLA_INET6_ADDR_GEN_MODE, _ADDR_GEN_MODE_NONE)))
+
+
+def _port_flags(isolated: bool, hairpin: bool) -> bytes:
+    flags = nested(_IFLA_INFO_SLAVE_DATA, u8(_IFLA_BRPORT_MODE, hairpin), u8(_IFLA_BRPORT_ISOLATED, isolated))
+    return nested(_IFLA_LINKINFO, text(_IFLA_INFO_SLAVE_KIND, "bridge"), flags)
+
+
+def change(link: Link, index: int, master_index: int = 0) -> Request:
+    """Bring an existing link of ours to what `link` says (repair); kind and peer cannot change."""
+    parts = [_header(index, _IFF_UP if link.up else 0, _IFF_UP)]
+    if link.mac:
+        parts.append(attribute(_IFLA_ADDRESS, mac_bytes(link.mac)))
+    if link.mtu:
+        parts.append(u32(_IFLA_MTU, link.mtu))
+    if link.group:
+        parts.append(u32(_IFLA_GROUP, link.group))
+    if link.alias:
+        parts.append(attribute(_IFLA_IFALIAS, link.alias.encode()))
+    if link.master:
+        parts.append(u32(_IFLA_MASTER, master_index))
+    return Request(RTM_NEWLINK, 0, b"".join(parts), f"change interface {link.name}")
+
+
+def port_flags(link: Link, index: int) -> Request:
+    """Set the bridge port flags of an existing port, on and off."""
+    payload = _header(index) + _port_flags(link.isolated, link.hairpin)
+    return Request(RTM_NEWLINK, 0, payload, f"set the bridge port flags of {link.name}")
+
+
+def up(name: str, index: int, mtu: int = 0) -> Request:
+    payload = _header(index, _IFF_UP, _IFF_UP) + (u32(_IFLA_MTU, mtu) if mtu else b"")
+    return Request(RTM_NEWLINK, 0, payload, f"set interface {name} up")
+
+
+def retire(name: str, index: int, retired_name: str) -> Request:
+    """Cut a link off at once: down, out of its bridge, renamed, in the group that the reaper deletes."""
+    parts = [
+        _header(index, 0, _IFF_UP),
+        text(_IFLA_IFNAME, retired_name),
+        u32(_IFLA_MASTER, 0),
+        u32(_IFLA_GROUP, Group.REAP),
+    ]
+    return Request(RTM_SETLINK, 0, b"".join(parts), f"take interface {name} away")
+
+
+def rename_down(name: str, index: int, new_name: str) -> Request:
+    payload = _header(index, 0, _IFF_UP) + text(_IFLA_IFNAME, new_name)
+    return Request(RTM_SETLINK, 0, payload, f"rename interface {name}")
+
+
+def delete_group(group: int) -> Request:
+    """Delete every link of a device group in one go: one RCU grace period for all of them."""
+    return Request(RTM_DELLINK, 0, _header() + u32(_IFLA_GROUP, group), "delete retired interfaces")
+
+
+def get(name: str) -> Request:
+    payload = _header() + text(_IFLA_IFNAME, name) + u32(_IFLA_EXT_MASK, _RTEXT_FILTER_SKIP_STATS)
+    return Request(RTM_GETLINK, 0, payload, f"look up interface {name}")
+
+
+def list_all() -> Request:
+    payload = _header() + u32(_IFLA_EXT_MASK, _RTEXT_FILTER_SKIP_STATS)
+    return Request(RTM_GETLINK, 0, payload, "list interfaces")
+
+
+def parse(message: Message) -> ObservedLink:
+    """An RTM_NEWLINK message as a record; `master` holds nothing yet, since the message has only its index."""
+    _family, kind, index, flags, _change = _IFINFOMSG.unpack_from(message.payload)
+    found = attributes(message.payload, _IFINFOMSG.size)
+    info = attributes(found.get(_IFLA_LINKINFO, b""))
+    port = attributes(info.get(_IFLA_INFO_SLAVE_DATA, b""))
+    link = Link(
+        name=_string(found.get(_IFLA_IFNAME, b"")),
+        kind=_kind(info, kind),
+        mac=mac_text(found.get(_IFLA_ADDRESS, b"")),
+        mtu=_number(found.get(_IFLA_MTU)),
+        up=bool(flags & _IFF_UP),
+        alias=_string(found.get(_IFLA_IFALIAS, b"")),
+        group=_number(found.get(_IFLA_GROUP)),
+        isolated=port.get(_IFLA_BRPORT_ISOLATED, b"\0") != b"\0",
+        hairpin=port.get(_IFLA_BRPORT_MODE, b"\0") != b"\0",
+    )
+    return ObservedLink(index, _number(found.get(_IFLA_MASTER)), link)
+
+
+def _kind(info: dict[int, bytes], device_type: int) -> LinkKind:
+    if device_type == _ARPHRD_LOOPBACK:
+        return LinkKind.LOOPBACK
+    try:
+        return LinkKind(_string(info.get(_IFLA_INFO_KIND, b"")))
+    except ValueError:
+        return LinkKind.OTHER
+
+
+def _string(raw: bytes) -> str:
+    return raw.rstrip(b"\0").decode(errors="replace")
+
+
+def _number(raw: bytes | None) -> int:
+    return int(_U32.unpack(raw)[0]) if raw else 0

@@ -1,0 +1,314 @@
+"""The running kernel: makes states so and undoes them, through netlink, nftables and /proc/sys.
+
+A link is created with an index that we choose: the message that marks it follows in the same send and names that
+index, so it never meets a foreign link of the same name, whatever became of the creation.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+
+from cnm.errors import Conflict, KernelError, NotFound
+from cnm.kernel import address_messages, link_messages, neighbor_messages, observation, route_messages, sysctls
+from cnm.kernel.conntrack import Conntrack
+from cnm.kernel.contract import Uplink
+from cnm.kernel.diff import is_ours
+from cnm.kernel.namespaces import Namespaces
+from cnm.kernel.netlink import NetlinkError, NetlinkSocket, Request
+from cnm.kernel.nft import Nft
+from cnm.kernel.reaper import Reaper
+from cnm.kernel.repair import split_findings
+from cnm.kernel.state import HOST, ElementSet, Finding, FirewallElement, KernelState, Link, LinkKind, Sysctl
+
+_GONE = frozenset({errno.ENODEV, errno.ENOENT, errno.ESRCH, errno.EADDRNOTAVAIL})
+_INDEX_ATTEMPTS = 5
+
+
+class LinuxKernel:
+    """Implements `cnm.kernel.contract.Kernel` for the namespace of the thread that makes it.
+
+    `element_sets` are the sets and maps of our tables; `ruleset` renders the tables with given elements.
+    """
+
+    def __init__(
+        self, element_sets: Sequence[ElementSet], ruleset: Callable[[Sequence[FirewallElement]], str]
+    ) -> None:
+        self._nft = Nft()
+        self._element_sets = tuple(element_sets)
+        self._ruleset = ruleset
+        self._namespaces = Namespaces()
+        self._conntrack = Conntrack()
+        self._host = NetlinkSocket()
+        self._host_lock = threading.Lock()
+        self._reaper = Reaper(self._namespaces)
+        self._next_index = 0
+
+    def close(self) -> None:
+        self._reaper.close()
+        self._host.close()
+        self._conntrack.close()
+        self._nft.close()
+        self._namespaces.close()
+
+    # Applying
+
+    def apply(self, states: Sequence[KernelState]) -> None:
+        elements = [element for state in states for element in state.elements]
+        if elements:
+            self._nft.apply(elements, ())
+        for state in states:
+            if _touches_rtnetlink(state):
+                with self._socket_in(state.namespace) as netlink:
+                    self._apply_in(netlink, state)
+
+    def _apply_in(self, netlink: NetlinkSocket, state: KernelState) -> None:
+        for link in state.links:
+            if _is_made_here(link):
+                self._make(netlink, link)
+        for sysctl in state.sysctls:
+            sysctls.write(sysctl)
+        requests = [*_ups(state), *_additions(state)]
+        for request, error in zip(requests, netlink.send(requests), strict=True) if requests else ():
+            if error is None:
+                continue
+            if error.errno != errno.EEXIST or request.kind == route_messages.RTM_NEWROUTE:
+                self._tolerate_same_route(netlink, state, request, error)
+
+    def _make(self, netlink: NetlinkSocket, link: Link) -> None:
+        """Create a link, or bring one of ours that exists to what it should be."""
+        master = _index(link.master) if link.master else 0
+        descriptor = self._namespaces.open(link.peer.namespace) if link.peer else -1
+        try:
+            for _ in range(_INDEX_ATTEMPTS):
+                index = self._take_index(netlink)
+                created, configured = netlink.send(
+                    [link_messages.create(link, index, master, descriptor), link_messages.configure(link, index)]
+                )
+                if created is None:
+                    _raise(configured)
+                    return
+                if created.errno != errno.EEXIST:
+                    raise _explained(created, link)
+                if self._change_existing(netlink, link, master):
+                    return
+                self._next_index = 0
+        finally:
+            if descriptor >= 0:
+                os.close(descriptor)
+        raise KernelError(f"cannot create interface {link.name}: no free interface index was found")
+
+    def _change_existing(self, netlink: NetlinkSocket, link: Link, master: int) -> bool:
+        """False when nothing of that name exists, so that only the index was taken."""
+        message = netlink.get(link_messages.get(link.name))
+        if message is None:
+            if link.peer and link.peer.name in self.interface_names(link.peer.namespace):
+                raise Conflict(f"interface {link.peer.name} cannot be made in {link.peer.namespace}: file exists")
+            return False
+        found = link_messages.parse(message)
+        if not is_ours(found.link) or found.link.alias != link.alias or found.link.kind is not link.kind:
+            raise Conflict(f"interface {link.name} exists and is not ours: rename or delete it, or choose another name")
+        netlink.execute([link_messages.change(link, found.index, master)])
+        if link.master:
+            netlink.execute([link_messages.port_flags(link, found.index)])
+        return True
+
+    def _take_index(self, netlink: NetlinkSocket) -> int:
+        if not self._next_index:
+            links = netlink.dump(link_messages.list_all())
+            self._next_index = max(link_messages.parse(m).index for m in links) + 1
+        index = self._next_index
+        self._next_index += 1
+        return index
+
+    def _tolerate_same_route(
+        self, netlink: NetlinkSocket, state: KernelState, request: Request, error: NetlinkError
+    ) -> None:
+        """A route that exists already is fine when it is the very same; else it is somebody else's."""
+        if request.kind == route_messages.RTM_NEWROUTE and error.errno == errno.EEXIST:
+            have = frozenset(observation.routes(netlink))
+            missing = [route for route in state.routes if route not in have]
+            if not missing:
+                return
+            raise Conflict(f"cannot set route to {missing[0].destination}: file exists, another route is in its place")
+        raise error
+
+    # Removing
+
+    def remove(self, states: Sequence[KernelState], wait: bool = False) -> None:
+        elements = [element for state in states for element in state.elements]
+        if elements:
+            self._nft.apply((), elements)
+        retired = False
+        for state in reversed(states):
+            with suppress(NotFound):
+                if _touches_rtnetlink(state):
+                    with self._socket_in(state.namespace) as netlink:
+                        retired |= _remove_in(netlink, state)
+        if wait:
+            self._reaper.flush()
+        elif retired:
+            self._reaper.wake()
+
+    # Reading
+
+    def observe(self, states: Sequence[KernelState]) -> tuple[KernelState, ...]:
+        observed = []
+        for state in states:
+            try:
+                with self._socket_in(state.namespace) as netlink:
+                    observed.append(observation.observe(netlink, state))
+            except NotFound:
+                continue
+        elements = tuple(self._nft.observe(self._element_sets))
+        return (*observed, KernelState(namespace=HOST, elements=elements)) if elements else tuple(observed)
+
+    def interface_names(self, namespace: str) -> frozenset[str]:
+        with self._namespaces.inside(namespace):
+            return frozenset(name for _, name in socket.if_nameindex())
+
+    def uplink(self) -> Uplink | None:
+        with self._socket_in(HOST) as netlink:
+            return observation.uplink(netlink)
+
+    def on_link_routes(self) -> tuple[str, ...]:
+        with self._socket_in(HOST) as netlink:
+            return observation.on_link_routes(netlink)
+
+    def sysctl(self, key: str) -> str | None:
+        return sysctls.read(key)
+
+    # Repairing
+
+    def start_firewall(self, elements: Sequence[FirewallElement]) -> None:
+        self._nft.start(self._ruleset(elements))
+
+    def firewall_intact(self) -> bool:
+        """Whether our tables exist with every set and chain of theirs."""
+        return self._nft.has_sets(self._element_sets)
+
+    def repair(self, findings: Sequence[Finding]) -> None:
+        wanted, foreign = split_findings(findings)
+        self.remove(foreign)
+        self.apply(wanted)
+
+    # Namespaces
+
+    def create_namespace(self, path: str) -> None:
+        with self._namespaces.created(path), NetlinkSocket() as netlink:
+            sysctls.write(Sysctl("net/ipv6/conf/default/disable_ipv6", "1"))
+            netlink.execute([link_messages.up("lo", 1)])
+
+    def remove_namespace(self, path: str) -> None:
+        self._namespaces.remove(path)
+
+    def namespace_alive(self, path: str) -> bool:
+        return self._namespaces.is_alive(path)
+
+    def flush_conntrack(self, addresses: Sequence[str]) -> None:
+        for address in addresses:
+            self._conntrack.flush_address(address)
+
+    @contextmanager
+    def _socket_in(self, namespace: str) -> Iterator[NetlinkSocket]:
+        if namespace == HOST:
+            with self._host_lock:
+                yield self._host
+            return
+        with self._namespaces.inside(namespace), NetlinkSocket() as netlink:
+            yield netlink
+
+
+def _touches_rtnetlink(state: KernelState) -> bool:
+    return bool(state.links or state.addresses or state.routes or state.neighbors or state.fdb or state.sysctls)
+
+
+def _is_made_here(link: Link) -> bool:
+    """The sandbox's end of a pair is made with the host's end; the loopback is there from the start."""
+    return link.kind is not LinkKind.LOOPBACK and (link.kind is not LinkKind.VETH or link.peer is not None)
+
+
+def _index(name: str) -> int:
+    """Index of an interface in the namespace of the calling thread."""
+    try:
+        return socket.if_nametoindex(name)
+    except OSError:
+        raise KernelError(f"interface {name} does not exist: cnmctl doctor shows what is missing", errno.ENODEV) from None
+
+
+def _ups(state: KernelState) -> Iterator[Request]:
+    for link in state.links:
+        if not _is_made_here(link) and link.up:
+            yield link_messages.up(link.name, _index(link.name), link.mtu)
+
+
+def _additions(state: KernelState) -> Iterator[Request]:
+    for address in state.addresses:
+        yield address_messages.add(address.link, address.address, _index(address.link))
+    for route in state.routes:
+        yield route_messages.add(route, _index(route.link))
+    for neighbor in state.neighbors:
+        yield neighbor_messages.add(neighbor, _index(neighbor.link))
+    for entry in state.fdb:
+        yield neighbor_messages.add_fdb(entry, _index(entry.link))
+
+
+def _remove_in(netlink: NetlinkSocket, state: KernelState) -> bool:
+    """Take the records of one namespace away; whether links were retired."""
+    requests = list(_deletions(state))
+    retired = False
+    for link in state.links:
+        message = netlink.get(link_messages.get(link.name))
+        if message is None:
+            continue
+        found = link_messages.parse(message)
+        if state.namespace == HOST:
+            if is_ours(found.link) and found.link.alias == link.alias:
+                requests.append(link_messages.retire(link.name, found.index, f"cr{found.index:x}"))
+                retired = True
+        elif found.link.kind is link.kind and found.link.mac == link.mac:
+            requests.append(link_messages.rename_down(link.name, found.index, f"cr{found.index:x}"))
+    for error in netlink.send(requests) if requests else ():
+        if error is not None and error.errno not in _GONE:
+            raise error
+    return retired
+
+
+def _deletions(state: KernelState) -> Iterator[Request]:
+    """Records on links that stay; what is on links that go goes with them."""
+    going = {link.name for link in state.links}
+    for route in state.routes:
+        yield from _on(route.link, going, lambda index, route=route: route_messages.delete(route, index))
+    for address in state.addresses:
+        yield from _on(
+            address.link, going, lambda index, a=address: address_messages.delete(a.link, a.address, index)
+        )
+    for neighbor in state.neighbors:
+        yield from _on(neighbor.link, going, lambda index, n=neighbor: neighbor_messages.delete(n, index))
+    for entry in state.fdb:
+        yield from _on(entry.link, going, lambda index, e=entry: neighbor_messages.delete_fdb(e, index))
+
+
+def _on(name: str, going: Iterable[str], message: Callable[[int], Request]) -> Iterator[Request]:
+    if name in going:
+        return
+    try:
+        index = socket.if_nametoindex(name)
+    except OSError:
+        return
+    yield message(index)
+
+
+def _raise(error: NetlinkError | None) -> None:
+    if error is not None:
+        raise error
+
+
+def _explained(error: NetlinkError, link: Link) -> KernelError:
+    if error.errno == errno.EOPNOTSUPP and "type" in error.detail.lower():
+        return KernelError(f"cannot create interface {link.name}: this kernel has no {link.kind.value} links", error.errno)
+    return error

@@ -1,0 +1,136 @@
+"""Network namespaces without fork: create, enter from a thread, remove, list.
+
+`os.unshare` and `os.setns` exist only from Python 3.12 on; ctypes serves every version and releases the GIL.
+A namespace is entered by one thread for a few system calls; sockets made meanwhile stay in it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from cnm.errors import Conflict, InvalidParameter, KernelError, NotFound
+from cnm.kernel.state import HOST
+
+CLONE_NEWNET = 0x40000000
+_NS_GET_NSTYPE = 0xB703
+_MS_BIND = 4096
+_MNT_DETACH = 2
+_THREAD_NAMESPACE = "/proc/thread-self/ns/net"
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def _call(doing: str, result: int) -> None:
+    if result != 0:
+        number = ctypes.get_errno()
+        raise KernelError(f"cannot {doing}: {os.strerror(number).lower()}", number)
+
+
+class Namespaces:
+    """The namespaces of this host, seen from the one that the maker's thread is in: HOST."""
+
+    def __init__(self) -> None:
+        self._home = os.open(_THREAD_NAMESPACE, os.O_RDONLY | os.O_CLOEXEC)
+
+    def close(self) -> None:
+        os.close(self._home)
+
+    def open(self, path: str) -> int:
+        """A descriptor of the namespace at `path`. Raises NotFound, or InvalidParameter for another file."""
+        if path == HOST:
+            return os.dup(self._home)
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            why = os.strerror(error.errno or 0).lower()
+            raise NotFound(f"network namespace {path} cannot be opened: {why}") from None
+        if not _is_network_namespace(descriptor):
+            os.close(descriptor)
+            raise InvalidParameter(f"{path} is not a network namespace")
+        return descriptor
+
+    @contextmanager
+    def inside(self, path: str) -> Iterator[None]:
+        """Run the body with the calling thread in the namespace at `path`."""
+        if path == HOST:
+            yield
+            return
+        descriptor = self.open(path)
+        try:
+            _call(f"enter network namespace {path}", _libc.setns(descriptor, CLONE_NEWNET))
+        finally:
+            os.close(descriptor)
+        try:
+            yield
+        finally:
+            self._return_home()
+
+    @contextmanager
+    def created(self, path: str) -> Iterator[None]:
+        """Create a namespace kept by a bind mount at `path`; the body runs inside it. Undone if the body fails.
+
+        Raises Conflict when something stands at `path` already.
+        """
+        os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
+        try:
+            os.close(os.open(path, os.O_RDONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o444))
+        except FileExistsError:
+            raise Conflict(f"{path} exists already: remove it, or choose another run directory") from None
+        try:
+            _call("create a network namespace", _libc.unshare(CLONE_NEWNET))
+            try:
+                _call(f"bind a network namespace to {path}", _bind(_THREAD_NAMESPACE, path))
+                yield
+            finally:
+                self._return_home()
+        except BaseException:
+            self.remove(path)
+            raise
+
+    def remove(self, path: str) -> None:
+        """Let go of the namespace at `path`; it vanishes when nobody else uses it. Nothing there is fine."""
+        if _libc.umount2(os.fsencode(path), _MNT_DETACH) != 0:
+            number = ctypes.get_errno()
+            if number not in (errno.EINVAL, errno.ENOENT):
+                raise KernelError(f"cannot unmount {path}: {os.strerror(number).lower()}", number)
+        try:
+            os.unlink(path)
+        except FileNotFoundError:
+            return
+
+    def is_alive(self, path: str) -> bool:
+        """Whether a network namespace is found at `path`."""
+        try:
+            os.close(self.open(path))
+        except (NotFound, InvalidParameter):
+            return False
+        return True
+
+    def _return_home(self) -> None:
+        if _libc.setns(self._home, CLONE_NEWNET) != 0:
+            # This thread would go on with the host's verbs in a sandbox's namespace: nothing is safe any more.
+            os.abort()
+
+
+def list_directory(directory: str) -> tuple[str, ...]:
+    """Paths of the files in a directory of namespaces, none where it does not exist."""
+    try:
+        return tuple(sorted(os.path.join(directory, name) for name in os.listdir(directory)))
+    except FileNotFoundError:
+        return ()
+
+
+def _bind(source: str, target: str) -> int:
+    return int(_libc.mount(os.fsencode(source), os.fsencode(target), b"none", _MS_BIND, None))
+
+
+def _is_network_namespace(descriptor: int) -> bool:
+    try:
+        return fcntl.ioctl(descriptor, _NS_GET_NSTYPE) == CLONE_NEWNET
+    except OSError:
+        return False

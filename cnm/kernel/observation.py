@@ -1,0 +1,150 @@
+"""Reads what exists in one namespace, as records, and answers small questions about the host's routes."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from collections.abc import Iterator
+
+from cnm.kernel import address_messages, link_messages, neighbor_messages, route_messages, sysctls
+from cnm.kernel.contract import Uplink
+from cnm.kernel.link_messages import ObservedLink
+from cnm.kernel.netlink import NetlinkSocket
+from cnm.kernel.state import (
+    HOST,
+    Address,
+    FdbEntry,
+    KernelState,
+    Link,
+    LinkKind,
+    Neighbor,
+    Route,
+    Sysctl,
+)
+
+_FAMILIES = (socket.AF_INET, socket.AF_INET6)
+
+
+def observe(netlink: NetlinkSocket, wanted: KernelState) -> KernelState:
+    """Everything of the namespace that `netlink` is in; of /proc/sys what `wanted` names.
+
+    In the host's namespace only links with our mark or a wanted name count, and what is on them.
+    """
+    links = _links(netlink)
+    if wanted.namespace == HOST:
+        names = {link.name for link in wanted.links}
+        links = {i: l for i, l in links.items() if l.alias.startswith("cnm:") or l.name in names}
+    return KernelState(
+        namespace=wanted.namespace,
+        links=tuple(links.values()),
+        addresses=tuple(_addresses(netlink, links)) if wanted.addresses else (),
+        routes=tuple(_routes(netlink, links)) if wanted.routes else (),
+        neighbors=tuple(_neighbors(netlink, links)) if wanted.neighbors else (),
+        fdb=tuple(_fdb(netlink, links)) if wanted.fdb else (),
+        sysctls=tuple(_sysctls(wanted)),
+    )
+
+
+def _links(netlink: NetlinkSocket) -> dict[int, Link]:
+    """All links by index, masters by name."""
+    observed = [link_messages.parse(m) for m in netlink.dump(link_messages.list_all())]
+    names = {o.index: o.link.name for o in observed}
+    return {o.index: _with_master(o, names) for o in observed}
+
+
+def _with_master(observed: ObservedLink, names: dict[int, str]) -> Link:
+    link = observed.link
+    if not observed.master_index:
+        return link
+    return Link(
+        name=link.name,
+        kind=link.kind,
+        mac=link.mac,
+        mtu=link.mtu,
+        up=link.up,
+        master=names.get(observed.master_index, ""),
+        alias=link.alias,
+        group=link.group,
+        isolated=link.isolated,
+        hairpin=link.hairpin,
+    )
+
+
+def _addresses(netlink: NetlinkSocket, links: dict[int, Link]) -> Iterator[Address]:
+    for message in netlink.dump(address_messages.list_all()):
+        index, cidr, automatic = address_messages.parse(message)
+        if index in links and not automatic:
+            yield Address(links[index].name, cidr)
+
+
+def _routes(netlink: NetlinkSocket, links: dict[int, Link]) -> Iterator[Route]:
+    for family in _FAMILIES:
+        for message in netlink.dump(route_messages.list_all(family)):
+            parsed = route_messages.parse(message)
+            if parsed is None:
+                continue
+            index, route, protocol = parsed
+            if protocol != route_messages.PROTOCOL_KERNEL and index in links:
+                yield _named(route, links[index].name, family)
+
+
+def _named(route: Route, link: str, family: int) -> Route:
+    """The route as a driver would write it: the kernel's default IPv6 metric is left open."""
+    metric = 0 if family == socket.AF_INET6 and route.metric == 1024 else route.metric
+    return Route(route.destination, link, route.via, route.table, metric, route.local)
+
+
+def routes(netlink: NetlinkSocket) -> tuple[Route, ...]:
+    """All routes that somebody set (none of the kernel's own)."""
+    return tuple(_routes(netlink, _links(netlink)))
+
+
+def _neighbors(netlink: NetlinkSocket, links: dict[int, Link]) -> Iterator[Neighbor]:
+    for family in _FAMILIES:
+        for message in netlink.dump(neighbor_messages.list_family(family)):
+            parsed = neighbor_messages.parse(message)
+            if parsed and parsed[0] in links:
+                yield Neighbor(links[parsed[0]].name, parsed[1].address, parsed[1].mac)
+
+
+def _fdb(netlink: NetlinkSocket, links: dict[int, Link]) -> Iterator[FdbEntry]:
+    for message in netlink.dump(neighbor_messages.list_fdb()):
+        parsed = neighbor_messages.parse_fdb(message)
+        if parsed and parsed[0] in links:
+            yield FdbEntry(links[parsed[0]].name, parsed[1].mac, parsed[1].remote)
+
+
+def _sysctls(wanted: KernelState) -> Iterator[Sysctl]:
+    for sysctl in wanted.sysctls:
+        value = sysctls.read(sysctl.key)
+        if value is not None:
+            yield Sysctl(sysctl.key, value)
+
+
+def uplink(netlink: NetlinkSocket) -> Uplink | None:
+    """The link of the default route with the lowest metric, IPv4 before IPv6; None where there is none."""
+    for family in _FAMILIES:
+        defaults = []
+        for message in netlink.dump(route_messages.list_all(family)):
+            parsed = route_messages.parse(message)
+            if parsed and parsed[1].destination in ("0.0.0.0/0", "::/0") and parsed[1].table == 254:
+                defaults.append((parsed[1].metric, parsed[0]))
+        if defaults:
+            link = _links(netlink).get(min(defaults)[1])
+            return Uplink(link.name, link.mtu) if link else None
+    return None
+
+
+def on_link_routes(netlink: NetlinkSocket) -> tuple[str, ...]:
+    """CIDR texts of the IPv4 networks that the host is on itself, without its loopback."""
+    links = _links(netlink)
+    found = []
+    for message in netlink.dump(route_messages.list_all(socket.AF_INET)):
+        parsed = route_messages.parse(message)
+        if parsed is None:
+            continue
+        index, route, _protocol = parsed
+        loopback = index in links and links[index].kind is LinkKind.LOOPBACK
+        if route.table == 254 and not route.via and not loopback and route.destination != "0.0.0.0/0":
+            found.append(str(ipaddress.ip_network(route.destination)))
+    return tuple(found)

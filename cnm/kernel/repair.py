@@ -1,0 +1,51 @@
+"""Turns findings into the states to apply and the states to remove."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from cnm.kernel.state import (
+    HOST,
+    Address,
+    FdbEntry,
+    Finding,
+    FirewallElement,
+    KernelState,
+    Link,
+    Neighbor,
+    Problem,
+    Record,
+    Route,
+    Sysctl,
+)
+
+
+def split_findings(findings: Sequence[Finding]) -> tuple[tuple[KernelState, ...], tuple[KernelState, ...]]:
+    """(what to apply, what to remove), the host's namespace first."""
+    wanted: dict[str, list[Record]] = {HOST: []}
+    foreign: dict[str, list[Record]] = {HOST: []}
+    for finding in findings:
+        if finding.wanted is not None:
+            wanted.setdefault(finding.namespace, []).append(finding.wanted)
+        elif finding.problem is Problem.FOREIGN and finding.observed is not None:
+            foreign.setdefault(finding.namespace, []).append(finding.observed)
+    return _states(wanted), _states(foreign)
+
+
+def _states(by_namespace: dict[str, list[Record]]) -> tuple[KernelState, ...]:
+    return tuple(state_of(namespace, records) for namespace, records in by_namespace.items())
+
+
+def state_of(namespace: str, records: Iterable[Record]) -> KernelState:
+    """Records of any kind grouped into a state."""
+    records = tuple(records)
+    return KernelState(
+        namespace=namespace,
+        links=tuple(r for r in records if isinstance(r, Link)),
+        addresses=tuple(r for r in records if isinstance(r, Address)),
+        routes=tuple(r for r in records if isinstance(r, Route)),
+        neighbors=tuple(r for r in records if isinstance(r, Neighbor)),
+        fdb=tuple(r for r in records if isinstance(r, FdbEntry)),
+        sysctls=tuple(r for r in records if isinstance(r, Sysctl)),
+        elements=tuple(r for r in records if isinstance(r, FirewallElement)),
+    )

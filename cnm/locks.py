@@ -1,0 +1,76 @@
+"""Locks of the model, and the order in which they are taken.
+
+1. `verbs`: shared by every verb, exclusive for doctor, repair and start-up, which need the model at rest.
+2. a sandbox's own lock: join, leave, gateway choice, delete of that sandbox.
+3. a network's lock: shared by endpoint verbs, exclusive for its creation, change and deletion.
+4. leaves, held for moments and never while taking another: the model's dictionaries, a pool's addresses,
+   the host ports, the netlink socket, the nft queue, the store.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+class SharedLock:
+    """Many readers or one writer; a waiting writer goes before new readers. Not reentrant."""
+
+    def __init__(self) -> None:
+        self._condition = threading.Condition(threading.Lock())
+        self._readers = 0
+        self._writer = False
+        self._waiting_writers = 0
+
+    @contextmanager
+    def shared(self) -> Iterator[None]:
+        with self._condition:
+            while self._writer or self._waiting_writers:
+                self._condition.wait()
+            self._readers += 1
+        try:
+            yield
+        finally:
+            with self._condition:
+                self._readers -= 1
+                if not self._readers:
+                    self._condition.notify_all()
+
+    @contextmanager
+    def exclusive(self) -> Iterator[None]:
+        with self._condition:
+            self._waiting_writers += 1
+            while self._writer or self._readers:
+                self._condition.wait()
+            self._waiting_writers -= 1
+            self._writer = True
+        try:
+            yield
+        finally:
+            with self._condition:
+                self._writer = False
+                self._condition.notify_all()
+
+
+class LockTable:
+    """A lock for each id, made when first asked for and dropped with its object."""
+
+    def __init__(self) -> None:
+        self._guard = threading.Lock()
+        self._sandboxes: dict[str, threading.RLock] = {}
+        self._networks: dict[str, SharedLock] = {}
+        self.verbs = SharedLock()
+
+    def sandbox(self, ident: str) -> threading.RLock:
+        with self._guard:
+            return self._sandboxes.setdefault(ident, threading.RLock())
+
+    def network(self, ident: str) -> SharedLock:
+        with self._guard:
+            return self._networks.setdefault(ident, SharedLock())
+
+    def forget(self, ident: str) -> None:
+        with self._guard:
+            self._sandboxes.pop(ident, None)
+            self._networks.pop(ident, None)

@@ -1,0 +1,148 @@
+"""Start-up: the store is read, interrupted verbs are undone or finished, and the kernel is made to agree."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections.abc import Sequence
+
+import msgspec
+
+from cnm import ipam, wanted
+from cnm.doctor import Doctor
+from cnm.endpoint import Endpoint, EndpointState
+from cnm.errors import CnmError, Conflict
+from cnm.kernel.namespaces import list_directory
+from cnm.kernel.state import Finding
+from cnm.network import PREDEFINED, Network, NetworkState
+from cnm.network_verbs import predefined
+from cnm.resources import Resources
+from cnm.sandbox import Sandbox, SandboxKind, SandboxState
+from cnm.sandbox_verbs import SandboxVerbs
+
+_DRIVER_OF = dict(zip(PREDEFINED, ("bridge", "host", "null"), strict=True))
+_OWN_NAMESPACE = re.compile(r"[0-9a-f]{12}\Z")
+
+log = logging.getLogger(__name__)
+
+
+class Recovery:
+    """Runs once, before the first request."""
+
+    def __init__(self, resources: Resources, sandboxes: SandboxVerbs, doctor: Doctor) -> None:
+        self._r = resources
+        self._sandboxes = sandboxes
+        self._doctor = doctor
+
+    def run(self) -> None:
+        with self._r.locks.verbs.exclusive():
+            self._r.refresh_facts()
+            self._load_networks()
+            self._load_sandboxes()
+            self._load_endpoints()
+            self._hold_ports()
+            self._agree()
+
+    def _load_networks(self) -> None:
+        stored = self._r.store.load(Network)
+        for network in stored:
+            if network.state is not NetworkState.ACTIVE:
+                log.info("network %s was being %s when cnmd ended: removed", network.name, _verb(network.state))
+                self._r.store.commit(delete=[network], durable=True)
+                continue
+            self._r.model.add_network(network)
+            if network.pools:
+                ipam.restore_network(self._r.ipam_of(network), network)
+        have = {network.name for network in stored}
+        for name in PREDEFINED:
+            if name not in have:
+                network = predefined(name, _DRIVER_OF[name])
+                self._r.store.commit(put=[network], durable=True)
+                self._r.model.add_network(network)
+
+    def _load_sandboxes(self) -> None:
+        for sandbox in self._r.store.load(Sandbox):
+            self._r.model.add_sandbox(sandbox)
+            if sandbox.state is not SandboxState.ACTIVE:
+                log.info("sandbox %s was being %s when cnmd ended: removed", sandbox.name, _verb(sandbox.state))
+                self._sandboxes.finish_delete(sandbox)
+            elif sandbox.kind is SandboxKind.OWN and not self._r.kernel.namespace_alive(sandbox.netns):
+                log.info("sandbox %s lost its namespace: made again", sandbox.name)
+                self._sandboxes.recreate_namespace(sandbox)
+        self._remove_orphaned_namespaces()
+
+    def _remove_orphaned_namespaces(self) -> None:
+        known = {sandbox.netns for sandbox in self._r.model.sandboxes()}
+        for path in list_directory(self._r.settings.netns):
+            if path not in known and _OWN_NAMESPACE.match(os.path.basename(path)):
+                log.info("namespace %s belongs to no sandbox: removed", path)
+                self._r.kernel.remove_namespace(path)
+
+    def _load_endpoints(self) -> None:
+        for endpoint in self._r.store.load(Endpoint):
+            recovered = self._recovered(endpoint)
+            if recovered is None:
+                self._r.store.commit(delete=[endpoint], durable=True)
+                continue
+            if recovered != endpoint:
+                self._r.store.commit(put=[recovered], durable=True)
+            network = self._r.model.network(recovered.network_id)
+            self._r.model.add_endpoint(recovered)
+            ipam.restore_endpoint(self._r.ipam_of(network), network, recovered.ipv4, recovered.ipv6)
+
+    def _recovered(self, endpoint: Endpoint) -> Endpoint | None:
+        """What becomes of a stored endpoint: an intent goes back or forward, a dead given namespace lets go."""
+        if endpoint.state in (EndpointState.CONNECTING, EndpointState.DELETING):
+            log.info("endpoint %s was %s when cnmd ended: removed", endpoint.name, endpoint.state.value)
+            return None
+        apart = msgspec.structs.replace(
+            endpoint,
+            state=EndpointState.CREATED,
+            sandbox_id="",
+            ports=(),
+            ifname=endpoint.ifname if endpoint.ifname_given else "",
+        )
+        if endpoint.state in (EndpointState.JOINING, EndpointState.LEAVING):
+            log.info("endpoint %s was %s when cnmd ended: left", endpoint.name, endpoint.state.value)
+            return apart
+        if endpoint.state is EndpointState.JOINED:
+            sandbox = self._r.model.sandbox(endpoint.sandbox_id)
+            if sandbox.kind is SandboxKind.GIVEN and not self._r.kernel.namespace_alive(sandbox.netns):
+                log.warning("namespace %s is gone: endpoint %s left it", sandbox.netns, endpoint.name)
+                return apart
+        return endpoint
+
+    def _hold_ports(self) -> None:
+        """Reserve again; a port that another program took meanwhile is a finding of doctor, never a failed start."""
+        for endpoint in self._r.model.endpoints():
+            for mapping in endpoint.ports:
+                try:
+                    self._r.reservations.restore(mapping)
+                except Conflict as error:
+                    log.warning("endpoint %s: %s", endpoint.name, error)
+
+    def _agree(self) -> None:
+        everything = wanted.everything(self._r)
+        self._r.host_state = self._r.wanted_host_state()
+        self._r.kernel.start_firewall([element for state in everything for element in state.elements])
+        findings = self._doctor.differences(everything)
+        for finding in findings:
+            log.info("start-up mends: %s %s", finding.problem.value, finding.wanted or finding.observed)
+        self._mend(findings)
+
+    def _mend(self, findings: Sequence[Finding]) -> None:
+        """All at once; if the kernel refuses something, one by one, so that one broken network stops no other."""
+        try:
+            self._r.kernel.repair(findings)
+        except CnmError as error:
+            log.warning("repairing one by one after: %s", error)
+            for finding in findings:
+                try:
+                    self._r.kernel.repair([finding])
+                except CnmError as single:
+                    log.error("not repaired: %s; cnmctl doctor shows what is missing", single)
+
+
+def _verb(state: NetworkState | SandboxState) -> str:
+    return "created" if state.value == "creating" else "deleted"

@@ -1,0 +1,64 @@
+"""What every verb works with: the model, the store, the kernel, drivers, addresses, ports, locks and events."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from cnm.config import Settings
+from cnm.driver import Driver, HostFacts, Registry
+from cnm.errors import NotFound
+from cnm.events import EventBus
+from cnm.firewall.host import host_state
+from cnm.ipam import Ipam
+from cnm.kernel.contract import Kernel
+from cnm.kernel.reservations import Reservations
+from cnm.kernel.state import KernelState
+from cnm.locks import LockTable
+from cnm.model import Model
+from cnm.network import Network
+from cnm.store import Store
+
+
+@dataclass
+class Resources:
+    """One per daemon."""
+
+    settings: Settings
+    store: Store
+    kernel: Kernel
+    registry: Registry
+    ipams: Mapping[str, Ipam]
+    reservations: Reservations
+    model: Model = field(default_factory=Model)
+    locks: LockTable = field(default_factory=LockTable)
+    events: EventBus = field(default_factory=EventBus)
+    facts: HostFacts = field(default_factory=HostFacts)
+    host_state: KernelState = field(default_factory=KernelState)
+    """What the host itself needs for the networks that exist; applied when it changes."""
+
+    def driver_of(self, network: Network) -> Driver:
+        return self.registry.get(network.driver)
+
+    def ipam_of(self, network: Network) -> Ipam:
+        return self.ipam(network.ipam_driver)
+
+    def ipam(self, name: str) -> Ipam:
+        try:
+            return self.ipams[name]
+        except KeyError:
+            known = ", ".join(sorted(self.ipams))
+            raise NotFound(f'could not find ipam driver "{name}": known are {known}') from None
+
+    def refresh_facts(self) -> None:
+        """Read again what others may have changed on the host."""
+        uplink = self.kernel.uplink()
+        self.facts = HostFacts(
+            uplink_mtu=uplink.mtu if uplink else 1500,
+            bridge_nf_ipv4=self.kernel.sysctl("net/bridge/bridge-nf-call-iptables") == "1",
+            bridge_nf_ipv6=self.kernel.sysctl("net/bridge/bridge-nf-call-ip6tables") == "1",
+        )
+
+    def wanted_host_state(self) -> KernelState:
+        """Forwarding for the networks that exist now, and what the firewall must know of the host."""
+        return host_state(self.kernel, self.model.networks(), self.facts, self.settings)

@@ -1,0 +1,102 @@
+"""The SQLite file: one table a noun, one row an object, its record as JSON.
+
+WAL with two strengths of commit: definitions (networks, sandboxes, endpoints at rest) wait for the disk; live state
+of endpoints does not, since a power cut takes the kernel's state along. Either way a killed process loses nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+from collections.abc import Iterable
+from typing import TypeVar
+
+import msgspec
+
+from cnm.endpoint import Endpoint
+from cnm.errors import CnmError, Conflict
+from cnm.network import Network
+from cnm.sandbox import Sandbox
+
+SCHEMA_VERSION = 1
+
+Noun = Network | Sandbox | Endpoint
+_N = TypeVar("_N", Network, Sandbox, Endpoint)
+
+_TABLES: dict[type, str] = {Network: "network", Sandbox: "sandbox", Endpoint: "endpoint"}
+_SCHEMA = "".join(
+    f"CREATE TABLE IF NOT EXISTS {table} (id TEXT PRIMARY KEY, record BLOB NOT NULL) WITHOUT ROWID;"
+    for table in (*_TABLES.values(), "setting")
+)
+
+
+class Store:
+    """The file `path`, held by one process at a time. Thread-safe."""
+
+    def __init__(self, path: str) -> None:
+        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+        self._lock = threading.Lock()
+        self._encode = msgspec.json.Encoder().encode
+        try:
+            self._connection = _open(path)
+        except sqlite3.OperationalError as error:
+            raise Conflict(f"cannot open {path}: {error}; is another cnmd using this root directory?") from None
+        except sqlite3.DatabaseError as error:
+            raise CnmError(f"{path} is not a store of cnmd: {error}; move it away to start afresh") from None
+        self._durable = True
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def load(self, noun: type[_N]) -> list[_N]:
+        """All objects of one noun, in the order of their ids."""
+        rows = self._connection.execute(f"SELECT record FROM {_TABLES[noun]} ORDER BY id")
+        decoder = msgspec.json.Decoder(noun)
+        return [decoder.decode(record) for (record,) in rows]
+
+    def commit(self, put: Iterable[Noun] = (), delete: Iterable[Noun] = (), *, durable: bool) -> None:
+        """Write and delete objects in one transaction; with `durable` it is on the disk when this returns."""
+        with self._lock:
+            self._set_durable(durable)
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                for noun in put:
+                    statement = f"INSERT OR REPLACE INTO {_TABLES[type(noun)]} VALUES (?, ?)"
+                    self._connection.execute(statement, (noun.id, self._encode(noun)))
+                for noun in delete:
+                    self._connection.execute(f"DELETE FROM {_TABLES[type(noun)]} WHERE id = ?", (noun.id,))
+            except BaseException:
+                self._connection.execute("ROLLBACK")
+                raise
+            self._connection.execute("COMMIT")
+
+    def setting(self, key: str) -> str | None:
+        """A value that the daemon remembers of this host."""
+        row = self._connection.execute("SELECT record FROM setting WHERE id = ?", (key,)).fetchone()
+        return str(row[0]) if row else None
+
+    def remember(self, key: str, value: str) -> None:
+        with self._lock:
+            self._set_durable(True)
+            self._connection.execute("INSERT OR REPLACE INTO setting VALUES (?, ?)", (key, value))
+
+    def _set_durable(self, durable: bool) -> None:
+        if durable != self._durable:
+            self._connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+            self._durable = durable
+
+
+def _open(path: str) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=1)
+    os.chmod(path, 0o600)
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    # Held from the first write until the process ends, so that two daemons never share a root directory.
+    connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version > SCHEMA_VERSION:
+        raise CnmError(f"{path} was written by a newer cnmd (schema {version}): upgrade, or use another --root")
+    connection.executescript(_SCHEMA)
+    connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+    return connection

@@ -1,0 +1,67 @@
+"""Everything that must exist, computed from the nouns: what verbs apply in pieces and doctor compares as a whole."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from cnm.endpoint import Endpoint, EndpointState
+from cnm.gateway import Candidate, Gateways, choose, default_routes
+from cnm.kernel.diff import merge
+from cnm.kernel.state import KernelState
+from cnm.network import Network, NetworkState
+from cnm.resources import Resources
+from cnm.sandbox import Sandbox
+
+
+def network_wanted(resources: Resources, network: Network) -> tuple[KernelState, ...]:
+    """Nothing for a predefined network that was never used: it has no pools yet."""
+    driver = resources.driver_of(network)
+    if driver.capabilities.needs_ipam and not network.pools:
+        return ()
+    return driver.network_state(network, resources.facts)
+
+
+def endpoint_wanted(
+    resources: Resources, network: Network, endpoint: Endpoint, sandbox: Sandbox
+) -> tuple[KernelState, ...]:
+    """The joined endpoint with its published ports, without default routes."""
+    driver = resources.driver_of(network)
+    states = driver.join_state(network, endpoint, sandbox, resources.facts)
+    if endpoint.ports:
+        states += driver.port_state(network, endpoint, endpoint.ports, resources.facts)
+    return states
+
+
+def gateways(resources: Resources, endpoints: list[Endpoint]) -> Gateways:
+    """The choice among `endpoints`, all of one sandbox."""
+    candidates = []
+    for endpoint in endpoints:
+        network = resources.model.network(endpoint.network_id)
+        ipv4, ipv6 = resources.driver_of(network).gateways(network, endpoint)
+        candidates.append(Candidate(endpoint, network, ipv4, ipv6))
+    return choose(candidates)
+
+
+def joined_endpoints(resources: Resources, sandbox_id: str) -> list[Endpoint]:
+    return [e for e in resources.model.endpoints_of_sandbox(sandbox_id) if e.state is EndpointState.JOINED]
+
+
+def gateway_routes(sandbox: Sandbox, chosen: Gateways) -> KernelState:
+    return KernelState(namespace=sandbox.netns, routes=default_routes(chosen))
+
+
+def everything(resources: Resources) -> tuple[KernelState, ...]:
+    """One state a namespace, the host's first."""
+    return merge(_everything(resources))
+
+
+def _everything(resources: Resources) -> Iterator[KernelState]:
+    yield resources.wanted_host_state()
+    networks = {n.id: n for n in resources.model.networks() if n.state is NetworkState.ACTIVE}
+    for network in networks.values():
+        yield from network_wanted(resources, network)
+    for sandbox in resources.model.sandboxes():
+        endpoints = joined_endpoints(resources, sandbox.id)
+        for endpoint in endpoints:
+            yield from endpoint_wanted(resources, networks[endpoint.network_id], endpoint, sandbox)
+        yield gateway_routes(sandbox, gateways(resources, endpoints))

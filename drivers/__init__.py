@@ -1,0 +1,1 @@
+"""Network drivers: pure functions from the nouns to kernel state, one module a driver."""
