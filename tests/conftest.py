@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.isolation import isolate
+from netns_fixtures import isolate
 from tests.support.machine import Machine, processes_left
 
 _NEED_ROOT = ("kernel", "packet", "docker", "faults")

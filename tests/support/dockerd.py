@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.support.isolation import isolated
+from netns_fixtures import is_isolated
 
 _ROOT = Path(__file__).parents[2] / ".tools" / "root"
 DOCKER = _ROOT / "usr/bin/docker"
@@ -69,7 +69,7 @@ def start_dockerd(state: Path, *arguments: str, seconds: float = 60.0) -> Iterat
 
     `arguments` are further flags. Raises RuntimeError with the end of its log where it does not come up.
     """
-    if not isolated():
+    if not is_isolated():
         raise RuntimeError("dockerd would write the machine's own firewall: isolate the process first")
     state.mkdir(parents=True, exist_ok=True)
     socket, log = state / "docker.sock", state / "log"

@@ -4,27 +4,33 @@ from __future__ import annotations
 
 import ast
 import configparser
-from collections.abc import Iterator
+import graphlib
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import pytest
 
 _CHECKOUT = Path(__file__).parents[2]
 
+_GROUND = ("errors", "config")
+_NOUNS = ("network", "endpoint", "sandbox", "driver", "events", "names", "mac", "ports", "gateway")
+_VERBS = ("controller", "network_verbs", "endpoint_verbs", "sandbox_verbs", "resources", "wanted", "doctor")
+_VERBS += ("recovery", "model", "locks", "forwarding")
 _FLOORS = (
-    ("errors", "config"),
+    _GROUND,
     ("kernel.state",),
-    ("network", "endpoint", "sandbox", "driver", "events"),
+    _NOUNS,
     ("wire", "store", "kernel"),
-    ("drivers", "ipam", "firewall", "neighbours", "cluster"),
-    ("controller",),
+    ("ipam", "firewall", "neighbours", "cluster"),
+    ("drivers",),
+    _VERBS,
     ("api", "plugin"),
     ("daemon",),
 )
-"""From the ground up. A part may import all of the floors below it."""
+"""From the ground up: a part may import all of the floors below it; a driver emits the firewall's elements."""
 
-_ROOMMATES = _FLOORS[0] + _FLOORS[2]
-"""Settings raise errors, and the nouns and the contract of drivers name each other: one floor, one room."""
+_ROOMS = (_GROUND, _NOUNS, _VERBS)
+"""Floors that are one room, whose parts may import each other."""
 
 _APART = {
     "cli": {"wire", "errors"},
@@ -78,7 +84,7 @@ def _may_import(part: str) -> set[str]:
     floor = next((n for n, parts in enumerate(_FLOORS) if part in parts), None)
     assert floor is not None, f"cnm.{part} stands on no floor: give it one in {Path(__file__).name}"
     below = {other for parts in _FLOORS[:floor] for other in parts}
-    room = set(_FLOORS[floor]) if part in _ROOMMATES else {part}
+    room = set(_FLOORS[floor]) if _FLOORS[floor] in _ROOMS else {part}
     return _NARROWER.get(part, below) | room
 
 
@@ -143,6 +149,23 @@ def test_module_imports_only_from_below(module: str, path: Path) -> None:
 )
 def test_an_import_that_points_up_is_found(module: str, source: str) -> None:
     assert len(_complaints(module, source)) == 1
+
+
+def test_no_imports_go_in_circles() -> None:
+    modules = dict(_modules())
+    known = {
+        module: {_longest(name, modules.keys()) for name in _imports(path.read_text())} - {module, ""}
+        for module, path in modules.items()
+    }
+
+    graphlib.TopologicalSorter(known).prepare()
+
+
+def _longest(name: str, modules: Collection[str]) -> str:
+    """The module that an imported name is, or is taken from."""
+    while name and name not in modules:
+        name = name.rpartition(".")[0]
+    return name
 
 
 def test_nouns_may_hold_pure_kernel_records() -> None:
