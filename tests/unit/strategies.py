@@ -1,0 +1,50 @@
+"""Hypothesis strategies of the unit tests, in one place so that they grow with the features."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Network, IPv6Network, ip_network
+
+from hypothesis import settings
+from hypothesis import strategies as st
+
+from cnm.ipam.cidr import Subnet
+from cnm.ipam.pools import AddressPool
+
+settings.register_profile("cnm", deadline=None)  # a busy machine is no fault
+settings.load_profile("cnm")
+
+
+def runs_of_integers(limit: int) -> st.SearchStrategy[tuple[int, int]]:
+    """(first, last) within 0..limit, first <= last."""
+    integers = st.integers(0, limit)
+    return st.tuples(integers, integers).map(lambda pair: (min(pair), max(pair)))
+
+
+def subnets_of(base: str, lengths: range) -> st.SearchStrategy[Subnet]:
+    """Subnets of `base` with prefix lengths out of `lengths`."""
+    network = ip_network(base)
+
+    def cut(length: int, index: int) -> Subnet:
+        count = 1 << (length - network.prefixlen)
+        step = 1 << (network.max_prefixlen - length)
+        kind = IPv4Network if network.version == 4 else IPv6Network
+        return kind((int(network.network_address) + index % count * step, length))
+
+    return st.builds(cut, st.sampled_from(list(lengths)), st.integers(0, 2**20))
+
+
+def small_subnets() -> st.SearchStrategy[Subnet]:
+    """Subnets of at most 32 addresses, both families, so that tests can list and exhaust them."""
+    return st.one_of(
+        subnets_of("10.0.0.0/24", range(27, 33)),
+        subnets_of("fd00:0:0:1::/120", range(123, 129)),
+    )
+
+
+def address_pools() -> st.SearchStrategy[list[AddressPool]]:
+    """Default address pools of a few subnets each; they may overlap."""
+    bases = subnets_of("10.0.0.0/20", range(20, 27))
+    pool = st.builds(
+        lambda base, more: AddressPool(base, min(base.prefixlen + more, 28)), bases, st.integers(0, 4)
+    )
+    return st.lists(pool, min_size=1, max_size=4)
