@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.dockerd import Dockerd, environment, lacking, make_image, start_dockerd
+from tests.support.dockerd import PROGRAMS, Dockerd, make_image, start_dockerd
+from tests.support.unpacked import environment, lacking
 
-pytestmark = pytest.mark.skipif(lacking() != "", reason=lacking())
+pytestmark = pytest.mark.skipif(lacking(*PROGRAMS) != "", reason=lacking(*PROGRAMS))
 
 
 @pytest.fixture(scope="module")

@@ -13,33 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from netns_fixtures import is_isolated
+from tests.support.unpacked import environment, program
 
-_ROOT = Path(__file__).parents[2] / ".tools" / "root"
-DOCKER = _ROOT / "usr/bin/docker"
-DOCKERD = _ROOT / "usr/sbin/dockerd"
-BUSYBOX = _ROOT / "bin/busybox"
-
-
-def lacking() -> str:
-    """Why there is no dockerd to test with, "" where there is one: the reason of a skip."""
-    absent = [program.name for program in (DOCKER, DOCKERD, BUSYBOX) if not program.exists()]
-    return f"{', '.join(absent)} not unpacked in .tools: run make setup" if absent else ""
-
-
-def environment() -> dict[str, str]:
-    """What the unpacked programs need to find each other, their libraries and iptables' extensions."""
-    libraries = [
-        str(path)
-        for path in sorted(_ROOT.glob("lib/*-linux-gnu")) + sorted(_ROOT.glob("usr/lib/*-linux-gnu"))
-    ]
-    extensions = [str(path) for path in _ROOT.glob("usr/lib/*-linux-gnu/xtables")]
-    programs = [str(_ROOT / "usr/sbin"), str(_ROOT / "usr/bin"), "/usr/sbin", "/usr/bin", "/sbin", "/bin"]
-    return {
-        "PATH": ":".join(programs),
-        "LD_LIBRARY_PATH": ":".join(libraries),
-        "XTABLES_LIBDIR": ":".join(extensions),
-        "HOME": "/root",
-    }
+PROGRAMS = ("docker", "dockerd", "containerd", "runc", "iptables", "busybox")
+"""What must be unpacked for a dockerd that runs containers."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +30,7 @@ class Dockerd:
     def docker(self, *arguments: str) -> str:
         """What the docker CLI prints, stripped. Raises RuntimeError with its error text."""
         done = subprocess.run(
-            [str(DOCKER), "-H", f"unix://{self.socket}", *arguments],
+            [str(program("docker")), "-H", f"unix://{self.socket}", *arguments],
             env=environment(),
             capture_output=True,
             text=True,
@@ -93,7 +70,7 @@ def start_dockerd(state: Path, *arguments: str, seconds: float = 60.0) -> Iterat
 def _command(state: Path, socket: Path, arguments: tuple[str, ...]) -> list[str]:
     # It ends with the test process, however that ends.
     return [
-        *("setpriv", "--pdeathsig", "TERM", str(DOCKERD), "--host", f"unix://{socket}"),
+        *("setpriv", "--pdeathsig", "TERM", str(program("dockerd")), "--host", f"unix://{socket}"),
         *(
             "--data-root",
             str(state / "root"),
@@ -142,12 +119,13 @@ def _stop(daemon: Dockerd) -> None:
 
 def make_image(daemon: Dockerd, name: str = "busybox") -> str:
     """An image of one static busybox, made without a registry; returns its name."""
+    busybox = program("busybox")
     archive = daemon.socket.parent / "image.tar"
     with tarfile.open(archive, "w") as tar:
         _add_directories(tar, "bin", "etc", "tmp", "proc", "sys", "dev", "root", "var", "www")
-        tar.add(BUSYBOX, "bin/busybox")
+        tar.add(busybox, "bin/busybox")
         for applet in subprocess.run(
-            [BUSYBOX, "--list"], capture_output=True, text=True, check=True
+            [busybox, "--list"], capture_output=True, text=True, check=True
         ).stdout.split():
             if applet != "busybox":
                 _add_link(tar, f"bin/{applet}", "busybox")
