@@ -14,8 +14,10 @@ _CHECKOUT = Path(__file__).parents[2]
 
 _GROUND = ("errors", "config")
 _NOUNS = ("network", "endpoint", "sandbox", "driver", "events", "names", "mac", "ports", "gateway")
-_VERBS = ("controller", "network_verbs", "endpoint_verbs", "sandbox_verbs", "resources", "wanted", "doctor")
-_VERBS += ("recovery", "model", "locks", "forwarding")
+_VERBS = (
+    *("controller", "network_verbs", "endpoint_verbs", "sandbox_verbs", "doctor", "recovery", "overview"),
+    *("resources", "wanted", "model", "locks", "forwarding"),
+)
 _FLOORS = (
     _GROUND,
     ("kernel.state",),
@@ -27,7 +29,7 @@ _FLOORS = (
     ("api", "plugin"),
     ("daemon",),
 )
-"""From the ground up: a part may import all of the floors below it; a driver emits the firewall's elements."""
+"""From the ground up: a part may import all floors below it. Drivers emit the firewall's elements."""
 
 _ROOMS = (_GROUND, _NOUNS, _VERBS)
 """Floors that are one room, whose parts may import each other."""
