@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from netns_fixtures import isolate
+from netns_fixtures import IsolationError, isolate
 from tests.support.machine import Machine, processes_left
 
 _NEED_ROOT = ("kernel", "packet", "docker", "faults")
@@ -18,7 +18,10 @@ _MACHINE = pytest.StashKey[Machine]()
 def pytest_configure(config: pytest.Config) -> None:
     if os.geteuid() == 0 and not _only_directs_workers(config):
         config.stash[_MACHINE] = Machine()
-        isolate()
+        try:
+            isolate()
+        except IsolationError as error:
+            raise pytest.UsageError(str(error)) from error
 
 
 def _only_directs_workers(config: pytest.Config) -> bool:
