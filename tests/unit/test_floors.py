@@ -26,7 +26,7 @@ _FLOORS = (
     ("ipam", "firewall", "neighbours", "cluster"),
     ("drivers",),
     _VERBS,
-    ("api", "plugin"),
+    ("api", "plugin", "watcher"),
     ("daemon",),
 )
 """From the ground up: a part may import all floors below it. Drivers emit the firewall's elements."""
