@@ -7,15 +7,14 @@ all, and raises an error of `cnm.errors` that names the object and the remedy.
 from __future__ import annotations
 
 import contextlib
-import queue
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from cnm import ipam, wanted
+from cnm import ipam, overview, wanted
 from cnm.doctor import Doctor
 from cnm.endpoint import Endpoint, EndpointRequest, PortMapping, PortRequest
 from cnm.endpoint_verbs import EndpointVerbs
 from cnm.errors import Conflict, NotFound
-from cnm.events import Event
+from cnm.events import EventBus
 from cnm.kernel.state import Finding
 from cnm.network import Network, NetworkRequest
 from cnm.network_verbs import NetworkVerbs
@@ -23,6 +22,7 @@ from cnm.recovery import Recovery
 from cnm.resources import Resources
 from cnm.sandbox import Sandbox
 from cnm.sandbox_verbs import SandboxVerbs
+from cnm.wire.control import Status
 
 
 class Controller:
@@ -167,6 +167,10 @@ class Controller:
         """Id of the endpoint that carries the sandbox's default route, "" where none does."""
         return wanted.gateways(self._r, wanted.joined_endpoints(self._r, sandbox_id)).endpoint_id
 
+    def relayed(self, endpoint: Endpoint, port: PortMapping) -> str:
+        """Why the client's source address is lost on a published port, "" where it is kept."""
+        return self._r.relaying.reason(self._r.model.network(endpoint.network_id), endpoint, port)
+
     # The whole
 
     def doctor(self) -> list[Finding]:
@@ -177,11 +181,12 @@ class Controller:
         with self._r.locks.verbs.exclusive():
             return self._doctor.repair()
 
-    def past_events(self, since: int = 0) -> list[Event]:
-        return self._r.events.past(since)
+    def status(self) -> Status:
+        return overview.status(self._r)
 
-    def subscribe(self) -> contextlib.AbstractContextManager[queue.Queue[Event]]:
-        return self._r.events.subscribe()
+    @property
+    def events(self) -> EventBus:
+        return self._r.events
 
     # Locks, in the order of cnm.locks
 

@@ -56,7 +56,7 @@ class EndpointVerbs:
             state=state,
             ifname=request.ifname,
             ifname_given=bool(request.ifname),
-            mac=mac or generate_mac(ipv4, ipv6),
+            mac=mac or generate_mac(ipv4, ipv6) if ipv4 or ipv6 else "",
             mac_given=bool(mac),
             ipv4=ipv4,
             ipv6=ipv6,

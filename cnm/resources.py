@@ -9,7 +9,7 @@ from cnm.config import Settings
 from cnm.driver import Driver, HostFacts, Registry
 from cnm.errors import NotFound
 from cnm.events import EventBus
-from cnm.firewall.host import host_state
+from cnm.forwarding import THREW_IPV6, host_state
 from cnm.ipam import Ipam
 from cnm.kernel.contract import Kernel
 from cnm.kernel.reservations import Reservations
@@ -61,4 +61,9 @@ class Resources:
 
     def wanted_host_state(self) -> KernelState:
         """Forwarding for the networks that exist now, and what the firewall must know of the host."""
-        return host_state(self.kernel, self.model.networks(), self.facts, self.settings)
+        threw = self.store.setting(THREW_IPV6) is not None
+        networks = self.model.networks()
+        state = host_state(self.kernel, networks, self.facts, self.settings, threw_ipv6=threw)
+        if not threw and any(sysctl.key == "net/ipv6/conf/all/forwarding" for sysctl in state.sysctls):
+            self.store.remember(THREW_IPV6, "1")
+        return state

@@ -15,6 +15,15 @@ class Uplink(NamedTuple):
     mtu: int
 
 
+class PublishedPort(NamedTuple):
+    """A published port; `protocol` "tcp", "udp" or "sctp", `host_port` 0 where none is bound."""
+
+    protocol: str
+    container_port: int
+    host_port: int
+    host_address: str
+
+
 class Kernel(Protocol):
     """Mechanism: makes states so. Verbs are idempotent; one that fails may have done a part: `remove` undoes it."""
 
@@ -48,6 +57,9 @@ class Kernel(Protocol):
 
     def interface_names(self, namespace: str) -> frozenset[str]: ...
 
+    def host_interfaces(self) -> tuple[str, ...]:
+        """Names of the host's interfaces that are neither loopbacks nor ours."""
+
     def uplink(self) -> Uplink | None: ...
 
     def on_link_routes(self) -> tuple[str, ...]:
@@ -58,5 +70,14 @@ class Kernel(Protocol):
 
     def flush_conntrack(self, addresses: Sequence[str]) -> None:
         """Forget the flows to and from these container addresses."""
+
+    def flush_ports(self, ipv4: str, ipv6: str, ports: Sequence[PublishedPort]) -> None:
+        """Forget the flows to published ports of a container (bare addresses, "" for none)."""
+
+    def flush_udp(self, ports: Sequence[PublishedPort]) -> None:
+        """Forget UDP flows to host ports that were just published: they go on to the host's own socket else."""
+
+    def broken_tables(self) -> tuple[tuple[str, str], ...]:
+        """(family, name) of our tables whose chains or rules are missing or changed."""
 
     def close(self) -> None: ...

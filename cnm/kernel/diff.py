@@ -20,7 +20,7 @@ MARK = "cnm:"
 
 def diff(wanted: Sequence[KernelState], observed: Sequence[KernelState]) -> list[Finding]:
     """What is missing or changed of `wanted`, and what of ours in the host's namespace nothing wants."""
-    exists = {state.namespace: state for state in observed}
+    exists = {state.namespace: state for state in merge(observed)}
     findings: list[Finding] = []
     for state in merge(wanted):
         findings += _compare(state, exists.get(state.namespace, KernelState(namespace=state.namespace)))
@@ -60,10 +60,12 @@ def _compare(wanted: KernelState, observed: KernelState) -> list[Finding]:
     for pick in _SETS:
         have_records = frozenset(pick(observed))
         findings += [Finding(namespace, Problem.MISSING, r) for r in pick(wanted) if r not in have_records]
-    wanted_elements = frozenset(wanted.elements)
-    for element in observed.elements:
-        if element not in wanted_elements:
-            findings.append(Finding(namespace, Problem.FOREIGN, observed=element))
+    if namespace == HOST:
+        for pick in (lambda state: state.neighbors, lambda state: state.elements):
+            wanted_records = frozenset(pick(wanted))
+            findings += [
+                Finding(namespace, Problem.FOREIGN, observed=r) for r in pick(observed) if r not in wanted_records
+            ]
     return findings
 
 

@@ -171,6 +171,10 @@ class LinuxKernel:
         with self._namespaces.inside(namespace):
             return frozenset(name for _, name in socket.if_nameindex())
 
+    def host_interfaces(self) -> tuple[str, ...]:
+        with self._socket_in(HOST) as netlink:
+            return observation.host_interfaces(netlink)
+
     def uplink(self) -> Uplink | None:
         with self._socket_in(HOST) as netlink:
             return observation.uplink(netlink)

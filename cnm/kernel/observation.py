@@ -14,6 +14,7 @@ from cnm.kernel.state import (
     HOST,
     Address,
     FdbEntry,
+    Group,
     KernelState,
     Link,
     LinkKind,
@@ -39,7 +40,7 @@ def observe(netlink: NetlinkSocket, wanted: KernelState) -> KernelState:
         links=tuple(links.values()),
         addresses=tuple(_addresses(netlink, links)) if wanted.addresses else (),
         routes=tuple(_routes(netlink, links)) if wanted.routes else (),
-        neighbors=tuple(_neighbors(netlink, links)) if wanted.neighbors else (),
+        neighbors=tuple(_neighbors(netlink, links)) if wanted.neighbors or wanted.namespace == HOST else (),
         fdb=tuple(_fdb(netlink, links)) if wanted.fdb else (),
         sysctls=tuple(_sysctls(wanted)),
     )
@@ -119,6 +120,13 @@ def _sysctls(wanted: KernelState) -> Iterator[Sysctl]:
         value = sysctls.read(sysctl.key)
         if value is not None:
             yield Sysctl(sysctl.key, value)
+
+
+def host_interfaces(netlink: NetlinkSocket) -> tuple[str, ...]:
+    """Names of the interfaces that are neither loopbacks nor ours."""
+    links = _links(netlink).values()
+    ours = frozenset(Group) - {Group.NONE}
+    return tuple(link.name for link in links if link.kind is not LinkKind.LOOPBACK and link.group not in ours)
 
 
 def uplink(netlink: NetlinkSocket) -> Uplink | None:

@@ -1,0 +1,169 @@
+"""cnmd: wiring and lifetime. What it made in the kernel stays when it ends, and is taken up again at the next start."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import resource
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from importlib.metadata import entry_points
+
+import cnm
+from cnm.api.server import Server
+from cnm.api.wsgi import create_app
+from cnm.config import DEFAULT_CONFIG, Settings, load
+from cnm.controller import Controller
+from cnm.driver import Registry
+from cnm.errors import CnmError
+from cnm.firewall import ruleset
+from cnm.ipam import Allocator, NullIpam
+from cnm.kernel.linux import LinuxKernel
+from cnm.kernel.reservations import Reservations
+from cnm.resources import Resources
+from cnm.store import Store
+
+log = logging.getLogger("cnm")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The entry point; returns the exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        settings = _settings(options)
+        if options.check_config:
+            print(f"{options.config or DEFAULT_CONFIG}: ok")
+            return 0
+        if os.geteuid() != 0:
+            raise CnmError("cnmd needs root: run it as root")
+        _start_logging(settings)
+        return _serve(settings)
+    except CnmError as error:
+        print(f"cnmd: {error}", file=sys.stderr)
+        return error.exit_code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="cnmd", description="The container network daemon.")
+    parser.add_argument("--root", metavar="DIR", help="directory of the store (/var/lib/cnm)")
+    parser.add_argument("--run", metavar="DIR", help="directory of sockets and namespaces (/run/cnm)")
+    parser.add_argument("--plugin-dir", metavar="DIR", help="where Docker looks for plugins (/run/docker/plugins)")
+    parser.add_argument("--config", metavar="FILE", help=f"settings, TOML ({DEFAULT_CONFIG})")
+    parser.add_argument("--check-config", action="store_true", help="check the settings and exit")
+    parser.add_argument("--log-format", choices=("text", "json"), help="text (key=value) or json")
+    parser.add_argument("--log-level", choices=("debug", "info", "warning", "error"))
+    parser.add_argument("--version", action="version", version=f"cnmd {cnm.__version__}")
+    return parser
+
+
+def _settings(options: argparse.Namespace) -> Settings:
+    names = ("root", "run", "plugin_dir", "log_format", "log_level")
+    overrides = {name: getattr(options, name) for name in names}
+    return load(options.config or DEFAULT_CONFIG, overrides, must_exist=options.config is not None)
+
+
+def _serve(settings: Settings) -> int:
+    _raise_file_limit()
+    # The nft context comes before anything else opens files: libnftables waits with select(), which fails from
+    # descriptor 1,024 on.
+    kernel = LinuxKernel(ruleset.ELEMENT_SETS, ruleset.start_text)
+    try:
+        store = Store(settings.database)
+        controller = Controller(_resources(settings, store, kernel))
+        server = Server(create_app(controller), settings.socket, threads=settings.threads)
+        controller.start()
+        _stop_on_signals(server)
+        server.bind()
+        _notify("READY=1")
+        log.info("cnmd %s listens on %s", cnm.__version__, settings.socket)
+        server.serve()
+        log.info("cnmd ends; networks and sandboxes stay")
+        store.close()
+    finally:
+        kernel.close()
+    return 0
+
+
+def _resources(settings: Settings, store: Store, kernel: LinuxKernel) -> Resources:
+    pools = [(pool.base, pool.size) for pool in settings.default_address_pools]
+    allocator = Allocator(host_id=_host_id(store), default_pools=pools) if pools else Allocator(host_id=_host_id(store))
+    return Resources(
+        settings=settings,
+        store=store,
+        kernel=kernel,
+        registry=Registry(point.load()() for point in entry_points(group="cnm.drivers")),
+        ipams={"default": allocator, "null": NullIpam()},
+        reservations=Reservations(),
+    )
+
+
+def _host_id(store: Store) -> str:
+    """What this host's IPv6 default pool is derived from; made once."""
+    known = store.setting("host-id")
+    if known is None:
+        known = os.urandom(16).hex()
+        store.remember("host-id", known)
+    return known
+
+
+def _raise_file_limit() -> None:
+    """Every published port is an open socket."""
+    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _stop_on_signals(server: Server) -> None:
+    def stop(number: int, _frame: object) -> None:
+        log.info("stopping on %s", signal.Signals(number).name)
+        _notify("STOPPING=1")
+        threading.Thread(target=server.stop, name="stop").start()
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+
+
+def _notify(message: str) -> None:
+    """Tell systemd, if it asked (sd_notify(3))."""
+    address = os.environ.get("NOTIFY_SOCKET", "")
+    if not address:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notifier:
+        notifier.connect("\0" + address[1:] if address.startswith("@") else address)
+        notifier.send(message.encode())
+
+
+class _TextFormatter(logging.Formatter):
+    """One line of key=value; whatever has spaces is quoted."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        fields = _fields(self, record)
+        return " ".join(f"{key}={json.dumps(v) if ' ' in v or chr(34) in v else v}" for key, v in fields.items())
+
+
+class _JsonFormatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return json.dumps(_fields(self, record))
+
+
+def _fields(formatter: logging.Formatter, record: logging.LogRecord) -> dict[str, str]:
+    stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created)) + f".{int(record.msecs):03d}Z"
+    fields = {"time": stamp, "level": record.levelname.lower(), "from": record.name, "msg": record.getMessage()}
+    if record.exc_info:
+        fields["trace"] = formatter.formatException(record.exc_info)
+    return fields
+
+
+def _start_logging(settings: Settings) -> None:
+    handler = logging.StreamHandler()
+    handler.setFormatter(_JsonFormatter() if settings.log_format == "json" else _TextFormatter())
+    logging.basicConfig(level=settings.log_level.upper(), handlers=[handler], force=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

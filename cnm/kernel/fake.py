@@ -1,0 +1,209 @@
+"""A kernel in memory: evaluates the same records under the same rules, for tests without root.
+
+It keeps the contract of `cnm.kernel.contract.Kernel`; the kernel rung of the tests runs the same cases against this
+and against the real one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from cnm.errors import Conflict, KernelError, NotFound
+from cnm.kernel.contract import PublishedPort, Uplink
+from cnm.kernel.diff import is_ours
+from cnm.kernel.repair import split_findings
+from cnm.kernel.state import (
+    HOST,
+    Address,
+    FdbEntry,
+    Finding,
+    FirewallElement,
+    KernelState,
+    Link,
+    LinkKind,
+    Neighbor,
+    Record,
+    Route,
+)
+
+
+@dataclass
+class _Space:
+    """One namespace."""
+
+    links: dict[str, Link] = field(default_factory=lambda: {"lo": Link("lo", LinkKind.LOOPBACK)})
+    records: set[Address | Route | Neighbor | FdbEntry] = field(default_factory=set)
+
+
+class FakeKernel:
+    """`fail_on` makes the next apply of a link of that name fail, as a kernel short of memory would."""
+
+    def __init__(self, uplink: Uplink | None = None, on_link: Iterable[str] = ()) -> None:
+        self.spaces: dict[str, _Space] = {HOST: _Space()}
+        self.elements: set[FirewallElement] = set()
+        self.sysctls: dict[str, str] = {"net/ipv4/ip_forward": "0", "net/ipv6/conf/lo/force_forwarding": "0"}
+        self.flushed: list[str] = []
+        self.fail_on = ""
+        self._uplink = uplink
+        self._on_link = tuple(on_link)
+
+    def apply(self, states: Sequence[KernelState]) -> None:
+        for state in states:
+            self.elements.update(state.elements)
+        for state in states:
+            space = self._space(state.namespace)
+            for link in state.links:
+                self._apply_link(space, state.namespace, link)
+            self.sysctls.update((f"{state.namespace}:{s.key}" if state.namespace else s.key, s.value) for s in state.sysctls)
+            for record in _on_links(state):
+                if record.link not in space.links:
+                    raise KernelError(f"interface {record.link} does not exist: cnmctl doctor shows what is missing")
+                self._check_route(space, record)
+                space.records.add(record)
+
+    def _apply_link(self, space: _Space, namespace: str, link: Link) -> None:
+        if link.name == self.fail_on:
+            raise KernelError(f"cannot create interface {link.name}: cannot allocate memory")
+        have = space.links.get(link.name)
+        if link.kind is LinkKind.VETH and link.peer is None and namespace != HOST:
+            if have is None:
+                raise KernelError(f"interface {link.name} does not exist: cnmctl doctor shows what is missing")
+            space.links[link.name] = dataclasses.replace(have, up=link.up)
+            return
+        if have is not None and (not is_ours(have) or have.alias != link.alias):
+            raise Conflict(f"interface {link.name} exists and is not ours: rename or delete it, or choose another name")
+        if link.master and link.master not in space.links:
+            raise KernelError(f"interface {link.master} does not exist: cnmctl doctor shows what is missing")
+        if link.peer and have is None:
+            inside = self._space(link.peer.namespace)
+            if link.peer.name in inside.links:
+                raise Conflict(f"interface {link.peer.name} cannot be made in {link.peer.namespace}: file exists")
+            inside.links[link.peer.name] = Link(
+                link.peer.name, LinkKind.VETH, link.peer.mac, link.peer.mtu or link.mtu, up=False
+            )
+        space.links[link.name] = link
+
+    def _check_route(self, space: _Space, record: Record) -> None:
+        if not isinstance(record, Route) or record in space.records:
+            return
+        for other in space.records:
+            same = isinstance(other, Route) and (other.destination, other.table, other.metric) == (
+                record.destination,
+                record.table,
+                record.metric,
+            )
+            if same:
+                raise Conflict(
+                    f"cannot set route to {record.destination}: file exists, another route is in its place"
+                )
+
+    def remove(self, states: Sequence[KernelState], wait: bool = False) -> None:
+        for state in reversed(states):
+            self.elements.difference_update(state.elements)
+            if state.namespace not in self.spaces:
+                continue
+            space = self.spaces[state.namespace]
+            for link in state.links:
+                have = space.links.get(link.name)
+                if have is None or (state.namespace == HOST and (not is_ours(have) or have.alias != link.alias)):
+                    continue
+                self._drop_link(space, have)
+            space.records.difference_update(_on_links(state))
+
+    def _drop_link(self, space: _Space, link: Link) -> None:
+        space.links.pop(link.name, None)
+        space.records = {record for record in space.records if record.link != link.name}
+        if link.peer and link.peer.namespace in self.spaces:
+            inside = self.spaces[link.peer.namespace]
+            if link.peer.name in inside.links and inside.links[link.peer.name].mac == link.peer.mac:
+                self._drop_link(inside, inside.links[link.peer.name])
+
+    def observe(self, states: Sequence[KernelState]) -> tuple[KernelState, ...]:
+        observed = []
+        for state in states:
+            if state.namespace not in self.spaces:
+                continue
+            space = self.spaces[state.namespace]
+            prefix = f"{state.namespace}:" if state.namespace else ""
+            sysctls = tuple(
+                dataclasses.replace(s, value=self.sysctls[prefix + s.key])
+                for s in state.sysctls
+                if prefix + s.key in self.sysctls
+            )
+            observed.append(
+                KernelState(
+                    namespace=state.namespace,
+                    links=tuple(space.links.values()),
+                    addresses=tuple(r for r in space.records if isinstance(r, Address)),
+                    routes=tuple(r for r in space.records if isinstance(r, Route)),
+                    neighbors=tuple(r for r in space.records if isinstance(r, Neighbor)),
+                    fdb=tuple(r for r in space.records if isinstance(r, FdbEntry)),
+                    sysctls=sysctls,
+                    elements=tuple(self.elements) if state.namespace == HOST else (),
+                )
+            )
+        return tuple(observed)
+
+    def repair(self, findings: Sequence[Finding]) -> None:
+        wanted, foreign = split_findings(findings)
+        self.remove(foreign)
+        self.apply(wanted)
+
+    def start_firewall(self, elements: Sequence[FirewallElement]) -> None:
+        self.elements = set(elements)
+
+    def broken_tables(self) -> tuple[tuple[str, str], ...]:
+        return ()
+
+    def create_namespace(self, path: str) -> None:
+        if path in self.spaces:
+            raise Conflict(f"{path} exists already: remove it, or choose another run directory")
+        self.spaces[path] = _Space()
+
+    def remove_namespace(self, path: str) -> None:
+        self.spaces.pop(path, None)
+
+    def namespace_alive(self, path: str) -> bool:
+        return path in self.spaces
+
+    def interface_names(self, namespace: str) -> frozenset[str]:
+        return frozenset(self._space(namespace).links)
+
+    def host_interfaces(self) -> tuple[str, ...]:
+        return tuple(n for n, link in self.spaces[HOST].links.items() if n != "lo" and not is_ours(link))
+
+    def uplink(self) -> Uplink | None:
+        return self._uplink
+
+    def on_link_routes(self) -> tuple[str, ...]:
+        return self._on_link
+
+    def sysctl(self, key: str) -> str | None:
+        return self.sysctls.get(key)
+
+    def flush_conntrack(self, addresses: Sequence[str]) -> None:
+        self.flushed += addresses
+
+    def flush_ports(self, ipv4: str, ipv6: str, ports: Sequence[PublishedPort]) -> None:
+        self.flushed += [f"{port.protocol}:{port.container_port}" for port in ports]
+
+    def flush_udp(self, ports: Sequence[PublishedPort]) -> None:
+        self.flushed += [f"udp:{port.host_port}" for port in ports]
+
+    def close(self) -> None:
+        self.spaces.clear()
+
+    def _space(self, namespace: str) -> _Space:
+        try:
+            return self.spaces[namespace]
+        except KeyError:
+            raise NotFound(f"network namespace {namespace} cannot be opened: no such file or directory") from None
+
+
+def _on_links(state: KernelState) -> Iterable[Address | Route | Neighbor | FdbEntry]:
+    yield from state.addresses
+    yield from state.routes
+    yield from state.neighbors
+    yield from state.fdb

@@ -1,0 +1,146 @@
+"""The bridge driver's options (`-o`), Docker's names, parsed once into typed values."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from cnm import names
+from cnm.errors import InvalidParameter, NotBuilt
+from cnm.firewall.modes import GatewayMode
+
+_BRIDGE = "com.docker.network.bridge."
+_NETWORK = "com.docker.network."
+IFNAME = "com.docker.network.endpoint.ifname"
+
+_MIN_MTU = 68
+_MIN_MTU_IPV6 = 1280
+_MAX_MTU = 65535
+
+
+@dataclass(frozen=True, slots=True)
+class BridgeOptions:
+    """What can be said of a bridge network; the defaults are Docker's."""
+
+    bridge_name: str = ""
+    """Name of the device; "" for `cnm-` and the network's id."""
+    icc: bool = True
+    masquerade: bool = True
+    gateway_mode_ipv4: GatewayMode = GatewayMode.NAT
+    gateway_mode_ipv6: GatewayMode = GatewayMode.NAT
+    inhibit_ipv4: bool = False
+    """The device gets no IPv4 address."""
+    host_binding_ipv4: str = ""
+    """Host address of ports published without one."""
+    host_ipv4: str = ""
+    host_ipv6: str = ""
+    """Source address of what leaves, instead of the uplink's."""
+    trusted_interfaces: tuple[str, ...] = ()
+    mtu: int = 0
+    interface_prefix: str = "eth"
+    guard: bool = True
+    """Drop what a container sends with another's MAC or address."""
+
+
+def parse(options: Mapping[str, str]) -> BridgeOptions:
+    """Raises InvalidParameter naming a bad or an unknown option, NotBuilt for one of Docker's that is not built."""
+    values: dict[str, Any] = {}
+    for key, text in options.items():
+        if key in _NOT_BUILT:
+            raise NotBuilt(f"option {key} is not built: leave it out")
+        if key not in _PARSERS:
+            raise InvalidParameter(f"unknown option {key} for driver bridge")
+        field, parser = _PARSERS[key]
+        try:
+            values[field] = parser(text)
+        except ValueError as error:
+            raise InvalidParameter(f"invalid value {text!r} for option {key}: {error}") from None
+    return replace(BridgeOptions(), **values)
+
+
+def _boolean(text: str) -> bool:
+    """Go's strconv.ParseBool, which Docker uses."""
+    if text in ("1", "t", "T", "TRUE", "true", "True"):
+        return True
+    if text in ("0", "f", "F", "FALSE", "false", "False"):
+        return False
+    raise ValueError("it must be true or false")
+
+
+def _mode(text: str) -> GatewayMode:
+    try:
+        return GatewayMode(text)
+    except ValueError:
+        known = ", ".join(mode.value for mode in GatewayMode)
+        raise ValueError(f"it must be one of {known}") from None
+
+
+def _ipv4(text: str) -> str:
+    try:
+        return str(ipaddress.IPv4Address(text))
+    except ValueError:
+        raise ValueError("it must be an IPv4 address") from None
+
+
+def _ipv6(text: str) -> str:
+    try:
+        return str(ipaddress.IPv6Address(text))
+    except ValueError:
+        raise ValueError("it must be an IPv6 address") from None
+
+
+def _mtu(text: str) -> int:
+    if not text.isdecimal() or not (text == "0" or _MIN_MTU <= int(text) <= _MAX_MTU):
+        raise ValueError(f"it must be a number of bytes from {_MIN_MTU} to {_MAX_MTU}")
+    return int(text)
+
+
+def _interface(text: str) -> str:
+    try:
+        names.check_interface(text)
+    except InvalidParameter:
+        raise ValueError("an interface name has at most 15 bytes without '/', ':' or spaces") from None
+    return text
+
+
+def _prefix(text: str) -> str:
+    if len(text) > 11:
+        raise ValueError("it must leave room for a number: at most 11 bytes")
+    return _interface(text)
+
+
+def _interfaces(text: str) -> tuple[str, ...]:
+    return tuple(_interface(name) for name in text.split(":") if name)
+
+
+_PARSERS: dict[str, tuple[str, Callable[[str], Any]]] = {
+    _BRIDGE + "name": ("bridge_name", _interface),
+    _BRIDGE + "enable_icc": ("icc", _boolean),
+    _BRIDGE + "enable_ip_masquerade": ("masquerade", _boolean),
+    _BRIDGE + "gateway_mode_ipv4": ("gateway_mode_ipv4", _mode),
+    _BRIDGE + "gateway_mode_ipv6": ("gateway_mode_ipv6", _mode),
+    _BRIDGE + "inhibit_ipv4": ("inhibit_ipv4", _boolean),
+    _BRIDGE + "host_binding_ipv4": ("host_binding_ipv4", _ipv4),
+    _BRIDGE + "trusted_host_interfaces": ("trusted_interfaces", _interfaces),
+    _NETWORK + "host_ipv4": ("host_ipv4", _ipv4),
+    _NETWORK + "host_ipv6": ("host_ipv6", _ipv6),
+    _NETWORK + "driver.mtu": ("mtu", _mtu),
+    _NETWORK + "container_iface_prefix": ("interface_prefix", _prefix),
+    "cnm.guard": ("guard", _boolean),
+}
+_NOT_BUILT = frozenset(
+    {
+        _BRIDGE + "default_bridge",
+        _NETWORK + "advertise_addr_nmsgs",
+        _NETWORK + "advertise_addr_ms",
+        _NETWORK + "enable_ipv4",
+        _NETWORK + "enable_ipv6",
+    }
+)
+
+
+def least_mtu(ipv6: bool) -> int:
+    """RFC 791 and RFC 8200: what every link must carry."""
+    return _MIN_MTU_IPV6 if ipv6 else _MIN_MTU
