@@ -70,6 +70,7 @@ def _settings(options: argparse.Namespace) -> Settings:
 
 def _serve(settings: Settings) -> int:
     _raise_file_limit()
+    _make_directories(settings)
     # The nft context comes before anything else opens files: libnftables waits with select(), which fails from
     # descriptor 1,024 on.
     kernel = LinuxKernel(ruleset.ELEMENT_SETS, ruleset.start_text)
@@ -92,7 +93,7 @@ def _serve(settings: Settings) -> int:
 
 def _resources(settings: Settings, store: Store, kernel: LinuxKernel) -> Resources:
     pools = [(pool.base, pool.size) for pool in settings.default_address_pools]
-    allocator = Allocator(host_id=_host_id(store), default_pools=pools) if pools else Allocator(host_id=_host_id(store))
+    allocator = Allocator(_host_id(store), local_pools=pools)
     return Resources(
         settings=settings,
         store=store,
@@ -110,6 +111,14 @@ def _host_id(store: Store) -> str:
         known = os.urandom(16).hex()
         store.remember("host-id", known)
     return known
+
+
+def _make_directories(settings: Settings) -> None:
+    for directory in (settings.root, settings.run):
+        try:
+            os.makedirs(directory, mode=0o711, exist_ok=True)
+        except OSError as error:
+            raise CnmError(f"cannot make {directory}: {os.strerror(error.errno or 0).lower()}") from None
 
 
 def _raise_file_limit() -> None:
