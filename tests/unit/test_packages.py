@@ -93,20 +93,21 @@ def test_the_wheel_says_that_it_is_typed(wheel_files: list[str]) -> None:
 
 
 def test_what_is_imported_is_required(settings: configparser.ConfigParser) -> None:
+    foreign = _imported() - sys.stdlib_module_names - {"cnm", "_typeshed"}
     required = set(settings["options"]["install_requires"].split())
-    foreign = _imported() - sys.stdlib_module_names - {"cnm"}
-    distributions = packages_distributions()
 
-    assert {
-        name for name in foreign if not required & set(map(str.lower, distributions.get(name, [])))
-    } == set()
+    assert {name for name in foreign if not required & _distributions(name)} == set()
 
 
 def test_what_is_required_is_imported(settings: configparser.ConfigParser) -> None:
     required = set(settings["options"]["install_requires"].split())
-    provided = {d.lower() for name in _imported() for d in packages_distributions().get(name, [])}
 
-    assert required - provided == set()
+    assert required - {distribution for name in _imported() for distribution in _distributions(name)} == set()
+
+
+def _distributions(name: str) -> set[str]:
+    """The distributions that provide an import name, spelt as in setup.cfg."""
+    return {found.lower().replace("_", "-") for found in packages_distributions().get(name, [])}
 
 
 def test_every_entry_point_leads_somewhere(settings: configparser.ConfigParser) -> None:
