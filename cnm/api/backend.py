@@ -1,0 +1,90 @@
+"""What the control API needs of the model: the verbs, by reference, and what to tell of their results."""
+
+from __future__ import annotations
+
+import queue
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+from cnm.endpoint import Endpoint, EndpointRequest, PortMapping, PortRequest
+from cnm.events import Event
+from cnm.kernel.state import Finding
+from cnm.network import Network, NetworkRequest
+from cnm.sandbox import Sandbox
+from cnm.wire.control import Status
+
+
+class Backend(Protocol):
+    """The controller. References are ids, names or id prefixes; an endpoint's also NETWORK/NAME.
+
+    Every method is safe to call from many threads and raises errors of `cnm.errors`.
+    """
+
+    def networks(self) -> list[Network]: ...
+
+    def network(self, ref: str) -> Network: ...
+
+    def create_network(self, request: NetworkRequest) -> Network: ...
+
+    def delete_network(self, ref: str) -> None: ...
+
+    def prune_networks(self, keep: Callable[[Network], bool]) -> list[str]:
+        """Delete the unused networks that `keep` does not hold, never predefined ones; the names deleted."""
+
+    def pool_status(self, network: Network) -> Mapping[str, tuple[int, int]]:
+        """For each subnet, how many addresses are in use and how many can still be given out."""
+
+    def sandboxes(self) -> list[Sandbox]: ...
+
+    def sandbox(self, ref: str) -> Sandbox: ...
+
+    def create_sandbox(
+        self, name: str, netns_path: str = "", labels: Mapping[str, str] | None = None
+    ) -> Sandbox: ...
+
+    def delete_sandbox(self, ref: str, force: bool = False, wait: bool = False) -> None: ...
+
+    def endpoints(self, network_ref: str = "", sandbox_ref: str = "") -> list[Endpoint]: ...
+
+    def endpoint(self, ref: str) -> Endpoint: ...
+
+    def create_endpoint(self, network_ref: str, request: EndpointRequest) -> Endpoint: ...
+
+    def delete_endpoint(self, ref: str, force: bool = False) -> None: ...
+
+    def join(self, endpoint_ref: str, sandbox_ref: str) -> Endpoint: ...
+
+    def leave(self, endpoint_ref: str, wait: bool = False) -> None: ...
+
+    def connect(self, network_ref: str, sandbox_ref: str, request: EndpointRequest) -> Endpoint:
+        """Create an endpoint and join it, or neither."""
+
+    def disconnect(
+        self, network_ref: str, sandbox_ref: str, force: bool = False, wait: bool = False
+    ) -> None: ...
+
+    def publish(self, endpoint_ref: str, ports: Sequence[PortRequest]) -> tuple[PortMapping, ...]: ...
+
+    def unpublish(self, endpoint_ref: str, ports: Sequence[PortRequest]) -> None: ...
+
+    def gateways(self, endpoint: Endpoint) -> tuple[str, str]:
+        """The next hops (IPv4, IPv6) that the endpoint offers, "" where it offers none."""
+
+    def gateway_endpoint(self, sandbox_id: str) -> str:
+        """The id of the endpoint that the sandbox's default route leaves by, "" where there is none."""
+
+    def relayed(self, endpoint: Endpoint, port: PortMapping) -> str:
+        """Why the client's source address is lost on this port, "" where it is kept."""
+
+    def past_events(self, since: int = 0) -> list[Event]:
+        """What happened from `since` (nanoseconds since the epoch) on, as far as it is remembered."""
+
+    def subscribe(self) -> AbstractContextManager[queue.Queue[Event]]:
+        """A queue of what happens while the context lasts."""
+
+    def doctor(self) -> list[Finding]: ...
+
+    def repair(self) -> list[Finding]: ...
+
+    def status(self) -> Status: ...

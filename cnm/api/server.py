@@ -1,0 +1,246 @@
+"""The HTTP server of the control API: cheroot on a Unix socket; idle clients and long streams cost no worker.
+
+cheroot gives a connection to a worker as soon as it is accepted, and keeps it there for as long as the answer
+lasts. Here a connection gets a worker only while it has a request, and a stream moves to a thread of its own.
+cheroot's type stubs lack what is overridden here, or have it wrong: hence the ignored errors.
+"""
+
+from __future__ import annotations
+
+import logging
+import select
+import socket
+import threading
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote_to_bytes
+
+from cheroot import connections, server, wsgi
+
+import cnm
+from cnm.api import listener
+from cnm.api.event_stream import LONG_STREAM
+from cnm.api.workers import WorkerPool
+from cnm.wire import codec
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIApplication
+
+log = logging.getLogger("cnm.api")
+
+_LEAST_WORKERS = 4
+_IDLE_SECONDS = 10
+"""After which a connection that says nothing is closed, and half a request refused."""
+_DRAINED = 16 * 1024 * 1024
+"""Bytes of a refused body that are read and dropped, so that its sender comes to read the refusal."""
+
+
+class Server:
+    """Serves `app` on the Unix socket `path`, with at most `threads` requests at a time."""
+
+    def __init__(self, app: WSGIApplication, path: str, threads: int = 64) -> None:
+        self._path = path
+        self._http = _HttpServer(path, app, threads)
+
+    def bind(self) -> None:
+        """Listen; connections wait from now on. Raises Conflict when another daemon listens there."""
+        self._http.listener = listener.listen(self._path)
+        self._http.prepare()
+
+    def serve(self) -> None:
+        """Answer requests until `stop`."""
+        self._http.serve()
+
+    def stop(self) -> None:
+        """Finish the requests that have begun, close everything else. Works from any thread, and twice."""
+        if self._http.ready:
+            self._http.stop()
+            listener.remove(self._path, self._http.listener)
+
+
+class _Connections(connections.ConnectionManager):
+    """Connections without a request in them wait here, new ones too, and not in a worker."""
+
+    def stop(self) -> None:
+        self._stop_requested = True
+        with suppress(OSError), socket.socket(socket.AF_UNIX) as wake:
+            wake.connect(self.server.bind_addr)
+        super().stop()
+
+    def _from_server_socket(self, server_socket: socket.socket) -> None:
+        """Accept, and wait for the first byte; None tells cheroot that there is nothing to serve yet."""
+        try:
+            connection = super()._from_server_socket(server_socket)  # type: ignore[misc]
+        except OSError as error:  # out of descriptors: the connection stays in the queue until one is free
+            log.error("cannot accept a connection: %s", error.strerror)
+            time.sleep(0.1)
+            return
+        if connection is not None:
+            self.put(connection)
+
+
+class _Request(server.HTTPRequest):
+    """Refuses in the API's own form, and leaves no unread body for the next request to stumble on."""
+
+    def simple_response(self, status: str | int, msg: str = "") -> None:
+        """What cheroot refuses before any app sees it."""
+        self.close_connection = True
+        body = codec.encode({"message": (msg or str(status)[4:]).rstrip(".").lower()})
+        head = (
+            f"HTTP/1.1 {status}\r\nContent-Type: application/json\r\n"
+            f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+        )
+        with suppress(OSError):
+            self.conn.wfile.write(head.encode("latin-1") + body)
+
+    def send_headers(self) -> None:
+        if self.status[:3] == b"413":  # type: ignore[comparison-overlap]
+            self._drain(self.rfile)
+        if self.chunked_read and not self.rfile.closed:
+            self.close_connection = True
+        super().send_headers()
+
+    def _drain(self, body: Any) -> None:
+        left = _DRAINED
+        with suppress(OSError, ValueError):
+            while left > 0 and (piece := body.read(65536)):
+                left -= len(piece)
+
+
+class _Connection(server.HTTPConnection):
+    RequestHandlerClass = _Request
+    stream: _Stream | None = None
+
+    def abandoned(self) -> bool:
+        """Whether the client has gone."""
+        poll = select.poll()
+        poll.register(self.socket, 0)  # hang-ups are told unasked
+        return bool(poll.poll(0))
+
+
+class _Stream:
+    """An answer without a foreseeable end, written from a thread of its own."""
+
+    def __init__(self, connection: _Connection, chunks: Iterable[bytes], chunked: bool) -> None:
+        self._connection = connection
+        self._chunks = chunks
+        self._chunked = chunked
+
+    def start(self) -> None:
+        threading.Thread(target=self._run, name="api-stream", daemon=True).start()
+
+    def close(self) -> None:
+        """Cut the client off; the thread ends at its next heartbeat."""
+        with suppress(OSError):
+            self._connection.socket.shutdown(socket.SHUT_RDWR)
+
+    def _run(self) -> None:
+        try:
+            self._write_all()
+        except OSError as error:
+            log.debug("a stream's client went away: %s", error)
+        except Exception:
+            log.exception("a stream failed")
+        finally:
+            getattr(self._chunks, "close", lambda: None)()
+            self._connection.server.streams.discard(self)
+            with suppress(OSError):
+                self._connection.close()
+
+    def _write_all(self) -> None:
+        write = self._connection.wfile.write
+        for chunk in self._chunks:
+            if not chunk:
+                if self._connection.abandoned():
+                    return
+            elif self._chunked:
+                write(b"%x\r\n%b\r\n" % (len(chunk), chunk))
+            else:
+                write(chunk)
+        if self._chunked:
+            write(b"0\r\n\r\n")
+
+
+class _Gateway(wsgi.Gateway_10):
+    """WSGI as the standard has it (the path fully unquoted), and streams handed over."""
+
+    def get_environ(self) -> dict[str, Any]:  # type: ignore[override]
+        environ: dict[str, Any] = super().get_environ()  # type: ignore[no-untyped-call]
+        environ["PATH_INFO"] = unquote_to_bytes(self.req.uri.partition(b"?")[0]).decode("latin-1")
+        return environ
+
+    def respond(self) -> None:
+        chunks = self.req.server.wsgi_app(self.env, self.start_response)
+        if self.env.get(LONG_STREAM):
+            self._hand_over(chunks)
+            return
+        try:
+            for chunk in chunks:
+                if chunk:
+                    self.write(chunk)
+        finally:
+            self.req.ensure_headers_sent()
+            if hasattr(chunks, "close"):
+                chunks.close()
+
+    def _hand_over(self, chunks: Iterable[bytes]) -> None:
+        """Send the headers; the worker then gives the connection back as if to be kept, and a thread gets it."""
+        request = self.req
+        request.outheaders.append((b"Connection", b"close"))
+        request.ensure_headers_sent()
+        request.conn.stream = _Stream(request.conn, chunks, request.chunked_write)
+        request.chunked_write = False
+        request.close_connection = False
+
+
+class _HttpServer(wsgi.Server):
+    """cheroot with the parts above; `listener` is set before `prepare`."""
+
+    ConnectionClass = _Connection
+    keep_alive_conn_limit = None  # type: ignore[assignment]
+    max_request_header_size = 64 * 1024
+    listener: socket.socket
+
+    def __init__(self, path: str, app: WSGIApplication, threads: int) -> None:
+        super().__init__(path, app, server_name=f"cnm/{cnm.__version__} (linux)", timeout=_IDLE_SECONDS)
+        self.gateway = _Gateway
+        self.software = self.server_name
+        self.requests = WorkerPool(self._serve_connection, min(_LEAST_WORKERS, threads), threads)
+        self.streams: set[_Stream] = set()
+
+    def prepare(self) -> None:
+        """cheroot's own would bind anew, or take systemd's descriptor 3 for its socket."""
+        self.socket = self.listener
+        self.socket.settimeout(1)
+        self._connections = _Connections(self)
+        self.requests.start()
+        self.ready = True
+
+    def put_conn(self, conn: _Connection) -> None:
+        if conn.stream is None:
+            super().put_conn(conn)
+            return
+        self.streams.add(conn.stream)
+        conn.stream.start()
+        if not self.ready:
+            conn.stream.close()
+
+    def stop(self) -> None:
+        super().stop()
+        for stream in list(self.streams):
+            stream.close()
+
+    def error_log(self, msg: str = "", level: int = logging.INFO, traceback: bool = False) -> None:
+        log.log(level, "%s", msg, exc_info=traceback)
+
+    def _serve_connection(self, conn: _Connection) -> None:
+        keep = False
+        try:
+            keep = conn.communicate()  # type: ignore[no-untyped-call]
+        finally:
+            if keep:
+                self.put_conn(conn)
+            else:
+                conn.close()

@@ -1,0 +1,157 @@
+"""Records of /cnm/v1, the part of the control API that Docker has no word for; docs/api.md is their page.
+
+Requests refuse unknown keys, so that a misspelt one is no silent default.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from cnm.wire.engine import EndpointSettings, PortRequest
+from cnm.wire.keys import docker_key
+
+
+class _Record(msgspec.Struct, kw_only=True, rename=docker_key):
+    """A record with keys in Docker's style."""
+
+
+class _Request(_Record, kw_only=True, forbid_unknown_fields=True):
+    """A record that a client sends."""
+
+
+class SandboxCreate(_Request, kw_only=True):
+    """Body of POST /cnm/v1/sandboxes; without `netns_path` the sandbox gets a namespace of its own."""
+
+    name: str
+    netns_path: str | None = ""
+    labels: dict[str, str] | None = None
+
+
+class EndpointCreate(_Request, kw_only=True):
+    """Body of POST /cnm/v1/endpoints."""
+
+    network: str
+    name: str | None = ""
+    endpoint_config: EndpointSettings | None = None
+
+
+class EndpointJoin(_Request, kw_only=True):
+    """Body of POST /cnm/v1/endpoints/{ref}/join."""
+
+    sandbox: str
+
+
+class EndpointLeave(_Request, kw_only=True):
+    """Body of POST /cnm/v1/endpoints/{ref}/leave; `wait`: until the interface is gone, not just cut off."""
+
+    wait: bool | None = False
+
+
+class PortsRequest(_Request, kw_only=True):
+    """Body of POST and DELETE /cnm/v1/endpoints/{ref}/ports."""
+
+    ports: list[PortRequest]
+
+
+class Port(_Record, kw_only=True):
+    """A published port, or `count` consecutive ones; `relay` where the client's source address is lost."""
+
+    protocol: str
+    container_port: int
+    host_port: int
+    host_ip: str = msgspec.field(name="HostIp")
+    count: int
+    relay: bool
+    note: str
+
+
+class Ports(_Record, kw_only=True):
+    """Answer of POST /cnm/v1/endpoints/{ref}/ports: those added."""
+
+    ports: list[Port]
+
+
+class Endpoint(_Record, kw_only=True):
+    """An endpoint as it is; addresses are CIDR text, gateways bare; "" where there is none."""
+
+    id: str = msgspec.field(name="Id")
+    name: str
+    network: str
+    network_id: str = msgspec.field(name="NetworkId")
+    sandbox: str
+    sandbox_id: str = msgspec.field(name="SandboxId")
+    state: str
+    if_name: str
+    mac_address: str
+    ipv4_address: str
+    ipv6_address: str
+    gateway: str
+    ipv6_gateway: str
+    aliases: list[str]
+    driver_opts: dict[str, str]
+    gw_priority: int
+    ports: list[Port]
+
+
+class Sandbox(_Record, kw_only=True):
+    """A sandbox as it is; `gateway` is the id of the endpoint that its default route leaves by."""
+
+    id: str = msgspec.field(name="Id")
+    name: str
+    netns_path: str
+    kind: str
+    created: str
+    state: str
+    labels: dict[str, str]
+    gateway: str
+    endpoints: list[Endpoint]
+
+
+class Finding(_Record, kw_only=True):
+    """One difference between what must exist and what the kernel has; namespace "" is the host's."""
+
+    namespace: str
+    kind: str
+    problem: str
+    object: str
+    detail: str
+
+
+class Findings(_Record, kw_only=True):
+    """Answer of GET /cnm/v1/doctor and POST /cnm/v1/repair."""
+
+    findings: list[Finding]
+
+
+class Families(_Record, kw_only=True):
+    """A switch of the host that exists per address family."""
+
+    ipv4: bool = msgspec.field(name="ipv4")
+    ipv6: bool = msgspec.field(name="ipv6")
+
+
+class Uplink(_Record, kw_only=True):
+    """The interface that carries the host's default route, "" where there is none; MTU in bytes."""
+
+    name: str
+    mtu: int
+
+
+class Status(_Record, kw_only=True):
+    """Answer of GET /cnm/v1/status."""
+
+    version: str
+    networks: int
+    endpoints: int
+    sandboxes: int
+    ports: int
+    bridge_netfilter: Families
+    forwarding: Families
+    uplink: Uplink
+    warnings: list[str]
+
+
+class Health(_Record, kw_only=True):
+    """Answer of GET /cnm/v1/health and /cnm/v1/ready."""
+
+    status: str

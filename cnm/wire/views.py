@@ -1,0 +1,159 @@
+"""From the nouns to what a client is shown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import msgspec
+
+from cnm.endpoint import Endpoint, PortMapping
+from cnm.events import Event
+from cnm.network import Network, Pool
+from cnm.sandbox import Sandbox
+from cnm.wire import control, engine
+
+_SATURATED = 2**64 - 1
+
+
+def network(
+    noun: Network,
+    containers: Mapping[str, engine.EndpointResource],
+    *,
+    tells_ipv4: bool = True,
+    status: engine.NetworkStatus | None = None,
+) -> engine.Network:
+    """A network as Docker shows it; `tells_ipv4` false for clients from before EnableIPv4."""
+    return engine.Network(
+        name=noun.name,
+        id=noun.id,
+        created=noun.created,
+        scope=noun.scope,
+        driver=noun.driver,
+        enable_ipv4=noun.enable_ipv4 if tells_ipv4 else msgspec.UNSET,
+        enable_ipv6=noun.enable_ipv6,
+        ipam=_ipam(noun),
+        internal=noun.internal,
+        attachable=noun.attachable,
+        containers=dict(containers),
+        options=noun.options,
+        labels=noun.labels,
+        status=status or msgspec.UNSET,
+    )
+
+
+def containers(
+    endpoints: Iterable[Endpoint], sandboxes: Mapping[str, Sandbox]
+) -> dict[str, engine.EndpointResource]:
+    """A network's `Containers`: by sandbox id, or `ep-<id>` for an endpoint that no sandbox holds."""
+    return dict(_container(endpoint, sandboxes.get(endpoint.sandbox_id)) for endpoint in endpoints)
+
+
+def network_status(pools: Mapping[str, tuple[int, int]]) -> engine.NetworkStatus:
+    """Use of the pools: for each subnet how many addresses are in use and how many can be given out."""
+    return engine.NetworkStatus(
+        ipam=engine.IpamStatus(
+            subnets={
+                subnet: engine.SubnetStatus(
+                    ips_in_use=min(in_use, _SATURATED), dynamic_ips_available=min(available, _SATURATED)
+                )
+                for subnet, (in_use, available) in pools.items()
+            }
+        )
+    )
+
+
+def endpoint(
+    noun: Endpoint, network_name: str, sandbox_name: str, gateways: tuple[str, str], ports: list[control.Port]
+) -> control.Endpoint:
+    """An endpoint with the names of what it belongs to."""
+    return control.Endpoint(
+        id=noun.id,
+        name=noun.name,
+        network=network_name,
+        network_id=noun.network_id,
+        sandbox=sandbox_name,
+        sandbox_id=noun.sandbox_id,
+        state=noun.state.value,
+        if_name=noun.ifname,
+        mac_address=noun.mac,
+        ipv4_address=noun.ipv4,
+        ipv6_address=noun.ipv6,
+        gateway=gateways[0],
+        ipv6_gateway=gateways[1],
+        aliases=list(noun.aliases),
+        driver_opts=noun.options,
+        gw_priority=noun.gw_priority,
+        ports=ports,
+    )
+
+
+def port(mapping: PortMapping, note: str) -> control.Port:
+    """A published port; `note` says why the client's source is lost, "" where it is kept."""
+    return control.Port(
+        protocol=mapping.protocol.value,
+        container_port=mapping.container_port,
+        host_port=mapping.host_port,
+        host_ip=mapping.host_address,
+        count=mapping.count,
+        relay=bool(note),
+        note=note,
+    )
+
+
+def sandbox(noun: Sandbox, gateway: str, endpoints: list[control.Endpoint]) -> control.Sandbox:
+    """A sandbox; `gateway` is the id of the endpoint that its default route leaves by."""
+    return control.Sandbox(
+        id=noun.id,
+        name=noun.name,
+        netns_path=noun.netns,
+        kind=noun.kind.value,
+        created=noun.created,
+        state=noun.state.value,
+        labels=noun.labels,
+        gateway=gateway,
+        endpoints=endpoints,
+    )
+
+
+def event(happened: Event) -> engine.Event:
+    """An event as a line of GET /events."""
+    return engine.Event(
+        type=happened.type,
+        action=happened.action,
+        actor=engine.Actor(id=happened.id, attributes=happened.attributes),
+        time=happened.time_nano // 10**9,
+        time_nano=happened.time_nano,
+    )
+
+
+def _ipam(noun: Network) -> engine.Ipam:
+    """What was allocated; before anything was (the default bridge), what was asked."""
+    configs = [_pool(pool) for pool in noun.pools] or [
+        engine.IpamConfig(
+            subnet=asked.subnet,
+            ip_range=asked.ip_range,
+            gateway=asked.gateway,
+            auxiliary_addresses=asked.aux_addresses,
+        )
+        for asked in noun.ipam_config
+    ]
+    return engine.Ipam(driver=noun.ipam_driver, options=noun.ipam_options or None, config=configs or None)
+
+
+def _pool(pool: Pool) -> engine.IpamConfig:
+    return engine.IpamConfig(
+        subnet=pool.subnet,
+        ip_range=pool.ip_range,
+        gateway=pool.gateway,
+        auxiliary_addresses=pool.aux_addresses,
+    )
+
+
+def _container(endpoint: Endpoint, holder: Sandbox | None) -> tuple[str, engine.EndpointResource]:
+    return (holder.id if holder else f"ep-{endpoint.id}"), engine.EndpointResource(
+        name=holder.name if holder else endpoint.name,
+        endpoint_id=endpoint.id,
+        mac_address=endpoint.mac,
+        ipv4_address=endpoint.ipv4,
+        ipv6_address=endpoint.ipv6,
+    )
