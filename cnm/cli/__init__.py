@@ -1,0 +1,1 @@
+"""cnmctl: one module per noun; an HTTP client of cnmd and nothing else."""

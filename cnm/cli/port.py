@@ -1,0 +1,84 @@
+"""`cnmctl port`: publish and unpublish ports of a live sandbox, on the endpoint that is its gateway."""
+
+from __future__ import annotations
+
+from cnm.cli import endpoint, sandbox
+from cnm.cli.client import Client
+from cnm.cli.flags import Arguments, Command, Group
+from cnm.cli.output import natural, table
+from cnm.cli.publish import port_request, published
+from cnm.errors import Conflict
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+def add(client: Client, arguments: Arguments) -> int:
+    name, *specs = arguments.operands
+    requests = [port_request(spec) for spec in specs]
+    answer = client.post(_ports_path(client, name), {"Ports": requests})
+    _print_ports(answer["Ports"])
+    return 0
+
+
+def rm(client: Client, arguments: Arguments) -> int:
+    name, *specs = arguments.operands
+    requests = [port_request(spec) for spec in specs]
+    client.delete(_ports_path(client, name), {"Ports": requests})
+    print(*specs, sep="\n")
+    return 0
+
+
+def _ports_path(client: Client, name: str) -> str:
+    gateway = client.get(sandbox.path(name))["Gateway"]
+    if not gateway:
+        raise Conflict(
+            f"sandbox {name} has no way out to publish on: connect it to a network that is not internal"
+        )
+    return endpoint.path(gateway, "ports")
+
+
+def ls(client: Client, arguments: Arguments) -> int:
+    if arguments.operands:
+        _print_ports(_ports(client.get(sandbox.path(arguments.operands[0]))))
+        return 0
+    rows = [("SANDBOX", "PORT", "HOST", "NOTE")]
+    for each in sorted(client.get("/cnm/v1/sandboxes"), key=lambda each: natural(each["Name"])):
+        for port in _ports(each):
+            rows += [
+                (each["Name"], inside, outside or "-", _note(port)) for inside, outside in published(port)
+            ]
+    print(table(rows))
+    return 0
+
+
+def _ports(sandbox: dict[str, Any]) -> list[dict[str, Any]]:
+    ports = [port for endpoint in sandbox["Endpoints"] for port in endpoint["Ports"]]
+    return sorted(ports, key=lambda port: (port["ContainerPort"], port["Protocol"], port["HostPort"]))
+
+
+def _print_ports(ports: list[dict[str, Any]]) -> None:
+    for port in ports:
+        note = f"  ({_note(port)})" if _note(port) else ""
+        for inside, outside in published(port):
+            print(f"{inside} -> {outside}{note}" if outside else f"{inside}{note}")
+
+
+def _note(port: dict[str, Any]) -> str:
+    if port.get("Note"):
+        return str(port["Note"])
+    if port.get("Relay"):
+        return "relayed: the client's address is lost"
+    return "" if port.get("HostPort") else "open at the sandbox's own address, nothing bound on the host"
+
+
+GROUP = Group(
+    "port",
+    "Manage published ports",
+    (
+        Command("add", "Publish ports of a sandbox on the host", add, "SANDBOX SPEC [SPEC...]"),
+        Command("ls", "List published ports", ls, "[SANDBOX]", (), ("list",)),
+        Command("rm", "Take published ports back", rm, "SANDBOX SPEC [SPEC...]", (), ("remove",)),
+    ),
+)
