@@ -27,6 +27,8 @@ from netns_fixtures.segments import uplink_routes
 from netns_fixtures.spec import HostSpec, LinkSpec, RouteSpec, TopologySpec
 
 _IFA_F_NODAD = 0x02
+_IF_READY = 0x80000000
+"""A flag in IFLA_INET6_FLAGS, of <net/if_inet6.h>."""
 _FIRST_INDEX = 1000
 """Far from 2, 3, ... which the kernel gives to the far ends (pyroute2 cannot ask for another there)."""
 _CARRIER_SECONDS = 5.0
@@ -169,7 +171,10 @@ def _refusal(what: str) -> Iterator[None]:
 
 
 def _await_carriers(topology: TopologySpec, netlink: Mapping[str, Any]) -> None:
-    """Wait for the kernel's work queue, which turns a cable on; until then packets are dropped."""
+    """Wait for the kernel's work queue, which turns a cable on; until then packets are dropped.
+
+    Link-local addresses come at the same moment.
+    """
     deadline = time.monotonic() + _CARRIER_SECONDS
     for name in topology.hosts:
         wanted = set(topology.addresses_of(name)) - _bridges_without_ports(topology, name)
@@ -184,6 +189,19 @@ def _bridges_without_ports(topology: TopologySpec, name: str) -> set[str]:
 
 
 def _interfaces_up(netlink: Any) -> set[str]:
-    """Those that carry packets; a bridge may stay UNKNOWN, which for the kernel counts as up."""
-    links = [link for link in netlink.get_links() if link.get("carrier") and link.get("qdisc") != "noop"]
-    return {link.get("ifname") for link in links if link.get("operstate") in ("UP", "UNKNOWN")}
+    return {link.get("ifname") for link in netlink.get_links() if _carries_packets(link) and _has_ipv6(link)}
+
+
+def _carries_packets(link: Any) -> bool:
+    """A bridge may stay UNKNOWN, which counts as up in the kernel too (netif_oper_up)."""
+    is_up = link.get("operstate") in ("UP", "UNKNOWN")
+    return bool(is_up and link.get("carrier") and link.get("qdisc") != "noop")
+
+
+def _has_ipv6(link: Any) -> bool:
+    """Whether the kernel has given the interface its link-local address, or is not going to."""
+    families = link.get("af_spec")
+    inet6 = families and families.get("AF_INET6")
+    if not inet6 or not inet6.get("inet6_conf"):
+        return True
+    return bool(inet6.get("IFLA_INET6_FLAGS") & _IF_READY or inet6.get("inet6_conf").get("disable_ipv6"))

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
+import select
 import socket
 import struct
 import time
+from typing import Any
 
 from netns_fixtures.errors import KernelRefused
 from netns_fixtures.namespace import Namespace
@@ -29,6 +31,10 @@ _UNREACHABLE = {
 """ICMP errors as connect(2) reports them (icmp(7)), no route, no source address, a local firewall."""
 _ICMP_ERRORS = _REFUSED | _UNREACHABLE
 
+_IP_RECVERR = 11
+_IPV6_RECVERR = 25
+"""Of <linux/in.h> and <linux/in6.h>, absent from the socket module."""
+
 _BUFFER = 65536
 _ECHO_REQUEST = {socket.AF_INET: 8, socket.AF_INET6: 128}
 _ECHO_REPLY = {socket.AF_INET: 0, socket.AF_INET6: 129}
@@ -40,8 +46,7 @@ def tcp(namespace: Namespace, target: Address, *, source: Address, timeout: floa
     deadline = time.monotonic() + timeout
     with _client(namespace, socket.SOCK_STREAM, target, source) as client:
         try:
-            client.settimeout(timeout)
-            client.connect(socket_address(namespace, target))
+            _connect(client, socket_address(namespace, target), timeout)
         except OSError as error:
             return _failure(error, client)
         return _conversation(client, send, deadline)
@@ -51,6 +56,7 @@ def udp(namespace: Namespace, target: Address, *, source: Address, timeout: floa
     """Send one datagram and wait up to `timeout` seconds for one back from where it was sent to."""
     with _client(namespace, socket.SOCK_DGRAM, target, source) as client:
         try:
+            _report_icmp_errors(client)
             client.settimeout(timeout)
             client.connect(socket_address(namespace, target))
             client.send(send)
@@ -69,6 +75,7 @@ def ping(namespace: Namespace, address: str, *, source: str, timeout: float, siz
     with namespace.socket(family, socket.SOCK_RAW, _PROTOCOL[family]) as raw:
         _bind(namespace, raw, (source, 0))
         try:
+            _report_icmp_errors(raw)
             raw.connect(socket_address(namespace, (address, 0)))
             raw.send(_echo_request(family, body))
         except OSError as error:
@@ -97,6 +104,38 @@ def _bind(namespace: Namespace, client: socket.socket, source: Address) -> None:
         client.bind(socket_address(namespace, source))
     except OSError as error:
         raise KernelRefused(f"source {source[0]} port {source[1]} cannot be used: {error}") from error
+
+
+def _report_icmp_errors(client: socket.socket) -> None:
+    """Ask for all ICMP errors; by default a socket hears of some only (ip(7), IP_RECVERR)."""
+    if client.family == socket.AF_INET6:
+        client.setsockopt(socket.IPPROTO_IPV6, _IPV6_RECVERR, 1)
+    else:
+        client.setsockopt(socket.IPPROTO_IP, _IP_RECVERR, 1)
+
+
+def _connect(client: socket.socket, address: tuple[Any, ...], timeout: float) -> None:
+    """Like connect(2), but an ICMP error ends it at once.
+
+    One that arrives while connect(2) still holds the socket, as it may between namespaces, is merely noted by the
+    kernel, which means to try again a second later; SO_ERROR shows the note.
+    """
+    client.setblocking(False)
+    try:
+        client.connect(address)
+    except BlockingIOError:
+        _raise_pending_error(client)
+        poll = select.poll()
+        poll.register(client, select.POLLOUT)
+        ready = poll.poll(timeout * 1000)
+        _raise_pending_error(client)
+        if not ready:
+            raise TimeoutError("timed out") from None
+
+
+def _raise_pending_error(client: socket.socket) -> None:
+    if number := client.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+        raise OSError(number, os.strerror(number))
 
 
 def _conversation(client: socket.socket, send: bytes, deadline: float) -> Outcome:
