@@ -77,7 +77,9 @@ def _checked(settings: Settings, path: str) -> Settings:
     if settings.log_format not in ("text", "json"):
         raise InvalidParameter(f"{path}: log-format must be text or json, not {settings.log_format}")
     if settings.log_level not in ("debug", "info", "warning", "error"):
-        raise InvalidParameter(f"{path}: log-level must be debug, info, warning or error, not {settings.log_level}")
+        raise InvalidParameter(
+            f"{path}: log-level must be debug, info, warning or error, not {settings.log_level}"
+        )
     if not 1 <= settings.threads <= 256:
         raise InvalidParameter(f"{path}: threads must be between 1 and 256, not {settings.threads}")
     for name in ("root", "run", "plugin_dir"):

@@ -7,6 +7,7 @@ all, and raises an error of `cnm.errors` that names the object and the remedy.
 from __future__ import annotations
 
 import contextlib
+import queue
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from cnm import ipam, overview, wanted
@@ -14,7 +15,7 @@ from cnm.doctor import Doctor
 from cnm.endpoint import Endpoint, EndpointRequest, PortMapping, PortRequest
 from cnm.endpoint_verbs import EndpointVerbs
 from cnm.errors import Conflict, NotFound
-from cnm.events import EventBus
+from cnm.events import Event
 from cnm.kernel.state import Finding
 from cnm.network import Network, NetworkRequest
 from cnm.network_verbs import NetworkVerbs
@@ -72,7 +73,9 @@ class Controller:
     def sandbox(self, ref: str) -> Sandbox:
         return self._r.model.sandbox(ref)
 
-    def create_sandbox(self, name: str, netns_path: str = "", labels: Mapping[str, str] | None = None) -> Sandbox:
+    def create_sandbox(
+        self, name: str, netns_path: str = "", labels: Mapping[str, str] | None = None
+    ) -> Sandbox:
         with self._r.locks.verbs.shared():
             return self._sandboxes.create(name, netns_path, dict(labels or {}))
 
@@ -184,9 +187,11 @@ class Controller:
     def status(self) -> Status:
         return overview.status(self._r)
 
-    @property
-    def events(self) -> EventBus:
-        return self._r.events
+    def past_events(self, since: int = 0) -> list[Event]:
+        return self._r.events.past(since)
+
+    def subscribe(self) -> contextlib.AbstractContextManager[queue.Queue[Event]]:
+        return self._r.events.subscribe()
 
     # Locks, in the order of cnm.locks
 
@@ -213,9 +218,13 @@ class Controller:
     def _endpoint(self, ref: str) -> Iterator[tuple[Endpoint, Sandbox | None, Network]]:
         """The endpoint, its sandbox if it is joined, and its network, under their locks."""
         endpoint = self._r.model.endpoint(ref)
-        sandbox_lock = self._r.locks.sandbox(endpoint.sandbox_id) if endpoint.sandbox_id else contextlib.nullcontext()
+        sandbox_lock = (
+            self._r.locks.sandbox(endpoint.sandbox_id) if endpoint.sandbox_id else contextlib.nullcontext()
+        )
         with sandbox_lock, self._network_of(endpoint) as network:
             again = self._r.model.endpoint(endpoint.id)
             if again.sandbox_id != endpoint.sandbox_id:
-                raise Conflict(f"endpoint {network.name}/{endpoint.name} was joined or left meanwhile: try again")
+                raise Conflict(
+                    f"endpoint {network.name}/{endpoint.name} was joined or left meanwhile: try again"
+                )
             yield again, self._r.model.sandbox(again.sandbox_id) if again.sandbox_id else None, network

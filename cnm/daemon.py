@@ -22,7 +22,7 @@ from cnm.config import DEFAULT_CONFIG, Settings, load
 from cnm.controller import Controller
 from cnm.driver import Registry
 from cnm.errors import CnmError
-from cnm.firewall import ruleset
+from cnm.firewall import ruleset, sets
 from cnm.ipam import Allocator, NullIpam
 from cnm.kernel.linux import LinuxKernel
 from cnm.kernel.reservations import Reservations
@@ -53,7 +53,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="cnmd", description="The container network daemon.")
     parser.add_argument("--root", metavar="DIR", help="directory of the store (/var/lib/cnm)")
     parser.add_argument("--run", metavar="DIR", help="directory of sockets and namespaces (/run/cnm)")
-    parser.add_argument("--plugin-dir", metavar="DIR", help="where Docker looks for plugins (/run/docker/plugins)")
+    parser.add_argument(
+        "--plugin-dir", metavar="DIR", help="where Docker looks for plugins (/run/docker/plugins)"
+    )
     parser.add_argument("--config", metavar="FILE", help=f"settings, TOML ({DEFAULT_CONFIG})")
     parser.add_argument("--check-config", action="store_true", help="check the settings and exit")
     parser.add_argument("--log-format", choices=("text", "json"), help="text (key=value) or json")
@@ -73,7 +75,7 @@ def _serve(settings: Settings) -> int:
     _make_directories(settings)
     # The nft context comes before anything else opens files: libnftables waits with select(), which fails from
     # descriptor 1,024 on.
-    kernel = LinuxKernel(ruleset.ELEMENT_SETS, ruleset.start_text)
+    kernel = LinuxKernel(sets.ELEMENT_SETS, ruleset.start_text, ruleset.CHAINS)
     try:
         store = Store(settings.database)
         controller = Controller(_resources(settings, store, kernel))
@@ -152,7 +154,9 @@ class _TextFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         fields = _fields(self, record)
-        return " ".join(f"{key}={json.dumps(v) if ' ' in v or chr(34) in v else v}" for key, v in fields.items())
+        return " ".join(
+            f"{key}={json.dumps(v) if ' ' in v or chr(34) in v else v}" for key, v in fields.items()
+        )
 
 
 class _JsonFormatter(logging.Formatter):
@@ -162,7 +166,12 @@ class _JsonFormatter(logging.Formatter):
 
 def _fields(formatter: logging.Formatter, record: logging.LogRecord) -> dict[str, str]:
     stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created)) + f".{int(record.msecs):03d}Z"
-    fields = {"time": stamp, "level": record.levelname.lower(), "from": record.name, "msg": record.getMessage()}
+    fields = {
+        "time": stamp,
+        "level": record.levelname.lower(),
+        "from": record.name,
+        "msg": record.getMessage(),
+    }
     if record.exc_info:
         fields["trace"] = formatter.formatException(record.exc_info)
     return fields

@@ -80,7 +80,7 @@ class Driver(Protocol):
         """What interfaces in a sandbox are called, before their number; "" where there is no interface."""
 
     def wants_gateways(self, network: Network) -> tuple[bool, bool]:
-        """Whether IPAM should give the network a gateway address of its own, for (IPv4, IPv6); asked before validation."""
+        """Whether the network takes a gateway from IPAM, for (IPv4, IPv6); asked before validation."""
 
     def gateways(self, network: Network, endpoint: Endpoint) -> tuple[str, str]:
         """The next hops (IPv4, IPv6) that this endpoint offers for a default route, "" where it offers none."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from enum import Enum
+from enum import StrEnum
 
 import msgspec
 
 
-class EndpointState(str, Enum):
+class EndpointState(StrEnum):
     """`CREATED` and `JOINED` are at rest; the others are intents: start-up undoes or finishes them."""
 
     CREATED = "created"
@@ -32,7 +32,7 @@ TRANSITIONS: dict[EndpointState, frozenset[EndpointState]] = {
 }
 
 
-class Protocol(str, Enum):
+class Protocol(StrEnum):
     """Transport protocols that ports can be published for."""
 
     TCP = "tcp"

@@ -10,6 +10,7 @@ import msgspec
 from cnm import ipam, names, ports, wanted
 from cnm.endpoint import Endpoint, EndpointRequest, EndpointState, PortMapping, PortRequest
 from cnm.errors import Conflict, Forbidden, InvalidParameter
+from cnm.kernel.contract import PublishedPort
 from cnm.kernel.diff import merge
 from cnm.kernel.state import KernelState
 from cnm.mac import generate_mac
@@ -86,14 +87,18 @@ class EndpointVerbs:
 
     def _check_publishing(self, network: Network) -> None:
         if not self._r.driver_of(network).capabilities.publishes_ports:
-            raise InvalidParameter(f"ports cannot be published on network {network.name}: driver {network.driver} has none")
+            raise InvalidParameter(
+                f"ports cannot be published on network {network.name}: driver {network.driver} has none"
+            )
         if network.internal:
             raise InvalidParameter(f"ports cannot be published on network {network.name}: it is internal")
 
     def _check_mac_is_free(self, network: Network, mac: str) -> None:
         for other in self._r.model.endpoints_of_network(network.id) if mac else ():
             if other.mac == mac:
-                raise Conflict(f"MAC address {mac} is in use by endpoint {other.name} on network {network.name}")
+                raise Conflict(
+                    f"MAC address {mac} is in use by endpoint {other.name} on network {network.name}"
+                )
 
     def _free(self, network: Network, endpoint: Endpoint) -> None:
         """Out of the model, its addresses given back."""
@@ -128,7 +133,9 @@ class EndpointVerbs:
     def join(self, network: Network, endpoint: Endpoint, sandbox: Sandbox) -> Endpoint:
         if endpoint.state is not EndpointState.CREATED:
             where = self._r.model.sandbox(endpoint.sandbox_id).name if endpoint.sandbox_id else "a sandbox"
-            raise Forbidden(f"endpoint {network.name}/{endpoint.name} is joined to {where} already: leave it first")
+            raise Forbidden(
+                f"endpoint {network.name}/{endpoint.name} is joined to {where} already: leave it first"
+            )
         self._check_sandbox(network, sandbox)
         return self._join(network, endpoint, sandbox, EndpointState.JOINING)
 
@@ -142,17 +149,24 @@ class EndpointVerbs:
                 "cannot connect container to host network - container must be created in host network mode"
             )
         if sandbox.kind is SandboxKind.HOST and network.driver != "host":
-            raise InvalidParameter(f"sandbox {sandbox.name} is the host's own namespace: it joins only network host")
+            raise InvalidParameter(
+                f"sandbox {sandbox.name} is the host's own namespace: it joins only network host"
+            )
         if here and (network.driver == "null" or any(other.driver == "null" for other in here)):
             raise InvalidParameter(
                 "container cannot be connected to multiple networks with one of the networks in private (none) mode"
             )
 
-    def _join(self, network: Network, endpoint: Endpoint, sandbox: Sandbox, intent: EndpointState) -> Endpoint:
+    def _join(
+        self, network: Network, endpoint: Endpoint, sandbox: Sandbox, intent: EndpointState
+    ) -> Endpoint:
         r = self._r
         with contextlib.ExitStack() as undo:
             joining = replace(
-                endpoint, state=intent, sandbox_id=sandbox.id, ifname=self._interface_name(network, endpoint, sandbox)
+                endpoint,
+                state=intent,
+                sandbox_id=sandbox.id,
+                ifname=self._interface_name(network, endpoint, sandbox),
             )
             joining = self._reserve(network, joining, endpoint.port_requests, undo)
             r.model.exchange(endpoint, joining)
@@ -205,7 +219,9 @@ class EndpointVerbs:
                 self._r.kernel.apply([displaced])
             raise
 
-    def leave(self, network: Network, endpoint: Endpoint, sandbox: Sandbox, *, wait: bool = False) -> Endpoint:
+    def leave(
+        self, network: Network, endpoint: Endpoint, sandbox: Sandbox, *, wait: bool = False
+    ) -> Endpoint:
         """Out of its sandbox; its addresses stay with it."""
         self._check_joined(network, endpoint)
         left = self._left(endpoint)
@@ -215,7 +231,9 @@ class EndpointVerbs:
         self._publish_event("disconnect", network, endpoint)
         return left
 
-    def disconnect(self, network: Network, endpoint: Endpoint, sandbox: Sandbox, *, wait: bool = False) -> None:
+    def disconnect(
+        self, network: Network, endpoint: Endpoint, sandbox: Sandbox, *, wait: bool = False
+    ) -> None:
         """Leave and delete in one."""
         self._check_joined(network, endpoint)
         self._depart(network, endpoint, sandbox, EndpointState.DELETING, wait)
@@ -241,7 +259,7 @@ class EndpointVerbs:
         r.store.commit(put=[leaving], durable=False)
         r.kernel.remove(wanted.endpoint_wanted(r, network, endpoint, sandbox), wait)
         r.reservations.release(endpoint.ports)
-        r.kernel.flush_conntrack([cidr.partition("/")[0] for cidr in (endpoint.ipv4, endpoint.ipv6) if cidr])
+        r.kernel.flush_conntrack([_bare(cidr) for cidr in (endpoint.ipv4, endpoint.ipv6) if cidr])
         remaining = wanted.gateways(r, wanted.joined_endpoints(r, sandbox.id))
         successor = replace_routes(wanted.gateway_routes(sandbox, remaining), before)
         if successor.routes and r.kernel.namespace_alive(sandbox.netns):
@@ -249,7 +267,9 @@ class EndpointVerbs:
 
     # Ports
 
-    def publish(self, network: Network, endpoint: Endpoint, requests: Sequence[PortRequest]) -> tuple[PortMapping, ...]:
+    def publish(
+        self, network: Network, endpoint: Endpoint, requests: Sequence[PortRequest]
+    ) -> tuple[PortMapping, ...]:
         """Publish more ports, at once where the endpoint is joined; what was added is returned."""
         self._check_publishing(network)
         r = self._r
@@ -268,7 +288,7 @@ class EndpointVerbs:
             undo.callback(r.kernel.remove, states)
             r.kernel.apply(states)
             undo.pop_all()
-        r.kernel.flush_udp([m for m in ports.singles(added) if m.protocol.value == "udp"])
+        self._flush_udp(added)
         r.model.replace(changed)
         self._publish_event("publish", network, changed)
         return added
@@ -277,19 +297,21 @@ class EndpointVerbs:
         r = self._r
         going, staying = ports.withdraw(endpoint.ports or ports.as_mappings(endpoint.port_requests), requests)
         joined = endpoint.state is EndpointState.JOINED
-        changed = replace(
-            endpoint, port_requests=ports.as_requests(staying), ports=staying if joined else ()
-        )
+        changed = replace(endpoint, port_requests=ports.as_requests(staying), ports=staying if joined else ())
         r.store.commit(put=[changed], durable=False)
         r.model.replace(changed)
         if joined:
             r.kernel.remove(r.driver_of(network).port_state(network, endpoint, going, r.facts))
             r.reservations.release(going)
-            r.kernel.flush_ports(endpoint.ipv4, endpoint.ipv6, tuple(ports.singles(going)))
+            r.kernel.flush_ports(_bare(endpoint.ipv4), _bare(endpoint.ipv6), _published(going))
         self._publish_event("unpublish", network, changed)
 
     def _reserve(
-        self, network: Network, endpoint: Endpoint, requests: Sequence[PortRequest], undo: contextlib.ExitStack
+        self,
+        network: Network,
+        endpoint: Endpoint,
+        requests: Sequence[PortRequest],
+        undo: contextlib.ExitStack,
     ) -> Endpoint:
         """The endpoint with `requests` turned into ports that are held on the host."""
         if not requests:
@@ -299,11 +321,21 @@ class EndpointVerbs:
         undo.callback(self._r.reservations.release, held)
         return replace(endpoint, ports=(*endpoint.ports, *held, *unbound))
 
+    def _flush_udp(self, added: Sequence[PortMapping]) -> None:
+        udp = [port for port in _published(added) if port.protocol == "udp"]
+        if udp:
+            self._r.kernel.flush_udp(udp)
+
     def _publish_event(self, action: str, network: Network, endpoint: Endpoint) -> None:
         kind = "network" if action in ("connect", "disconnect") else "endpoint"
         ident = network.id if kind == "network" else endpoint.id
         self._r.events.publish(
-            kind, action, ident, name=network.name, type=network.driver, container=endpoint.sandbox_id,
+            kind,
+            action,
+            ident,
+            name=network.name,
+            type=network.driver,
+            container=endpoint.sandbox_id,
             endpoint=endpoint.name,
         )
 
@@ -313,3 +345,13 @@ def replace_routes(keep: KernelState, without: KernelState) -> KernelState:
     routes = tuple(route for route in keep.routes if route not in without.routes)
     return KernelState(namespace=keep.namespace, routes=routes)
 
+
+def _published(mappings: Sequence[PortMapping]) -> list[PublishedPort]:
+    return [
+        PublishedPort(m.protocol.value, m.container_port, m.host_port, m.host_address)
+        for m in ports.singles(mappings)
+    ]
+
+
+def _bare(cidr: str) -> str:
+    return cidr.partition("/")[0]

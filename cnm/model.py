@@ -128,7 +128,9 @@ class Model:
             if self._endpoints.get(before.id) is not before:
                 raise Conflict(f"endpoint {before.name} was changed by another request meanwhile: try again")
             if after.state is not before.state and after.state not in TRANSITIONS[before.state]:
-                raise Conflict(f"endpoint {before.name} is {before.state.value}: it cannot become {after.state.value}")
+                raise Conflict(
+                    f"endpoint {before.name} is {before.state.value}: it cannot become {after.state.value}"
+                )
             self._replace_endpoint(after)
 
     def _replace_endpoint(self, endpoint: Endpoint) -> None:

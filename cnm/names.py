@@ -28,7 +28,9 @@ def _check_text(kind: str, name: str) -> None:
     if not name.strip():
         raise InvalidParameter(f"invalid {kind} name: it must not be empty")
     if name != name.strip():
-        raise InvalidParameter(f"invalid {kind} name: leading or trailing whitespace in {name!r} is not allowed")
+        raise InvalidParameter(
+            f"invalid {kind} name: leading or trailing whitespace in {name!r} is not allowed"
+        )
     if "/" in name or not name.isprintable():
         raise InvalidParameter(f"invalid {kind} name {name!r}: it must not contain '/' or control characters")
     if len(name) > _LONGEST:
@@ -54,7 +56,9 @@ def check_interface(name: str) -> None:
 def parse_mac(text: str) -> str:
     """The address in lower case with colons. Raises InvalidParameter for a malformed or a multicast one."""
     if not _MAC.match(text):
-        raise InvalidParameter(f"invalid MAC address: {text}: six pairs of hex digits, as in 02:42:ac:12:00:02")
+        raise InvalidParameter(
+            f"invalid MAC address: {text}: six pairs of hex digits, as in 02:42:ac:12:00:02"
+        )
     mac = text.replace("-", ":").lower()
     if int(mac[:2], 16) & 1:
         raise InvalidParameter(f"invalid MAC address: {text} is a multicast address")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from enum import Enum
+from enum import StrEnum
 
 import msgspec
 
 
-class NetworkState(str, Enum):
+class NetworkState(StrEnum):
     """`CREATING` and `DELETING` are intents: start-up undoes the first and finishes the second."""
 
     CREATING = "creating"

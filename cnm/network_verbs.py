@@ -28,7 +28,9 @@ class NetworkVerbs:
     def create(self, request: NetworkRequest) -> Network:
         names.check_network(request.name)
         if request.name in names.PREDEFINED_NETWORKS:
-            raise Forbidden(f'operation is not permitted on predefined {request.name} network: choose another name')
+            raise Forbidden(
+                f"operation is not permitted on predefined {request.name} network: choose another name"
+            )
         driver = self._r.registry.get(request.driver)
         if driver.capabilities.single_instance:
             raise Forbidden(f'only one instance of "{request.driver}" network is allowed')
@@ -70,7 +72,11 @@ class NetworkVerbs:
                 network = msgspec.structs.replace(network, pools=pools)
             others = [n for n in r.model.networks() if n.id != network.id and n.driver == network.driver]
             network = driver.validate_network(network, others, r.facts)
-            intent = network if network.predefined else msgspec.structs.replace(network, state=NetworkState.CREATING)
+            intent = (
+                network
+                if network.predefined
+                else msgspec.structs.replace(network, state=NetworkState.CREATING)
+            )
             r.store.commit(put=[intent], durable=False)
             undo.callback(self._forget, network)
             states = wanted.network_wanted(r, network)
@@ -195,7 +201,12 @@ def _as_request(network: Network) -> NetworkRequest:
 def predefined(name: str, driver: str) -> Network:
     """A network that exists from first start."""
     return Network(
-        id=new_id(), name=name, driver=driver, created=now(), state=NetworkState.ACTIVE, ipam_driver=_IPAM_OF[driver]
+        id=new_id(),
+        name=name,
+        driver=driver,
+        created=now(),
+        state=NetworkState.ACTIVE,
+        ipam_driver=_IPAM_OF[driver],
     )
 
 

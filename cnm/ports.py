@@ -62,7 +62,9 @@ def withdraw(
             here = by_port.get((request.protocol, port), [])
             matching = [mapping for mapping in here if _matches(request, mapping)]
             if not matching:
-                raise NotFound(f"port {port}/{request.protocol.value} is not published as asked: cnmctl port ls")
+                raise NotFound(
+                    f"port {port}/{request.protocol.value} is not published as asked: cnmctl port ls"
+                )
             going += matching
             by_port[request.protocol, port] = [mapping for mapping in here if mapping not in matching]
     return ranges(going), ranges(mapping for here in by_port.values() for mapping in here)

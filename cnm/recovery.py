@@ -48,7 +48,9 @@ class Recovery:
         stored = self._r.store.load(Network)
         for network in stored:
             if network.state is not NetworkState.ACTIVE:
-                log.info("network %s was being %s when cnmd ended: removed", network.name, _verb(network.state))
+                log.info(
+                    "network %s was being %s when cnmd ended: removed", network.name, _verb(network.state)
+                )
                 self._r.store.commit(delete=[network], durable=True)
                 continue
             self._r.model.add_network(network)
@@ -65,7 +67,9 @@ class Recovery:
         for sandbox in self._r.store.load(Sandbox):
             self._r.model.add_sandbox(sandbox)
             if sandbox.state is not SandboxState.ACTIVE:
-                log.info("sandbox %s was being %s when cnmd ended: removed", sandbox.name, _verb(sandbox.state))
+                log.info(
+                    "sandbox %s was being %s when cnmd ended: removed", sandbox.name, _verb(sandbox.state)
+                )
                 self._sandboxes.finish_delete(sandbox)
             elif sandbox.kind is SandboxKind.OWN and not self._r.kernel.namespace_alive(sandbox.netns):
                 log.info("sandbox %s lost its namespace: made again", sandbox.name)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from enum import Enum
+from enum import StrEnum
 
 import msgspec
 
 
-class SandboxKind(str, Enum):
+class SandboxKind(StrEnum):
     """Whose namespace it is: made by us, given by its path (never deleted by us), or the host's."""
 
     OWN = "own"
@@ -15,7 +15,7 @@ class SandboxKind(str, Enum):
     HOST = "host"
 
 
-class SandboxState(str, Enum):
+class SandboxState(StrEnum):
     """`CREATING` and `DELETING` are intents: start-up undoes the first and finishes the second."""
 
     CREATING = "creating"

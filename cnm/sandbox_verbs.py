@@ -51,7 +51,13 @@ class SandboxVerbs:
         elif netns_path:
             kind, netns = SandboxKind.GIVEN, netns_path
         return Sandbox(
-            id=ident, name=name, kind=kind, netns=netns, created=now(), state=SandboxState.CREATING, labels=labels
+            id=ident,
+            name=name,
+            kind=kind,
+            netns=netns,
+            created=now(),
+            state=SandboxState.CREATING,
+            labels=labels,
         )
 
     def _check_given(self, sandbox: Sandbox) -> None:

@@ -50,8 +50,13 @@ class BridgeDriver:
         if not network.enable_ipv4 and not network.enable_ipv6:
             raise InvalidParameter(f"network {network.name} needs IPv4 or IPv6")
         if network.ipam_driver == "null":
-            raise InvalidParameter(f"network {network.name}: driver bridge needs an IPAM driver that gives addresses")
-        if GatewayMode.ISOLATED in (options.gateway_mode_ipv4, options.gateway_mode_ipv6) and not network.internal:
+            raise InvalidParameter(
+                f"network {network.name}: driver bridge needs an IPAM driver that gives addresses"
+            )
+        if (
+            GatewayMode.ISOLATED in (options.gateway_mode_ipv4, options.gateway_mode_ipv6)
+            and not network.internal
+        ):
             raise InvalidParameter("gateway mode 'isolated' can only be used for an internal network")
         for pools in (network.pools_v4(), network.pools_v6()):
             if len(pools) > 1:
@@ -60,7 +65,9 @@ class BridgeDriver:
             _check_apart(network, other)
         mtu = options.mtu or facts.uplink_mtu
         if mtu < least_mtu(network.enable_ipv6):
-            raise InvalidParameter(f"MTU {mtu} is too small for network {network.name}: IPv6 needs 1280 bytes")
+            raise InvalidParameter(
+                f"MTU {mtu} is too small for network {network.name}: IPv6 needs 1280 bytes"
+            )
         return msgspec.structs.replace(network, mtu=mtu)
 
     def validate_endpoint(self, network: Network, endpoint: Endpoint) -> None:
@@ -125,7 +132,6 @@ class BridgeDriver:
             links=(link,),
             neighbors=tuple(Neighbor(bridge, _bare(cidr), endpoint.mac) for cidr in cidrs),
             elements=elements.attach_elements(
-                bridge,
                 port,
                 mac=endpoint.mac,
                 ipv4=_bare(endpoint.ipv4),
@@ -139,9 +145,7 @@ class BridgeDriver:
             namespace=sandbox.netns,
             links=(Link(name=endpoint.ifname, kind=LinkKind.VETH, mac=endpoint.mac, mtu=network.mtu),),
             addresses=tuple(Address(endpoint.ifname, cidr) for cidr in cidrs),
-            sysctls=(
-                Sysctl(f"net/ipv6/conf/{endpoint.ifname}/disable_ipv6", "0" if endpoint.ipv6 else "1"),
-            ),
+            sysctls=(Sysctl(f"net/ipv6/conf/{endpoint.ifname}/disable_ipv6", "0" if endpoint.ipv6 else "1"),),
         )
         return host, inside
 
@@ -189,7 +193,9 @@ def _modes(network: Network, options: BridgeOptions) -> tuple[GatewayMode | None
             return GatewayMode.INTERNAL
         return asked
 
-    return mode(network.enable_ipv4, options.gateway_mode_ipv4), mode(network.enable_ipv6, options.gateway_mode_ipv6)
+    return mode(network.enable_ipv4, options.gateway_mode_ipv4), mode(
+        network.enable_ipv6, options.gateway_mode_ipv6
+    )
 
 
 def _host_addresses(network: Network, options: BridgeOptions) -> Iterable[str]:
@@ -246,11 +252,13 @@ def _unbound(request: PortRequest) -> PortMapping:
 
 def _check_apart(network: Network, other: Network) -> None:
     if bridge_name(network) == bridge_name(other):
-        raise Forbidden(f"network {other.name} uses the bridge {bridge_name(other)} already: choose another name")
+        raise Forbidden(
+            f"network {other.name} uses the bridge {bridge_name(other)} already: choose another name"
+        )
     for pool in network.pools:
         for taken in other.pools:
             mine, theirs = ipaddress.ip_network(pool.subnet), ipaddress.ip_network(taken.subnet)
-            if mine.version == theirs.version and mine.overlaps(theirs):  # type: ignore[arg-type]
+            if mine.version == theirs.version and mine.overlaps(theirs):
                 raise Forbidden(f"subnet {pool.subnet} overlaps with {taken.subnet} of network {other.name}")
 
 

@@ -25,7 +25,9 @@ class PortlessDriver:
 
     def validate_endpoint(self, network: Network, endpoint: Endpoint) -> None:
         if endpoint.mac_given or endpoint.ifname_given:
-            raise InvalidParameter(f"an endpoint of network {network.name} has no interface, so no MAC address or name")
+            raise InvalidParameter(
+                f"an endpoint of network {network.name} has no interface, so no MAC address or name"
+            )
         for option in endpoint.options:
             raise InvalidParameter(f"driver {self.name} has no endpoint option {option}")
 

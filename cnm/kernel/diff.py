@@ -56,7 +56,9 @@ def _compare(wanted: KernelState, observed: KernelState) -> list[Finding]:
         have = have_sysctls.get(sysctl.key)
         if have != sysctl:
             problem = Problem.CHANGED if have else Problem.MISSING
-            findings.append(Finding(namespace, problem, sysctl, have, f"is {have.value if have else 'absent'}"))
+            findings.append(
+                Finding(namespace, problem, sysctl, have, f"is {have.value if have else 'absent'}")
+            )
     for pick in _SETS:
         have_records = frozenset(pick(observed))
         findings += [Finding(namespace, Problem.MISSING, r) for r in pick(wanted) if r not in have_records]
@@ -64,7 +66,9 @@ def _compare(wanted: KernelState, observed: KernelState) -> list[Finding]:
         for pick in (lambda state: state.neighbors, lambda state: state.elements):
             wanted_records = frozenset(pick(wanted))
             findings += [
-                Finding(namespace, Problem.FOREIGN, observed=r) for r in pick(observed) if r not in wanted_records
+                Finding(namespace, Problem.FOREIGN, observed=r)
+                for r in pick(observed)
+                if r not in wanted_records
             ]
     return findings
 
@@ -89,7 +93,9 @@ def _compare_links(wanted: KernelState, observed: KernelState) -> list[Finding]:
         elif detail := _changes(link, other):
             findings.append(Finding(namespace, Problem.CHANGED, link, other, detail))
     if namespace == HOST:
-        findings += [Finding(namespace, Problem.FOREIGN, observed=link) for link in have.values() if is_ours(link)]
+        findings += [
+            Finding(namespace, Problem.FOREIGN, observed=link) for link in have.values() if is_ours(link)
+        ]
     return findings
 
 

@@ -56,10 +56,14 @@ class FakeKernel:
             space = self._space(state.namespace)
             for link in state.links:
                 self._apply_link(space, state.namespace, link)
-            self.sysctls.update((f"{state.namespace}:{s.key}" if state.namespace else s.key, s.value) for s in state.sysctls)
+            self.sysctls.update(
+                (f"{state.namespace}:{s.key}" if state.namespace else s.key, s.value) for s in state.sysctls
+            )
             for record in _on_links(state):
                 if record.link not in space.links:
-                    raise KernelError(f"interface {record.link} does not exist: cnmctl doctor shows what is missing")
+                    raise KernelError(
+                        f"interface {record.link} does not exist: cnmctl doctor shows what is missing"
+                    )
                 self._check_route(space, record)
                 space.records.add(record)
 
@@ -69,17 +73,23 @@ class FakeKernel:
         have = space.links.get(link.name)
         if link.kind is LinkKind.VETH and link.peer is None and namespace != HOST:
             if have is None:
-                raise KernelError(f"interface {link.name} does not exist: cnmctl doctor shows what is missing")
+                raise KernelError(
+                    f"interface {link.name} does not exist: cnmctl doctor shows what is missing"
+                )
             space.links[link.name] = dataclasses.replace(have, up=link.up)
             return
         if have is not None and (not is_ours(have) or have.alias != link.alias):
-            raise Conflict(f"interface {link.name} exists and is not ours: rename or delete it, or choose another name")
+            raise Conflict(
+                f"interface {link.name} exists and is not ours: rename or delete it, or choose another name"
+            )
         if link.master and link.master not in space.links:
             raise KernelError(f"interface {link.master} does not exist: cnmctl doctor shows what is missing")
         if link.peer and have is None:
             inside = self._space(link.peer.namespace)
             if link.peer.name in inside.links:
-                raise Conflict(f"interface {link.peer.name} cannot be made in {link.peer.namespace}: file exists")
+                raise Conflict(
+                    f"interface {link.peer.name} cannot be made in {link.peer.namespace}: file exists"
+                )
             inside.links[link.peer.name] = Link(
                 link.peer.name, LinkKind.VETH, link.peer.mac, link.peer.mtu or link.mtu, up=False
             )
@@ -107,7 +117,9 @@ class FakeKernel:
             space = self.spaces[state.namespace]
             for link in state.links:
                 have = space.links.get(link.name)
-                if have is None or (state.namespace == HOST and (not is_ours(have) or have.alias != link.alias)):
+                if have is None or (
+                    state.namespace == HOST and (not is_ours(have) or have.alias != link.alias)
+                ):
                     continue
                 self._drop_link(space, have)
             space.records.difference_update(_on_links(state))
@@ -154,7 +166,7 @@ class FakeKernel:
     def start_firewall(self, elements: Sequence[FirewallElement]) -> None:
         self.elements = set(elements)
 
-    def broken_tables(self) -> tuple[tuple[str, str], ...]:
+    def broken_chains(self) -> Sequence[tuple[str, str]]:
         return ()
 
     def create_namespace(self, path: str) -> None:
@@ -199,7 +211,9 @@ class FakeKernel:
         try:
             return self.spaces[namespace]
         except KeyError:
-            raise NotFound(f"network namespace {namespace} cannot be opened: no such file or directory") from None
+            raise NotFound(
+                f"network namespace {namespace} cannot be opened: no such file or directory"
+            ) from None
 
 
 def _on_links(state: KernelState) -> Iterable[Address | Route | Neighbor | FdbEntry]:

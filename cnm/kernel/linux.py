@@ -10,13 +10,20 @@ import errno
 import os
 import socket
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 from cnm.errors import Conflict, KernelError, NotFound
-from cnm.kernel import address_messages, link_messages, neighbor_messages, observation, route_messages, sysctls
+from cnm.kernel import (
+    address_messages,
+    link_messages,
+    neighbor_messages,
+    observation,
+    route_messages,
+    sysctls,
+)
 from cnm.kernel.conntrack import Conntrack
-from cnm.kernel.contract import Uplink
+from cnm.kernel.contract import PublishedPort, Uplink
 from cnm.kernel.diff import is_ours
 from cnm.kernel.namespaces import Namespaces
 from cnm.kernel.netlink import NetlinkError, NetlinkSocket, Request
@@ -32,15 +39,19 @@ _INDEX_ATTEMPTS = 5
 class LinuxKernel:
     """Implements `cnm.kernel.contract.Kernel` for the namespace of the thread that makes it.
 
-    `element_sets` are the sets and maps of our tables; `ruleset` renders the tables with given elements.
+    `element_sets` and `chains` are what our tables consist of; `ruleset` renders them with given elements.
     """
 
     def __init__(
-        self, element_sets: Sequence[ElementSet], ruleset: Callable[[Sequence[FirewallElement]], str]
+        self,
+        element_sets: Sequence[ElementSet],
+        ruleset: Callable[[Sequence[FirewallElement]], str],
+        chains: Sequence[tuple[str, str]],
     ) -> None:
         self._nft = Nft()
         self._element_sets = tuple(element_sets)
         self._ruleset = ruleset
+        self._chains = tuple(chains)
         self._namespaces = Namespaces()
         self._conntrack = Conntrack()
         self._host = NetlinkSocket()
@@ -87,7 +98,10 @@ class LinuxKernel:
             for _ in range(_INDEX_ATTEMPTS):
                 index = self._take_index(netlink)
                 created, configured = netlink.send(
-                    [link_messages.create(link, index, master, descriptor), link_messages.configure(link, index)]
+                    [
+                        link_messages.create(link, index, master, descriptor),
+                        link_messages.configure(link, index),
+                    ]
                 )
                 if created is None:
                     _raise(configured)
@@ -107,11 +121,15 @@ class LinuxKernel:
         message = netlink.get(link_messages.get(link.name))
         if message is None:
             if link.peer and link.peer.name in self.interface_names(link.peer.namespace):
-                raise Conflict(f"interface {link.peer.name} cannot be made in {link.peer.namespace}: file exists")
+                raise Conflict(
+                    f"interface {link.peer.name} cannot be made in {link.peer.namespace}: file exists"
+                )
             return False
         found = link_messages.parse(message)
         if not is_ours(found.link) or found.link.alias != link.alias or found.link.kind is not link.kind:
-            raise Conflict(f"interface {link.name} exists and is not ours: rename or delete it, or choose another name")
+            raise Conflict(
+                f"interface {link.name} exists and is not ours: rename or delete it, or choose another name"
+            )
         netlink.execute([link_messages.change(link, found.index, master)])
         if link.master:
             netlink.execute([link_messages.port_flags(link, found.index)])
@@ -134,7 +152,9 @@ class LinuxKernel:
             missing = [route for route in state.routes if route not in have]
             if not missing:
                 return
-            raise Conflict(f"cannot set route to {missing[0].destination}: file exists, another route is in its place")
+            raise Conflict(
+                f"cannot set route to {missing[0].destination}: file exists, another route is in its place"
+            )
         raise error
 
     # Removing
@@ -189,11 +209,15 @@ class LinuxKernel:
     # Repairing
 
     def start_firewall(self, elements: Sequence[FirewallElement]) -> None:
-        self._nft.start(self._ruleset(elements))
+        self._nft.start(self._ruleset(elements), self._chains)
 
-    def firewall_intact(self) -> bool:
-        """Whether our tables exist with every set and chain of theirs."""
-        return self._nft.has_sets(self._element_sets)
+    def broken_chains(self) -> list[tuple[str, str]]:
+        return self._nft.broken_chains()
+
+    @property
+    def firewall_port(self) -> int:
+        """The netlink port of our element transactions."""
+        return self._nft.port
 
     def repair(self, findings: Sequence[Finding]) -> None:
         wanted, foreign = split_findings(findings)
@@ -217,6 +241,13 @@ class LinuxKernel:
         for address in addresses:
             self._conntrack.flush_address(address)
 
+    def flush_ports(self, ipv4: str, ipv6: str, ports: Sequence[PublishedPort]) -> None:
+        for address in filter(None, (ipv4, ipv6)):
+            self._conntrack.flush_ports(address, ports)
+
+    def flush_udp(self, ports: Sequence[PublishedPort]) -> None:
+        self._conntrack.flush_udp([port.host_port for port in ports])
+
     @contextmanager
     def _socket_in(self, namespace: str) -> Iterator[NetlinkSocket]:
         if namespace == HOST:
@@ -228,7 +259,9 @@ class LinuxKernel:
 
 
 def _touches_rtnetlink(state: KernelState) -> bool:
-    return bool(state.links or state.addresses or state.routes or state.neighbors or state.fdb or state.sysctls)
+    return bool(
+        state.links or state.addresses or state.routes or state.neighbors or state.fdb or state.sysctls
+    )
 
 
 def _is_made_here(link: Link) -> bool:
@@ -241,7 +274,9 @@ def _index(name: str) -> int:
     try:
         return socket.if_nametoindex(name)
     except OSError:
-        raise KernelError(f"interface {name} does not exist: cnmctl doctor shows what is missing", errno.ENODEV) from None
+        raise KernelError(
+            f"interface {name} does not exist: cnmctl doctor shows what is missing", errno.ENODEV
+        ) from None
 
 
 def _ups(state: KernelState) -> Iterator[Request]:
@@ -286,25 +321,27 @@ def _deletions(state: KernelState) -> Iterator[Request]:
     """Records on links that stay; what is on links that go goes with them."""
     going = {link.name for link in state.links}
     for route in state.routes:
-        yield from _on(route.link, going, lambda index, route=route: route_messages.delete(route, index))
+        if index := _staying(route.link, going):
+            yield route_messages.delete(route, index)
     for address in state.addresses:
-        yield from _on(
-            address.link, going, lambda index, a=address: address_messages.delete(a.link, a.address, index)
-        )
+        if index := _staying(address.link, going):
+            yield address_messages.delete(address.link, address.address, index)
     for neighbor in state.neighbors:
-        yield from _on(neighbor.link, going, lambda index, n=neighbor: neighbor_messages.delete(n, index))
+        if index := _staying(neighbor.link, going):
+            yield neighbor_messages.delete(neighbor, index)
     for entry in state.fdb:
-        yield from _on(entry.link, going, lambda index, e=entry: neighbor_messages.delete_fdb(e, index))
+        if index := _staying(entry.link, going):
+            yield neighbor_messages.delete_fdb(entry, index)
 
 
-def _on(name: str, going: Iterable[str], message: Callable[[int], Request]) -> Iterator[Request]:
+def _staying(name: str, going: Container[str]) -> int:
+    """Index of a link that stays, 0 for one that goes or is gone."""
     if name in going:
-        return
+        return 0
     try:
-        index = socket.if_nametoindex(name)
+        return socket.if_nametoindex(name)
     except OSError:
-        return
-    yield message(index)
+        return 0
 
 
 def _raise(error: NetlinkError | None) -> None:
@@ -314,5 +351,7 @@ def _raise(error: NetlinkError | None) -> None:
 
 def _explained(error: NetlinkError, link: Link) -> KernelError:
     if error.errno == errno.EOPNOTSUPP and "type" in error.detail.lower():
-        return KernelError(f"cannot create interface {link.name}: this kernel has no {link.kind.value} links", error.errno)
+        return KernelError(
+            f"cannot create interface {link.name}: this kernel has no {link.kind.value} links", error.errno
+        )
     return error

@@ -30,11 +30,13 @@ _HEADER_PID = struct.Struct("=I")
 
 
 class Monitor:
-    """Sockets in the namespace of the thread that makes it. `own_ports` are the netlink ports of our own nft sockets."""
+    """Listens in the namespace of the thread that makes it; `own_ports` are the netlink ports of our own nft sockets."""
 
     def __init__(self, own_ports: Collection[int]) -> None:
         self._own_ports = frozenset(own_ports)
-        self._links = _listening(socket.NETLINK_ROUTE, _RTMGRP_LINK | _RTMGRP_IPV4_IFADDR | _RTMGRP_IPV6_IFADDR)
+        self._links = _listening(
+            socket.NETLINK_ROUTE, _RTMGRP_LINK | _RTMGRP_IPV4_IFADDR | _RTMGRP_IPV6_IFADDR
+        )
         self._tables = _listening(_NETLINK_NETFILTER, _NFTABLES_GROUP)
         self._wake_reader, self._wake_writer = socket.socketpair()
 
@@ -75,7 +77,9 @@ _NETLINK_NETFILTER = 12
 
 
 def _listening(protocol: int, groups: int) -> socket.socket:
-    listener = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK, protocol)
+    listener = socket.socket(
+        socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK, protocol
+    )
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER_BYTES)
     listener.bind((0, groups))
     return listener

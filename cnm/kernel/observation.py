@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 from cnm.kernel import address_messages, link_messages, neighbor_messages, route_messages, sysctls
 from cnm.kernel.contract import Uplink
+from cnm.kernel.diff import MARK
 from cnm.kernel.link_messages import ObservedLink
 from cnm.kernel.netlink import NetlinkSocket
 from cnm.kernel.state import (
@@ -34,7 +35,7 @@ def observe(netlink: NetlinkSocket, wanted: KernelState) -> KernelState:
     links = _links(netlink)
     if wanted.namespace == HOST:
         names = {link.name for link in wanted.links}
-        links = {i: l for i, l in links.items() if l.alias.startswith("cnm:") or l.name in names}
+        links = {i: link for i, link in links.items() if link.alias.startswith(MARK) or link.name in names}
     return KernelState(
         namespace=wanted.namespace,
         links=tuple(links.values()),

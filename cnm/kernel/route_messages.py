@@ -6,7 +6,16 @@ import socket
 import struct
 
 from cnm.kernel.address_messages import split
-from cnm.kernel.netlink import NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, Message, Request, attribute, attributes, u32
+from cnm.kernel.netlink import (
+    NLM_F_CREATE,
+    NLM_F_EXCL,
+    NLM_F_REPLACE,
+    Message,
+    Request,
+    attribute,
+    attributes,
+    u32,
+)
 from cnm.kernel.state import Route
 
 RTM_NEWROUTE = 24

@@ -152,7 +152,7 @@ class ElementSet:
 
 @dataclass(frozen=True, slots=True)
 class FirewallElement:
-    """An element of a set or map: fields as text or numbers ("ipv4", "cnm-0123", "192.0.2.1", "tcp", 80, "goto to_nat")."""
+    """An element of a set or map, fields as text or numbers: "ipv4", "cnm-0123", "192.0.2.1", 80, "goto to_nat"."""
 
     set: ElementSet
     key: tuple[str | int, ...]
@@ -181,8 +181,8 @@ class Namespace:
 
 
 @dataclass(frozen=True, slots=True)
-class FirewallTable:
-    """One of our nftables tables with its constant chains and rules."""
+class FirewallChain:
+    """A chain of ours with its constant rules."""
 
     family: str
     name: str
@@ -207,7 +207,16 @@ class Problem(Enum):
 
 
 Record = (
-    Namespace | Link | Address | Route | Neighbor | FdbEntry | Sysctl | FirewallElement | FirewallTable | HostPort
+    Namespace
+    | Link
+    | Address
+    | Route
+    | Neighbor
+    | FdbEntry
+    | Sysctl
+    | FirewallElement
+    | FirewallChain
+    | HostPort
 )
 
 

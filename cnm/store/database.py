@@ -41,7 +41,9 @@ class Store:
         try:
             self._connection = _open(path)
         except sqlite3.OperationalError as error:
-            raise Conflict(f"cannot open {path}: {error}; is another cnmd using this root directory?") from None
+            raise Conflict(
+                f"cannot open {path}: {error}; is another cnmd using this root directory?"
+            ) from None
         except sqlite3.DatabaseError as error:
             raise CnmError(f"{path} is not a store of cnmd: {error}; move it away to start afresh") from None
         self._durable = True
@@ -96,7 +98,9 @@ def _open(path: str) -> sqlite3.Connection:
     connection.execute("PRAGMA locking_mode = EXCLUSIVE")
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version > SCHEMA_VERSION:
-        raise CnmError(f"{path} was written by a newer cnmd (schema {version}): upgrade, or use another --root")
+        raise CnmError(
+            f"{path} was written by a newer cnmd (schema {version}): upgrade, or use another --root"
+        )
     connection.executescript(_SCHEMA)
     connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
     return connection
