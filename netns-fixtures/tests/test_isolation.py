@@ -84,8 +84,8 @@ def test_outside_nothing_is_seen_of_a_topology_neither_before_nor_after_a_crash(
         return mounts, set(os.listdir("/run")), os.listdir("/sys/class/net")
 
     before = outside()
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    with subprocess.Popen([sys.executable, "-c", code], text=True, **pipes) as child:
+    command, pipe = [sys.executable, "-c", code], subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as child:
         assert child.stdout is not None
         path = child.stdout.readline().strip()
         assert Path(f"/proc/{child.pid}/root{path}").exists()

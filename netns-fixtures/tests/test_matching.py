@@ -12,9 +12,9 @@ from scapy.packet import Packet
 
 from netns_fixtures import match
 
-MACS = {"src": "02:00:00:00:00:01", "dst": "02:00:00:00:00:02"}
-V4 = {"src": "192.0.2.1", "dst": "192.0.2.2"}
-V6 = {"src": "2001:db8::1", "dst": "2001:db8::2"}
+MACS: dict[str, Any] = {"src": "02:00:00:00:00:01", "dst": "02:00:00:00:00:02"}
+V4: dict[str, Any] = {"src": "192.0.2.1", "dst": "192.0.2.2"}
+V6: dict[str, Any] = {"src": "2001:db8::1", "dst": "2001:db8::2"}
 
 
 def read(packet: Packet) -> Packet:

@@ -25,8 +25,12 @@ ends = [
 
 
 @pytest.fixture
-def isolated(pytester: pytest.Pytester) -> pytest.Pytester:
-    pytester.makefile(".ini", pytest="[pytest]\nnetns_isolate = true\naddopts = --strict-markers")
+def isolated(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
+    """A place for test files, where other people's plugins are not loaded, since that takes a second."""
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+    pytester.makefile(
+        ".ini", pytest="[pytest]\nnetns_isolate = true\naddopts = --strict-markers -p netns_fixtures.plugin"
+    )
     pytester.makefile(".toml", net=PAIR)
     return pytester
 
@@ -130,7 +134,7 @@ def test_each_worker_of_xdist_isolates_itself_and_names_do_not_clash(isolated: p
         """
     )
 
-    result = isolated.runpytest_subprocess("-n", "2", "-rP")
+    result = isolated.runpytest_subprocess("-p", "xdist", "-n", "2", "-rP")
 
     result.assert_outcomes(passed=8)
     homes = dict(re.findall(r"worker (gw\d) in (\S+)", result.stdout.str()))
@@ -169,15 +173,18 @@ def test_a_conftest_can_isolate_instead_of_the_setting(pytester: pytest.Pytester
 
 
 @needs_root
-def test_the_example_of_the_readme_passes_as_it_is_printed(isolated: pytest.Pytester) -> None:
-    blocks = dict(re.findall(r"^```(toml|python)\n(.*?)^```$", _first_chapter(), re.MULTILINE | re.DOTALL))
+def test_the_example_of_the_readme_passes_as_it_is_printed(pytester: pytest.Pytester) -> None:
+    blocks = dict(
+        re.findall(r"^```(ini|toml|python)\n(.*?)^```$", _first_chapter(), re.MULTILINE | re.DOTALL)
+    )
     assert blocks["toml"] == (ROOT / "examples/router.toml").read_text()
     assert blocks["python"] == (ROOT / "examples/test_router.py").read_text()
 
-    isolated.makefile(".toml", router=blocks["toml"])
-    isolated.path.joinpath("test_router.py").write_text(blocks["python"])
+    pytester.makefile(".ini", pytest=blocks["ini"])
+    pytester.makefile(".toml", router=blocks["toml"])
+    pytester.path.joinpath("test_router.py").write_text(blocks["python"])
 
-    isolated.runpytest_subprocess().assert_outcomes(passed=3)
+    pytester.runpytest_subprocess().assert_outcomes(passed=3)
 
 
 def test_the_readme_names_everything_that_is_exported_and_every_key_of_a_file() -> None:

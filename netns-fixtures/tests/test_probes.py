@@ -18,12 +18,12 @@ BOTH_PROTOCOLS = pytest.mark.parametrize("protocol", ["tcp", "udp"])
 
 
 def probe(host: Host, protocol: str, address: str, port: int, **options: float) -> Outcome:
-    send: Callable[..., Outcome] = {"tcp": host.connect_tcp, "udp": host.send_udp}[protocol]
+    send: Callable[..., Outcome] = host.connect_tcp if protocol == "tcp" else host.send_udp
     return send(address, port, **options)
 
 
 def serve(host: Host, protocol: str, port: int, **options: str) -> Server:
-    start: Callable[..., Server] = {"tcp": host.serve_tcp, "udp": host.serve_udp}[protocol]
+    start: Callable[..., Server] = host.serve_tcp if protocol == "tcp" else host.serve_udp
     return start(port, **options)
 
 

@@ -38,6 +38,8 @@ _ETHERNET_LIKE = {1, 772}
 _FRAME = 0x1FFFF
 _BUFFER_BYTES = 32 * 1024 * 1024
 _SHOWN = 40
+_WATCH_SECONDS = 0.3
+_FENCE_SECONDS = 2.0
 
 
 def any_packet(_packet: Packet) -> bool:
@@ -92,22 +94,24 @@ class Capture:
         return packet
 
     def expect_none(
-        self, predicate: Predicate, *, until: Predicate | None = None, timeout: float = 0.3
+        self, predicate: Predicate, *, until: Predicate | None = None, timeout: float | None = None
     ) -> None:
-        """AssertionError if a packet that fits has passed, or does so within `timeout` seconds.
+        """AssertionError if a packet that fits has passed, or does so within `timeout` seconds (default 0.3).
 
         With `until` the watch ends at the first packet that fits *that*, so that nothing waits for the clock:
-        send the forbidden packet, then one that is allowed the same way. It is an error if that one does not
-        come.
+        send the forbidden packet, then one that is allowed the same way. It is an error if the allowed one does
+        not come in time (default 2 seconds).
         """
-        fence = self.wait_for(
+        if timeout is None:
+            timeout = _FENCE_SECONDS if until else _WATCH_SECONDS
+        last = self.wait_for(
             lambda packet: predicate(packet) or (until is not None and until(packet)), timeout
         )
-        if fence is not None and predicate(fence):
+        if last is not None and predicate(last):
             raise AssertionError(
                 f"{_described(predicate)} passed {self.where}, and should not\n{self.summary()}"
             )
-        if until is not None and fence is None:
+        if until is not None and last is None:
             raise AssertionError(
                 f"{_described(until)}, the end of the watch, did not pass {self.where}\n{self.summary()}"
             )
