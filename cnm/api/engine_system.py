@@ -38,10 +38,11 @@ def version(_call: Call[None]) -> engine.Version:
     details = {
         "ApiVersion": newest,
         "Arch": _architecture(),
+        "Experimental": "false",
+        "GoVersion": f"none, Python {platform.python_version()}",
         "KernelVersion": platform.release(),
         "MinAPIVersion": oldest,
         "Os": "linux",
-        "PythonVersion": platform.python_version(),
     }
     return engine.Version(
         platform=engine.Platform(name="cnm: container networks"),
@@ -49,6 +50,7 @@ def version(_call: Call[None]) -> engine.Version:
         version=cnm.__version__,
         api_version=newest,
         min_api_version=oldest,
+        go_version=details["GoVersion"],
         os="linux",
         arch=_architecture(),
         kernel_version=platform.release(),

@@ -6,9 +6,9 @@ import logging
 import re
 import time
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
-from flask import Flask, Response, request
+from flask import Flask, Response, current_app, request
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from cnm.api import control, engine_absent, engine_networks, engine_system, versions
@@ -30,27 +30,27 @@ _VERSION = "cnm.api_version"
 _STARTED = "cnm.started"
 _JSON = "application/json"
 
+_own = Routes()
+
 
 def create_app(backend: Backend) -> Flask:
     """The control API of `backend` as a WSGI application."""
-    metrics = Metrics(backend)
-    app = _ControlApp(metrics)
-    own = Routes()
-
-    @own.get("/metrics", answer=str, media_type="text/plain")
-    def show_metrics(_call: Call[None]) -> Response:
-        """Metrics in Prometheus' text format."""
-        return Response(metrics.text(), content_type=CONTENT_TYPE)
-
-    for route in (*declared_routes(), *own.declared):
+    app = _ControlApp(Metrics(backend))
+    for route in declared_routes():
         app.add_url_rule(_rule(route.path), route.name, _view(route, backend), methods=[route.method])
     return app
 
 
 def declared_routes() -> list[Route]:
-    """All routes but /metrics, in the order of docs/api.md."""
-    modules = (engine_system, engine_networks, engine_absent, control)
-    return [route for module in modules for route in module.routes.declared]
+    """All routes, in the order of docs/api.md."""
+    parts = (engine_system.routes, engine_networks.routes, engine_absent.routes, control.routes, _own)
+    return [route for part in parts for route in part.declared]
+
+
+@_own.get("/metrics", answer=str, media_type="text/plain")
+def show_metrics(_call: Call[None]) -> Response:
+    """Metrics in Prometheus' text format."""
+    return Response(cast(_ControlApp, current_app).metrics.text(), content_type=CONTENT_TYPE)
 
 
 class _ControlApp(Flask):
@@ -58,13 +58,13 @@ class _ControlApp(Flask):
 
     def __init__(self, metrics: Metrics) -> None:
         super().__init__("cnm.api", static_folder=None)
-        self._metrics = metrics
+        self.metrics = metrics
         self.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
         self.config["MAX_CONTENT_LENGTH"] = MAX_BODY
         self.url_map.merge_slashes = False
         self.url_map.strict_slashes = True
         self.after_request(self._finish)
-        self.register_error_handler(CnmError, failure)
+        self.register_error_handler(CnmError, _known_failure)
         self.register_error_handler(HTTPException, _http_failure)
         self.register_error_handler(Exception, _unexpected)
 
@@ -80,13 +80,19 @@ class _ControlApp(Flask):
         response.headers["Api-Version"] = versions.text(versions.NEWEST)
         response.headers["Ostype"] = "linux"
         route = request.url_rule.endpoint if request.url_rule else "unknown"
-        self._metrics.count(route, response.status_code, time.perf_counter() - request.environ[_STARTED])
+        self.metrics.count(route, response.status_code, time.perf_counter() - request.environ[_STARTED])
         return response
 
 
 def failure(error: CnmError) -> Response:
     """An error as its status and one line of text."""
     return _message(str(error), error.status)
+
+
+def _known_failure(error: CnmError) -> Response:
+    if error.status == 500:
+        log.error("%s %s: %s", request.method, request.path, error)
+    return failure(error)
 
 
 def _message(text: str, status: int) -> Response:
@@ -99,7 +105,7 @@ def _http_failure(error: HTTPException) -> Response:
     if isinstance(error, RequestEntityTooLarge):
         return _message(f"the request's body is larger than {MAX_BODY} bytes", status)
     if status not in (404, 405):
-        return _message((error.description or error.name).lower(), status)
+        return _message(f"the request cannot be read: {error.name.lower()}", status)
     response = _message("page not found", status)
     for name, value in error.get_headers(request.environ):
         if name == "Allow":
@@ -130,6 +136,8 @@ def _view(route: Route, backend: Backend) -> Callable[..., Response]:
 def _body(record: type[Any]) -> Any:
     """The body as its record; a body must say that it is JSON, as Docker wants it."""
     body = request.get_data(cache=False)
+    if request.content_length is None and len(body) >= MAX_BODY:
+        raise RequestEntityTooLarge  # werkzeug cuts a chunked body there, silently
     if body and request.mimetype != _JSON:
         given = request.headers.get("Content-Type", "")
         raise InvalidParameter(f"unsupported Content-Type header ({given}): must be 'application/json'")

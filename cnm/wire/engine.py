@@ -253,6 +253,14 @@ class Info(_Record, kw_only=True):
     ipv4_forwarding: bool = msgspec.field(name="IPv4Forwarding")
     bridge_nf_iptables: bool = msgspec.field(name="BridgeNfIptables")
     bridge_nf_ip6tables: bool = msgspec.field(name="BridgeNfIp6tables")
+    memory_limit: bool = True
+    """This and the next six: clients from before 20.10 warn where they are false; no container is limited here."""
+    swap_limit: bool = True
+    cpu_cfs_period: bool = msgspec.field(name="CpuCfsPeriod", default=True)
+    cpu_cfs_quota: bool = msgspec.field(name="CpuCfsQuota", default=True)
+    cpu_shares: bool = msgspec.field(name="CPUShares", default=True)
+    cpu_set: bool = msgspec.field(name="CPUSet", default=True)
+    oom_kill_disable: bool = True
     debug: bool = False
     experimental_build: bool = False
     live_restore_enabled: bool = True
