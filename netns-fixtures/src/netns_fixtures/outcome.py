@@ -75,7 +75,10 @@ def outcome_of(received: bytes, local: Address, peer: Address) -> Outcome:
     return Outcome(Status.ANSWERED, received[: found.start()], local, peer, seen, served)
 
 
-def probe_all(probes: Iterable[Callable[[], T]], workers: int = 256) -> list[T]:
-    """Run probes in parallel threads and return their outcomes in order; the first error is raised."""
+def probe_all(probes: Iterable[Callable[[], T]], workers: int = 64) -> list[T]:
+    """Run probes in parallel threads and return their outcomes in order; the first error is raised.
+
+    More workers help where most probes wait for a timeout; where most are answered they only slow each other.
+    """
     with ThreadPoolExecutor(max_workers=workers) as pool:
         return list(pool.map(lambda probe: probe(), probes))

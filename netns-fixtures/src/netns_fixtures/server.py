@@ -17,6 +17,9 @@ from netns_fixtures.sockets import family_of, plain, socket_address
 
 _BACKLOG = 1024
 _BUFFER = 65536
+_SO_RCVBUFFORCE = 33
+_DATAGRAM_BUFFER_BYTES = 4 * 1024 * 1024
+"""The kernel's default holds about 250 small datagrams: fewer than may arrive at once."""
 _IP_PKTINFO = 8
 """IP_PKTINFO of <linux/in.h>, absent from the socket module of Python 3.11."""
 
@@ -172,6 +175,8 @@ def _bound(namespace: Namespace, kind: int, address: Address) -> socket.socket:
     try:
         if kind == socket.SOCK_STREAM:
             server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        else:
+            server.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _DATAGRAM_BUFFER_BYTES)
         if server.family == socket.AF_INET6:
             server.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
             server.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
