@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from cnm.api import present
 from cnm.api.routes import Call, Routes
-from cnm.endpoint import PortMapping
-from cnm.wire import control, findings, requests, views
+from cnm.wire import control, findings, requests
 
 routes = Routes()
 
@@ -90,7 +89,7 @@ def leave(call: Call[control.EndpointLeave], endpoint: str) -> None:
 def publish(call: Call[control.PortsRequest], endpoint: str) -> control.Ports:
     """Publish ports of an endpoint, joined or not."""
     added = call.backend.publish(endpoint, requests.port_requests(call.body.ports))
-    return _ports(call, endpoint, added)
+    return control.Ports(ports=present.ports(call.backend, call.backend.endpoint(endpoint), added))
 
 
 @routes.delete("/cnm/v1/endpoints/{endpoint}/ports", body=control.PortsRequest, status=204)
@@ -128,8 +127,3 @@ def ready(call: Call[None]) -> control.Health:
     """Whether the daemon can serve: the model answers, with the predefined networks in it."""
     call.backend.network("bridge")
     return control.Health(status="ready")
-
-
-def _ports(call: Call[control.PortsRequest], endpoint: str, added: tuple[PortMapping, ...]) -> control.Ports:
-    noun = call.backend.endpoint(endpoint)
-    return control.Ports(ports=[views.port(port, call.backend.relayed(noun, port)) for port in added])

@@ -15,10 +15,10 @@ routes = Routes()
 
 _DETAILED_LISTS_UNTIL: Version = (1, 28)
 """Up to here a list of networks told their containers."""
-_IPV4_SWITCH_SINCE: Version = (1, 47)
-"""From here on answers tell EnableIPv4 …"""
+_MODERN_SINCE: Version = (1, 47)
+"""From here on answers tell EnableIPv4, and null for no subnets …"""
 _IPV4_CHOICE_SINCE: Version = (1, 48)
-"""… and from here on clients choose it."""
+"""… and from here on clients choose EnableIPv4."""
 _STATUS_SINCE: Version = (1, 52)
 
 _FILTERS = {"filters": 'JSON: `{"name": ["web"]}` or `{"name": {"web": true}}`'}
@@ -92,7 +92,7 @@ def _sandbox(container: str | None) -> str:
 
 
 def _summary(call: Call[None], network: Network) -> engine.Network:
-    return views.network(network, {}, tells_ipv4=call.version >= _IPV4_SWITCH_SINCE)
+    return views.network(network, {}, modern=call.version >= _MODERN_SINCE)
 
 
 def _detailed(call: Call[None], network: Network) -> engine.Network:
@@ -101,6 +101,6 @@ def _detailed(call: Call[None], network: Network) -> engine.Network:
     return views.network(
         network,
         views.containers(call.backend.endpoints(network_ref=network.id), sandboxes),
-        tells_ipv4=call.version >= _IPV4_SWITCH_SINCE,
+        modern=call.version >= _MODERN_SINCE,
         status=views.network_status(call.backend.pool_status(network)) if tells_status else None,
     )

@@ -2,52 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import TypeVar
 
 from cnm.api.backend import Backend
-from cnm.endpoint import Endpoint, EndpointState
+from cnm.endpoint import Endpoint, PortMapping
 from cnm.errors import NotFound
-from cnm.network import Network
 from cnm.sandbox import Sandbox
 from cnm.wire import control, views
+
+T = TypeVar("T")
 
 
 def endpoint(backend: Backend, noun: Endpoint) -> control.Endpoint:
     """An endpoint with the names of its network and sandbox, its gateways and its ports."""
+    joined = bool(noun.sandbox_id)
     return views.endpoint(
         noun,
-        network_name=_name(backend.network, noun.network_id),
-        sandbox_name=_name(backend.sandbox, noun.sandbox_id),
-        gateways=_gateways(backend, noun),
-        ports=[views.port(port, backend.relayed(noun, port)) for port in noun.ports],
+        network_name=_unless_gone("", lambda: backend.network(noun.network_id).name),
+        sandbox_name=_unless_gone("", lambda: backend.sandbox(noun.sandbox_id).name if joined else ""),
+        gateways=_unless_gone(("", ""), lambda: backend.gateways(noun)) if joined else ("", ""),
+        ports=ports(backend, noun, noun.ports),
     )
+
+
+def ports(backend: Backend, noun: Endpoint, published: Iterable[PortMapping]) -> list[control.Port]:
+    """Ports of an endpoint, and why a client's source is lost on one."""
+    return [views.port(port, _unless_gone("", partial(backend.relayed, noun, port))) for port in published]
 
 
 def sandbox(backend: Backend, noun: Sandbox) -> control.Sandbox:
     """A sandbox with its endpoints and the one that its default route leaves by."""
-    try:
-        endpoints = backend.endpoints(sandbox_ref=noun.id)
-    except NotFound:  # deleted since it was looked up
-        endpoints = []
+    nothing: list[Endpoint] = []
+    held = _unless_gone(nothing, lambda: backend.endpoints(sandbox_ref=noun.id))
     return views.sandbox(
         noun,
-        gateway=backend.gateway_endpoint(noun.id) if endpoints else "",
-        endpoints=[endpoint(backend, held) for held in endpoints],
+        gateway=_unless_gone("", lambda: backend.gateway_endpoint(noun.id)) if held else "",
+        endpoints=[endpoint(backend, each) for each in held],
     )
 
 
-def _name(lookup: Callable[[str], Network | Sandbox], ident: str) -> str:
-    """The name of an object, "" where there is none or it was deleted since."""
+def _unless_gone(otherwise: T, ask: Callable[[], T]) -> T:
+    """What the backend says; `otherwise` where what it is asked about was deleted since it was looked up."""
     try:
-        return lookup(ident).name if ident else ""
+        return ask()
     except NotFound:
-        return ""
-
-
-def _gateways(backend: Backend, noun: Endpoint) -> tuple[str, str]:
-    if noun.state is not EndpointState.JOINED:
-        return "", ""
-    try:
-        return backend.gateways(noun)
-    except NotFound:
-        return "", ""
+        return otherwise

@@ -20,7 +20,7 @@ RECORDS: dict[type[state.Record], tuple[str, Callable[[Any], str]]] = {
         "element",
         lambda r: f"{r.set.family} cnm {r.set.name} {{ {' . '.join(map(str, r.key))} }}",
     ),
-    state.FirewallChain: ("chain", lambda r: f"{r.family} cnm {r.name}"),
+    state.FirewallTable: ("table", lambda r: f"{r.family} {r.name}"),
     state.HostPort: ("port", lambda r: f"{r.protocol} {r.address or '*'}:{r.port}"),
 }
 """The name of each kind of kernel record, and how one of them is written in a line."""

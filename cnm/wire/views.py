@@ -19,19 +19,19 @@ def network(
     noun: Network,
     containers: Mapping[str, engine.EndpointResource],
     *,
-    tells_ipv4: bool = True,
+    modern: bool = True,
     status: engine.NetworkStatus | None = None,
 ) -> engine.Network:
-    """A network as Docker shows it; `tells_ipv4` false for clients from before EnableIPv4."""
+    """A network as Docker shows it; `modern` false: as it did before EnableIPv4, with [] for no subnets, not null."""
     return engine.Network(
         name=noun.name,
         id=noun.id,
         created=noun.created,
         scope=noun.scope,
         driver=noun.driver,
-        enable_ipv4=noun.enable_ipv4 if tells_ipv4 else msgspec.UNSET,
+        enable_ipv4=noun.enable_ipv4 if modern else msgspec.UNSET,
         enable_ipv6=noun.enable_ipv6,
-        ipam=_ipam(noun),
+        ipam=_ipam(noun, modern),
         internal=noun.internal,
         attachable=noun.attachable,
         containers=dict(containers),
@@ -126,7 +126,7 @@ def event(happened: Event) -> engine.Event:
     )
 
 
-def _ipam(noun: Network) -> engine.Ipam:
+def _ipam(noun: Network, modern: bool) -> engine.Ipam:
     """What was allocated; before anything was (the default bridge), what was asked."""
     configs = [_pool(pool) for pool in noun.pools] or [
         engine.IpamConfig(
@@ -137,7 +137,9 @@ def _ipam(noun: Network) -> engine.Ipam:
         )
         for asked in noun.ipam_config
     ]
-    return engine.Ipam(driver=noun.ipam_driver, options=noun.ipam_options or None, config=configs or None)
+    return engine.Ipam(
+        driver=noun.ipam_driver, options=noun.ipam_options or None, config=configs or (None if modern else [])
+    )
 
 
 def _pool(pool: Pool) -> engine.IpamConfig:

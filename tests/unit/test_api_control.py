@@ -112,6 +112,20 @@ def test_an_endpoint_answers_to_its_id_a_prefix_and_its_path() -> None:
     assert [endpoint["Id"] for endpoint in shown] == [ident] * 4
 
 
+def test_an_endpoint_whose_network_and_sandbox_go_meanwhile_is_shown_without_their_names() -> None:
+    api = Api()
+    api.network("web")
+    api.sandbox("app")
+    api.post("/networks/web/connect", {"Container": "app"})
+    model = api.backend.model
+    model.drop(model.network("web"))
+    model._sandboxes.clear()
+
+    (shown,) = api.get("/cnm/v1/endpoints").data
+
+    assert (shown["Network"], shown["Sandbox"], shown["Gateway"]) == ("", "", "")
+
+
 def test_endpoints_are_listed_by_network_and_sandbox() -> None:
     api = Api()
     for network in ("web", "db"):

@@ -96,10 +96,11 @@ def test_before_anything_is_allocated_a_network_shows_what_was_asked() -> None:
     assert shown["IPAM"]["Config"] == [{"Subnet": "10.0.0.0/24"}]
 
 
-def test_a_network_without_addresses_shows_null_for_its_subnets() -> None:
-    shown = _shown(views.network(replace(_NETWORK, pools=(), ipam_config=()), {}))
+@pytest.mark.parametrize(("modern", "config"), [(True, None), (False, [])])
+def test_no_subnets_are_null_and_were_an_empty_list(modern: bool, config: list[str] | None) -> None:
+    shown = _shown(views.network(replace(_NETWORK, pools=(), ipam_config=()), {}, modern=modern))
 
-    assert shown["IPAM"]["Config"] is None
+    assert shown["IPAM"]["Config"] == config
 
 
 def test_address_counts_saturate_at_64_bits() -> None:
