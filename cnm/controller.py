@@ -20,6 +20,7 @@ from cnm.kernel.state import Finding
 from cnm.network import Network, NetworkRequest
 from cnm.network_verbs import NetworkVerbs
 from cnm.recovery import Recovery
+from cnm.relaying import relay_reason
 from cnm.resources import Resources
 from cnm.sandbox import Sandbox
 from cnm.sandbox_verbs import SandboxVerbs
@@ -172,7 +173,7 @@ class Controller:
 
     def relayed(self, endpoint: Endpoint, port: PortMapping) -> str:
         """Why the client's source address is lost on a published port, "" where it is kept."""
-        return self._r.relaying.reason(self._r.model.network(endpoint.network_id), endpoint, port)
+        return relay_reason(endpoint, port, self._r.facts)
 
     # The whole
 

@@ -25,9 +25,13 @@ from cnm.errors import CnmError
 from cnm.firewall import ruleset, sets
 from cnm.ipam import Allocator, NullIpam
 from cnm.kernel.linux import LinuxKernel
+from cnm.kernel.monitor import Monitor
 from cnm.kernel.reservations import Reservations
+from cnm.relaying import Relaying
+from cnm.relays import Relays
 from cnm.resources import Resources
 from cnm.store import Store
+from cnm.watcher import Watcher
 
 log = logging.getLogger("cnm")
 
@@ -75,18 +79,23 @@ def _serve(settings: Settings) -> int:
     _make_directories(settings)
     # The nft context comes before anything else opens files: libnftables waits with select(), which fails from
     # descriptor 1,024 on.
-    kernel = LinuxKernel(sets.ELEMENT_SETS, ruleset.start_text, ruleset.CHAINS)
+    kernel = LinuxKernel(sets.ELEMENT_SETS, ruleset.start_text)
     try:
         store = Store(settings.database)
-        controller = Controller(_resources(settings, store, kernel))
+        resources = _resources(settings, store, kernel)
+        controller = Controller(resources)
         server = Server(create_app(controller), settings.socket, threads=settings.threads)
         controller.start()
+        watcher = Watcher(controller, Monitor([kernel.firewall_port]))
+        watcher.start()
         _stop_on_signals(server)
         server.bind()
         _notify("READY=1")
         log.info("cnmd %s listens on %s", cnm.__version__, settings.socket)
         server.serve()
         log.info("cnmd ends; networks and sandboxes stay")
+        watcher.close()
+        resources.relaying.close()
         store.close()
     finally:
         kernel.close()
@@ -96,13 +105,15 @@ def _serve(settings: Settings) -> int:
 def _resources(settings: Settings, store: Store, kernel: LinuxKernel) -> Resources:
     pools = [(pool.base, pool.size) for pool in settings.default_address_pools]
     allocator = Allocator(_host_id(store), local_pools=pools)
+    reservations = Reservations()
     return Resources(
         settings=settings,
         store=store,
         kernel=kernel,
         registry=Registry(point.load()() for point in entry_points(group="cnm.drivers")),
         ipams={"default": allocator, "null": NullIpam()},
-        reservations=Reservations(),
+        reservations=reservations,
+        relaying=Relaying(Relays(settings.run), reservations),
     )
 
 

@@ -8,7 +8,7 @@ from cnm import wanted
 from cnm.errors import CnmError
 from cnm.kernel.diff import diff
 from cnm.kernel.namespaces import list_directory
-from cnm.kernel.state import HOST, Finding, FirewallChain, HostPort, KernelState, Namespace, Problem
+from cnm.kernel.state import HOST, Finding, FirewallTable, HostPort, KernelState, Namespace, Problem
 from cnm.resources import Resources
 from cnm.sandbox import SandboxKind
 from cnm.sandbox_verbs import SandboxVerbs
@@ -42,7 +42,7 @@ class Doctor:
                 self._recreate(finding.wanted)
             elif isinstance(finding.observed, Namespace):
                 self._r.kernel.remove_namespace(finding.observed.path)
-        if any(isinstance(f.wanted, FirewallChain) for f in findings):
+        if any(isinstance(f.wanted, FirewallTable) for f in findings):
             elements = [e for state in wanted.everything(self._r) for e in state.elements]
             self._r.kernel.start_firewall(elements)
         self._r.kernel.repair(self.differences(wanted.everything(self._r)))
@@ -71,8 +71,8 @@ class Doctor:
 
     def _firewall(self) -> list[Finding]:
         return [
-            Finding(HOST, Problem.CHANGED, FirewallChain(family, name), detail="rules are missing or changed")
-            for family, name in self._r.kernel.broken_chains()
+            Finding(HOST, Problem.CHANGED, FirewallTable(family, name), detail="rules are missing or changed")
+            for family, name in self._r.kernel.broken_tables()
         ]
 
     def _host_ports(self) -> list[Finding]:

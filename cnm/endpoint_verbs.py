@@ -182,6 +182,7 @@ class EndpointVerbs:
             r.store.commit(put=[joined], durable=False)
             undo.pop_all()
         r.model.replace(joined)
+        r.relaying.serve(joined, joined.ports, r.facts)
         self._publish_event("connect", network, joined)
         return joined
 
@@ -258,7 +259,7 @@ class EndpointVerbs:
         r.model.exchange(endpoint, leaving)
         r.store.commit(put=[leaving], durable=False)
         r.kernel.remove(wanted.endpoint_wanted(r, network, endpoint, sandbox), wait)
-        r.reservations.release(endpoint.ports)
+        self._release(endpoint.ports)
         r.kernel.flush_conntrack([_bare(cidr) for cidr in (endpoint.ipv4, endpoint.ipv6) if cidr])
         remaining = wanted.gateways(r, wanted.joined_endpoints(r, sandbox.id))
         successor = replace_routes(wanted.gateway_routes(sandbox, remaining), before)
@@ -290,6 +291,7 @@ class EndpointVerbs:
             undo.pop_all()
         self._flush_udp(added)
         r.model.replace(changed)
+        r.relaying.serve(changed, added, r.facts)
         self._publish_event("publish", network, changed)
         return added
 
@@ -302,7 +304,7 @@ class EndpointVerbs:
         r.model.replace(changed)
         if joined:
             r.kernel.remove(r.driver_of(network).port_state(network, endpoint, going, r.facts))
-            r.reservations.release(going)
+            self._release(going)
             r.kernel.flush_ports(_bare(endpoint.ipv4), _bare(endpoint.ipv6), _published(going))
         self._publish_event("unpublish", network, changed)
 
@@ -320,6 +322,10 @@ class EndpointVerbs:
         held = self._r.reservations.reserve(to_hold)
         undo.callback(self._r.reservations.release, held)
         return replace(endpoint, ports=(*endpoint.ports, *held, *unbound))
+
+    def _release(self, mappings: Sequence[PortMapping]) -> None:
+        self._r.relaying.drop(mappings)
+        self._r.reservations.release(mappings)
 
     def _flush_udp(self, added: Sequence[PortMapping]) -> None:
         udp = [port for port in _published(added) if port.protocol == "udp"]

@@ -11,6 +11,7 @@ import msgspec
 
 from cnm import ipam, names, wanted
 from cnm.errors import Forbidden
+from cnm.kernel.state import KernelState
 from cnm.model import SHORT, new_id
 from cnm.network import Network, NetworkRequest, NetworkState
 from cnm.resources import Resources
@@ -100,11 +101,14 @@ class NetworkVerbs:
             self._r.store.commit(delete=[network], durable=True)
 
     def apply_host_state(self) -> None:
-        """Forwarding and the like follow the networks that exist."""
-        state = self._r.wanted_host_state()
-        if state != self._r.host_state:
-            self._r.kernel.apply([state])
-            self._r.host_state = state
+        """Forwarding and the like follow the networks that exist; what closes comes before what opens."""
+        before, after = self._r.host_state, self._r.wanted_host_state()
+        if after == before:
+            return
+        gone = tuple(element for element in before.elements if element not in after.elements)
+        self._r.kernel.remove([KernelState(elements=gone)])
+        self._r.kernel.apply([after])
+        self._r.host_state = after
 
     def delete(self, ref: str) -> None:
         network = self._r.model.network(ref)
@@ -135,6 +139,7 @@ class NetworkVerbs:
             ipam.release_network(r.ipam_of(network), network.pools)
         r.store.commit(delete=[network], durable=True)
         r.model.drop(network)
+        self.apply_host_state()
 
     def prune(self, keep: Callable[[Network], bool]) -> list[str]:
         """Names of the networks deleted: those without endpoints that `keep` does not hold on to."""

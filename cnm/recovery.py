@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from cnm import ipam, wanted
+from cnm import ipam, ports, wanted
 from cnm.doctor import Doctor
 from cnm.endpoint import Endpoint, EndpointState
 from cnm.errors import CnmError, Conflict
@@ -17,6 +17,7 @@ from cnm.kernel.namespaces import list_directory
 from cnm.kernel.state import Finding
 from cnm.network import PREDEFINED, Network, NetworkState
 from cnm.network_verbs import predefined
+from cnm.relaying import ident
 from cnm.resources import Resources
 from cnm.sandbox import Sandbox, SandboxKind, SandboxState
 from cnm.sandbox_verbs import SandboxVerbs
@@ -119,12 +120,16 @@ class Recovery:
 
     def _hold_ports(self) -> None:
         """Reserve again; a port that another program took meanwhile is a finding of doctor, never a failed start."""
+        held = dict(self._r.relaying.held())
         for endpoint in self._r.model.endpoints():
-            for mapping in endpoint.ports:
+            for single in ports.singles(endpoint.ports):
                 try:
-                    self._r.reservations.restore(mapping)
+                    self._r.reservations.restore(single, held.pop(ident(single), None))
                 except Conflict as error:
                     log.warning("endpoint %s: %s", endpoint.name, error)
+        for unclaimed in held.values():
+            unclaimed.close()
+        self._r.relaying.reconcile(self._r.model.endpoints(), self._r.facts)
 
     def _agree(self) -> None:
         everything = wanted.everything(self._r)

@@ -93,13 +93,29 @@ class Relays:
 
     def drop(self, ident: str) -> None:
         """Reset its connections and let nobody in any more; an id that is not served is fine."""
+        self.update({}, [ident])
+
+    def update(self, serve: Mapping[str, Relay], drop: Iterable[str]) -> None:
+        """Drop some and serve others, many at once. Raises as `serve` does; what could be served is."""
+        fronts = {ident: _duplicate(ident, relay) for ident, relay in serve.items()}
         with self._lock:
-            self._discard(ident)
-            if self._client is not None and ident in self._client.served:
-                try:
-                    self._client.drop([ident])
-                except Lost as error:
-                    log.warning("relay of %s: %s", ident, error)  # and the next one will not hear of it
+            going = list(drop)
+            for ident in (*going, *fronts):
+                self._discard(ident)
+            self._drop_locked(going)
+            self._wanted.update(fronts)
+            if fronts:
+                self._settle(list(fronts))
+
+    def _drop_locked(self, idents: Iterable[str]) -> None:
+        served = [ident for ident in idents if self._client is not None and ident in self._client.served]
+        if served and self._client is not None:
+            try:
+                self._client.drop(served)
+            except Lost as error:
+                log.warning(
+                    "relay of %s: %s", ", ".join(served), error
+                )  # and the next one will not hear of it
 
     def reconcile(self, wanted: Mapping[str, Relay]) -> None:
         """Serve exactly `wanted`; where that is so already, connections go on.

@@ -17,6 +17,7 @@ from cnm.kernel.state import KernelState
 from cnm.locks import LockTable
 from cnm.model import Model
 from cnm.network import Network
+from cnm.relaying import Relaying
 from cnm.store import Store
 
 
@@ -30,6 +31,7 @@ class Resources:
     registry: Registry
     ipams: Mapping[str, Ipam]
     reservations: Reservations
+    relaying: Relaying
     model: Model = field(default_factory=Model)
     locks: LockTable = field(default_factory=LockTable)
     events: EventBus = field(default_factory=EventBus)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from cnm.endpoint import Endpoint, EndpointState
+from cnm import ports
+from cnm.endpoint import Endpoint, EndpointState, PortMapping
 from cnm.gateway import Candidate, Gateways, choose, default_routes
 from cnm.kernel.diff import merge
 from cnm.kernel.state import KernelState
@@ -27,9 +28,18 @@ def endpoint_wanted(
     """The joined endpoint with its published ports, without default routes."""
     driver = resources.driver_of(network)
     states = driver.join_state(network, endpoint, sandbox, resources.facts)
-    if endpoint.ports:
-        states += driver.port_state(network, endpoint, endpoint.ports, resources.facts)
+    published = held_ports(resources, endpoint)
+    if published:
+        states += driver.port_state(network, endpoint, published, resources.facts)
     return states
+
+
+def held_ports(resources: Resources, endpoint: Endpoint) -> tuple[PortMapping, ...]:
+    """The published ports without those that another program took while cnmd was down: they are that program's."""
+    lost = frozenset(resources.reservations.lost())
+    if not lost:
+        return endpoint.ports
+    return tuple(single for single in ports.singles(endpoint.ports) if single not in lost)
 
 
 def gateways(resources: Resources, endpoints: list[Endpoint]) -> Gateways:

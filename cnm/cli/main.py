@@ -9,7 +9,7 @@ from importlib import import_module
 from cnm import __version__
 from cnm.cli.client import DEFAULT_HOST, Client
 from cnm.cli.flags import BOOLEAN, STRING, Command, Flag, Group, UsageError, parse
-from cnm.cli.report import report
+from cnm.cli.report import flush, report
 from cnm.errors import CnmError
 
 TYPE_CHECKING = False
@@ -46,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             )  # names are bytes to the kernel, and echoed as they came
     try:
         code = _run(sys.argv[1:] if argv is None else argv)
-        sys.stdout.flush()
+        flush()
         return code
     except CnmError as error:
         report(error)

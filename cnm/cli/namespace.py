@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
-import sys
 from typing import NoReturn
 
 from cnm.errors import CnmError, KernelError
@@ -41,11 +40,11 @@ def execute_in(netns: str, sandbox: str, command: list[str]) -> NoReturn:
         except OSError as error:
             remedy = ": run as root" if isinstance(error, PermissionError) else ""
             reason = (error.strerror or str(error)).lower()
-            raise KernelError(f"cannot enter sandbox {sandbox}: {reason}{remedy}", error.errno or 0) from None
+            raise KernelError(
+                f"cannot enter sandbox {sandbox} ({netns}): {reason}{remedy}", error.errno or 0
+            ) from None
     for number in (signal.SIGPIPE, signal.SIGXFSZ):
         signal.signal(number, signal.SIG_DFL)  # Python ignores both, and a program would inherit that
-    sys.stdout.flush()
-    sys.stderr.flush()
     try:
         os.execvp(command[0], command)
     except FileNotFoundError:

@@ -90,7 +90,7 @@ class Listing:
         is_table = form.startswith("table")
         text = form.removeprefix("table").strip() if is_table else form
         template = Template(text.replace("\\t", "\t").replace("\\n", "\n"))
-        items = [Struct(self.kind, dict(row), json=row, html=True) for row in rows]
+        items = [Struct(self.kind, dict(row), json=dict(sorted(row.items())), html=True) for row in rows]
         for item, own in zip(items, labels or (), strict=False):
             item.methods["Label"] = lambda key, own=own: own.get(key, "")
         lines = [template.execute(item) for item in items]

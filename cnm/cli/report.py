@@ -15,8 +15,14 @@ if TYPE_CHECKING:
 def report(error: CnmError) -> None:
     """One line on stderr; it says whether the daemon refused or this program did."""
     prefix = "Error response from daemon" if isinstance(error, DaemonError) else "cnmctl"
-    sys.stdout.flush()
+    flush()
     print(f"{prefix}: {error}", file=sys.stderr)
+
+
+def flush() -> None:
+    """Send what was printed; a process started without a stdout has none."""
+    if sys.stdout:
+        sys.stdout.flush()
 
 
 def for_each(names: Sequence[str], act: Callable[[str], object], missing_ok: bool = False) -> int:

@@ -71,7 +71,9 @@ class Template:
         try:
             run.nodes(self._nodes, data)
         except RecursionError:
-            raise TemplateError("template parsing error: template is nested too deeply") from None
+            raise TemplateError(
+                "template parsing error: template: the template is nested too deeply"
+            ) from None
         return "".join(run.output)
 
 
@@ -150,6 +152,8 @@ class _Run:
         if isinstance(value, list):
             return iter(enumerate(value))
         if isinstance(value, int) and not isinstance(value, bool):
+            if len(node.variables) > 1:
+                raise self.error(node, f"can't use {value} to iterate over more than one variable")
             return ((number, number) for number in range(value))
         if value is None:
             return iter(())

@@ -112,6 +112,10 @@ _TOKEN = re.compile(
     re.VERBOSE,
 )
 
+_TRIM_BEFORE = re.compile(r"-[ \t\r\n]")
+_TRIM_AFTER = re.compile(r"[ \t\r\n]+-\}\}")
+_COMMENT_END = re.compile(r"([ \t\r\n]+-)?\}\}")
+
 _ESCAPE = re.compile(r"\\(?:x([0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|([0-7]{3})|(.))")
 _PLAIN_ESCAPES = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
 _NOT_BUILT = ("define", "template", "block")
@@ -132,7 +136,10 @@ class _Action(NamedTuple):
 
 def parse(source: str, functions: Container[str]) -> tuple[Node, ...]:
     """The nodes of a template whose functions are among `functions`; raises TemplateError."""
-    return _Parser(source, functions).run()
+    try:
+        return _Parser(source, functions).run()
+    except RecursionError:
+        raise TemplateError("template parsing error: template: the template is nested too deeply") from None
 
 
 def place(source: str, position: int) -> str:
@@ -168,11 +175,9 @@ class _Parser:
         while (opening := self.source.find("{{", position)) >= 0:
             text = self.source[position:opening]
             inside = opening + 2
-            trims_before = self.source[inside : inside + 1] == "-" and self.source[
-                inside + 1 : inside + 2
-            ] in set(" \t\r\n")
+            trims_before = _TRIM_BEFORE.match(self.source, inside)
             if trims_before:
-                text, inside = text.rstrip(" \t\r\n"), inside + 2
+                text, inside = text.rstrip(" \t\r\n"), trims_before.end()
             pieces.append(text.lstrip(" \t\r\n") if trim else text)
             if self.source.startswith("/*", inside):
                 position, trim = self._comment(inside)
@@ -187,7 +192,7 @@ class _Parser:
         closing = self.source.find("*/", inside + 2)
         if closing < 0:
             raise self._error("unclosed comment", inside)
-        match = re.compile(r"(\s+-)?\}\}").match(self.source, closing + 2)
+        match = _COMMENT_END.match(self.source, closing + 2)
         if match is None:
             raise self._error("comment ends before closing delimiter", closing)
         return match.end(), bool(match[1])
@@ -197,7 +202,7 @@ class _Parser:
         spaced = True
         depth = 0
         while position < len(self.source):
-            trims = re.compile(r"[ \t\r\n]+-\}\}").match(self.source, position)
+            trims = _TRIM_AFTER.match(self.source, position)
             if trims or self.source.startswith("}}", position):
                 if depth:
                     raise self._error("unclosed left paren", position)

@@ -77,7 +77,7 @@ class Kernel(Protocol):
     def flush_udp(self, ports: Sequence[PublishedPort]) -> None:
         """Forget UDP flows to host ports that were just published: they go on to the host's own socket else."""
 
-    def broken_chains(self) -> Sequence[tuple[str, str]]:
-        """(family, name) of the chains of our tables that are missing or changed."""
+    def broken_tables(self) -> Sequence[tuple[str, str]]:
+        """(family, name) of our tables whose sets, chains or rules are missing or changed."""
 
     def close(self) -> None: ...

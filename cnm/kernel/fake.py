@@ -166,7 +166,7 @@ class FakeKernel:
     def start_firewall(self, elements: Sequence[FirewallElement]) -> None:
         self.elements = set(elements)
 
-    def broken_chains(self) -> Sequence[tuple[str, str]]:
+    def broken_tables(self) -> Sequence[tuple[str, str]]:
         return ()
 
     def create_namespace(self, path: str) -> None:

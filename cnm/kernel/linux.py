@@ -34,24 +34,23 @@ from cnm.kernel.state import HOST, ElementSet, Finding, FirewallElement, KernelS
 
 _GONE = frozenset({errno.ENODEV, errno.ENOENT, errno.ESRCH, errno.EADDRNOTAVAIL})
 _INDEX_ATTEMPTS = 5
+_FIRST_INDEX = 1 << 16
+"""Far from the indexes in sandboxes: where both ends of a pair have the same one, the kernel takes the pair for a
+link to itself and reports its carrier up to a second late."""
 
 
 class LinuxKernel:
     """Implements `cnm.kernel.contract.Kernel` for the namespace of the thread that makes it.
 
-    `element_sets` and `chains` are what our tables consist of; `ruleset` renders them with given elements.
+    `element_sets` are the sets and maps of our tables; `ruleset` renders the tables with given elements.
     """
 
     def __init__(
-        self,
-        element_sets: Sequence[ElementSet],
-        ruleset: Callable[[Sequence[FirewallElement]], str],
-        chains: Sequence[tuple[str, str]],
+        self, element_sets: Sequence[ElementSet], ruleset: Callable[[Sequence[FirewallElement]], str]
     ) -> None:
         self._nft = Nft()
         self._element_sets = tuple(element_sets)
         self._ruleset = ruleset
-        self._chains = tuple(chains)
         self._namespaces = Namespaces()
         self._conntrack = Conntrack()
         self._host = NetlinkSocket()
@@ -138,7 +137,7 @@ class LinuxKernel:
     def _take_index(self, netlink: NetlinkSocket) -> int:
         if not self._next_index:
             links = netlink.dump(link_messages.list_all())
-            self._next_index = max(link_messages.parse(m).index for m in links) + 1
+            self._next_index = max(_FIRST_INDEX, *(link_messages.parse(m).index + 1 for m in links))
         index = self._next_index
         self._next_index += 1
         return index
@@ -209,10 +208,10 @@ class LinuxKernel:
     # Repairing
 
     def start_firewall(self, elements: Sequence[FirewallElement]) -> None:
-        self._nft.start(self._ruleset(elements), self._chains)
+        self._nft.start(self._ruleset(elements))
 
-    def broken_chains(self) -> list[tuple[str, str]]:
-        return self._nft.broken_chains()
+    def broken_tables(self) -> Sequence[tuple[str, str]]:
+        return self._nft.broken_tables()
 
     @property
     def firewall_port(self) -> int:

@@ -181,8 +181,8 @@ class Namespace:
 
 
 @dataclass(frozen=True, slots=True)
-class FirewallChain:
-    """A chain of ours with its constant rules."""
+class FirewallTable:
+    """One of our nftables tables with its constant chains and rules."""
 
     family: str
     name: str
@@ -215,7 +215,7 @@ Record = (
     | FdbEntry
     | Sysctl
     | FirewallElement
-    | FirewallChain
+    | FirewallTable
     | HostPort
 )
 
