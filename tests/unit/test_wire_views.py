@@ -173,7 +173,6 @@ def test_an_event_has_dockers_keys_and_both_times() -> None:
             "element",
             "inet cnm publish { tcp . 80 }",
         ),
-        (state.FirewallChain("inet", "forward"), "chain", "inet cnm forward"),
         (state.HostPort("tcp", "", 80), "port", "tcp *:80"),
     ],
 )
