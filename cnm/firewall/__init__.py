@@ -1,1 +1,1 @@
-"""Policy: what the firewall does, as a constant ruleset and the elements that networks, endpoints and ports put into it."""
+"""Policy: a constant ruleset, and the elements that networks, endpoints and ports put into it."""

@@ -107,15 +107,21 @@ def publish_elements(
         if ipv4 and mode_ipv4 is not None and ":" not in host_address:
             every = host_address in ("", _ANY_IPV4)
             target = sets.PUBLISH_ANY4 if every else sets.PUBLISH4
-            elements += _published(mapping, () if every else (host_address,), ipv4, mode_ipv4, target, sets.OPEN4)
+            elements += _published(
+                mapping, () if every else (host_address,), ipv4, mode_ipv4, target, sets.OPEN4
+            )
         if ipv6 and mode_ipv6 is not None and (not host_address or ":" in host_address):
             every = host_address in ("", _ANY_IPV6)
             target = sets.PUBLISH_ANY6 if every else sets.PUBLISH6
-            elements += _published(mapping, () if every else (host_address,), ipv6, mode_ipv6, target, sets.OPEN6)
+            elements += _published(
+                mapping, () if every else (host_address,), ipv6, mode_ipv6, target, sets.OPEN6
+            )
     return tuple(elements)
 
 
-def host_elements(*, routing_ipv4: bool, routing_ipv6: bool, bridge_nf_ipv6: bool) -> tuple[FirewallElement, ...]:
+def host_elements(
+    *, routing_ipv4: bool, routing_ipv6: bool, bridge_nf_ipv6: bool
+) -> tuple[FirewallElement, ...]:
     """What the rules must know of the host.
 
     `routing_*`: it forwarded before we switched anything on, or its administrator wants it to; `bridge_nf_ipv6`:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from enum import Enum
+from enum import StrEnum
 
 
-class GatewayMode(str, Enum):
+class GatewayMode(StrEnum):
     """Docker's modes, and the one that follows from `--internal`. Each has one constant chain a direction."""
 
     NAT = "nat"

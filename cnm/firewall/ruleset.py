@@ -19,7 +19,8 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 
 from cnm.firewall.sets import ELEMENT_SETS, GUARD_NA
-from cnm.kernel.nft import ADMIN_CHAIN, TABLE
+from cnm.kernel.nft import ADMIN_CHAIN
+from cnm.kernel.nft_elements import TABLE
 from cnm.kernel.state import ElementSet, FieldType, FirewallElement, Group
 
 _INET_CHAINS = """
@@ -211,7 +212,9 @@ def start_text(elements: Iterable[FirewallElement]) -> str:
         by_set[element.set].append(element)
     parts = [_skeleton(family) + _flushes(family) for family in _CHAINS]
     parts += [f"table {family} {TABLE} {{\n{_substitute(text)}}}\n" for family, text in _CHAINS.items()]
-    parts += [_additions(element_set, by_set[element_set]) for element_set in ELEMENT_SETS if by_set[element_set]]
+    parts += [
+        _additions(element_set, by_set[element_set]) for element_set in ELEMENT_SETS if by_set[element_set]
+    ]
     return "".join(parts)
 
 
@@ -233,9 +236,13 @@ def _declaration(element_set: ElementSet) -> str:
 
 
 def _flushes(family: str) -> str:
-    chains = [f"flush chain {family} {TABLE} {name}\n" for name in _chain_names(family) if name != ADMIN_CHAIN]
+    chains = [
+        f"flush chain {family} {TABLE} {name}\n" for name in _chain_names(family) if name != ADMIN_CHAIN
+    ]
     sets = [
-        f"flush {'map' if s.is_map else 'set'} {family} {TABLE} {s.name}\n" for s in ELEMENT_SETS if s.family == family
+        f"flush {'map' if s.is_map else 'set'} {family} {TABLE} {s.name}\n"
+        for s in ELEMENT_SETS
+        if s.family == family
     ]
     return "".join(chains + sets)
 

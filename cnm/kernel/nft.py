@@ -7,11 +7,12 @@ import json
 import os
 import re
 import threading
+import time
 from collections import deque
 from collections.abc import Iterable
 from typing import Any
 
-import nftables  # type: ignore[import-untyped]
+import nftables
 
 from cnm.errors import KernelError
 from cnm.kernel.netlink import NLM_F_CREATE, NetlinkError, NetlinkSocket, Request
@@ -35,6 +36,8 @@ ADMIN_CHAIN = "admin"
 _FAMILIES = ("inet", "bridge")
 _MOST_DESCRIPTORS = 1024  # FD_SETSIZE
 _HAS_DESTROY = (6, 3)
+_LISTINGS = 20
+_RESIZE_SECONDS = 0.002
 
 Chains = dict[str, dict[str, Any]]
 
@@ -71,11 +74,6 @@ class Nft:
         """The netlink port that changes of elements come from, as their notifications say."""
         return self._socket.port
 
-    @property
-    def port(self) -> int:
-        """Netlink port number that notifications of our element changes carry."""
-        return self._socket.port
-
     # Elements
 
     def apply(self, add: Iterable[FirewallElement], delete: Iterable[FirewallElement]) -> None:
@@ -97,21 +95,28 @@ class Nft:
 
     def observe(self, sets: Iterable[ElementSet]) -> frozenset[FirewallElement]:
         """All elements of `sets`; none for a set that does not exist."""
-        found: list[FirewallElement] = []
+        found: set[FirewallElement] = set()
         for element_set in sets:
             with self._lock:  # our own changes would interrupt the listing again and again
-                found += self._observe_locked(element_set)
+                found |= self._observe_locked(element_set)
         return frozenset(found)
 
-    def _observe_locked(self, element_set: ElementSet) -> Iterable[FirewallElement]:
+    def _observe_locked(self, element_set: ElementSet) -> frozenset[FirewallElement]:
+        """While the kernel resizes a table, what it lists is out of place: some elements twice, others not at all."""
         request = Request(GET_ELEMENT, 0, listing(element_set), f"list set {element_set.name}")
-        try:
-            messages = self._reader.dump(request)
-        except NetlinkError as error:
-            if error.errno == errno.ENOENT:
-                return ()
-            raise
-        return [element for message in messages for element in unpack(element_set, message.payload)]
+        for _ in range(_LISTINGS):
+            try:
+                messages = self._reader.dump(request)
+            except NetlinkError as error:
+                if error.errno == errno.ENOENT:
+                    return frozenset()
+                raise
+            listed = [element for message in messages for element in unpack(element_set, message.payload)]
+            found = frozenset(listed)
+            if len(found) == len(listed):
+                return found
+            time.sleep(_RESIZE_SECONDS)
+        raise KernelError(f"cannot list set {element_set.name}: the kernel keeps resizing it")
 
     def _commit_waiting_locked(self) -> None:
         changes = []
@@ -205,7 +210,9 @@ class Nft:
 class _Change:
     """What one caller wants; `error` counts once it is settled."""
 
-    def __init__(self, add: tuple[FirewallElement, ...], delete: tuple[FirewallElement, ...], deletion: int) -> None:
+    def __init__(
+        self, add: tuple[FirewallElement, ...], delete: tuple[FirewallElement, ...], deletion: int
+    ) -> None:
         self.add = add
         self.delete = delete
         self.messages = pack(deletion, 0, delete) + pack(NEW_ELEMENT, NLM_F_CREATE, add)
@@ -219,7 +226,8 @@ def _check_descriptors() -> None:
     os.close(probe)
     if probe >= _MOST_DESCRIPTORS:
         raise KernelError(
-            f"cannot use libnftables with descriptor {probe}: it waits with select(), so make it first", errno.EMFILE
+            f"cannot use libnftables with descriptor {probe}: it waits with select(), so make it first",
+            errno.EMFILE,
         )
 
 

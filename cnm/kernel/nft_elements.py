@@ -90,7 +90,7 @@ class _Layout:
 
     def __init__(self, element_set: ElementSet) -> None:
         self.set = element_set
-        self.title = f"{'map' if element_set.is_map else 'set'} {element_set.name} of table {element_set.family} {TABLE}"
+        self.title = f"set {element_set.name} of table {element_set.family} {TABLE}"
         names = text(_LIST_TABLE, TABLE) + text(_LIST_SET, element_set.name)
         self.head = _FAMILY_HEADER.pack(_FAMILIES[element_set.family], 0, 0) + names
         self._key = Record(element_set.key)
@@ -146,7 +146,7 @@ _layouts: dict[int, _Layout] = {}
 
 
 def _layout(element_set: ElementSet) -> _Layout:
-    """By identity: hashing a set for each call would cost more than packing an element. A layout keeps its set alive."""
+    """By identity: hashing a set would cost more than packing an element. A layout keeps its set alive."""
     layout = _layouts.get(id(element_set))
     if layout is None:
         layout = _layouts[id(element_set)] = _Layout(element_set)

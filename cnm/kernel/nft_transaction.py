@@ -39,13 +39,14 @@ class TransactionSocket:
     """In the namespace of the thread that makes it; not thread-safe, the owner serialises."""
 
     def __init__(self) -> None:
-        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_NETFILTER)
+        self._socket = socket.socket(
+            socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_NETFILTER
+        )
         self._socket.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, _LARGEST_BATCH)
         self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _ROOM_FOR_ERRORS)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _PATIENCE)
         self._socket.setsockopt(_SOL_NETLINK, _NETLINK_CAP_ACK, 1)
         self._socket.bind((0, 0))
-        self.port: int = self._socket.getsockname()[0]
         self.port: int = self._socket.getsockname()[0]
         """Netlink port number that notifications of our changes carry."""
         self._sequence = 0
@@ -63,7 +64,9 @@ class TransactionSocket:
             self._socket.send(_batch(messages, begin))
             self._await_answer(messages, begin)
         except OSError as error:
-            raise KernelError(f"cannot change {messages[0].of}: {_why(error.errno or 0)}", error.errno or 0) from None
+            raise KernelError(
+                f"cannot change {messages[0].of}: {_why(error.errno or 0)}", error.errno or 0
+            ) from None
 
     def _await_answer(self, messages: Sequence[Message], begin: int) -> None:
         """An error of the beginning stands for the whole batch; answers to earlier batches are passed over."""
@@ -77,7 +80,7 @@ class TransactionSocket:
                 if number and failed is None:
                     about = messages[max(sequence - begin - 1, 0)].of
                     failed = KernelError(f"cannot change {about}: {_why(number)}", number)
-                if sequence == begin or sequence == last:
+                if sequence in (begin, last):
                     if failed is not None:
                         raise failed
                     return
