@@ -30,7 +30,7 @@ _HEADER_PID = struct.Struct("=I")
 
 
 class Monitor:
-    """Listens in the namespace of the thread that makes it; `own_ports` are the netlink ports of our own nft sockets."""
+    """Listens in the namespace of the thread that makes it; `own_ports` are the netlink ports of our nft sockets."""
 
     def __init__(self, own_ports: Collection[int]) -> None:
         self._own_ports = frozenset(own_ports)

@@ -16,7 +16,7 @@ _GROUND = ("errors", "config")
 _NOUNS = ("network", "endpoint", "sandbox", "driver", "events", "names", "mac", "ports", "gateway")
 _VERBS = (
     *("controller", "network_verbs", "endpoint_verbs", "sandbox_verbs", "doctor", "recovery", "overview"),
-    *("resources", "wanted", "model", "locks", "forwarding"),
+    *("resources", "wanted", "model", "locks", "forwarding", "relaying"),
 )
 _FLOORS = (
     _GROUND,
@@ -42,14 +42,14 @@ _APART = {
 }
 """Processes of their own, and all that they may import."""
 
-_NARROWER = {"kernel": {"errors", "config", "kernel.state", "endpoint"}}
+_NARROWER = {"kernel": {"errors", "config", "kernel.state", "endpoint", "ports"}}
 """The kernel layer knows nothing of networks and sandboxes; the ports that it reserves are an endpoint's."""
 
 _ONLY_IN = {
     "flask": {"api", "plugin"},
     "werkzeug": {"api", "plugin"},
     "cheroot": {"api", "plugin", "daemon"},
-    "pyroute2": {"kernel"},
+    "pyroute2": set(),
     "nftables": {"kernel"},
     "sqlite3": {"store"},
 }
