@@ -7,7 +7,16 @@ import sys
 from cnm.cli.client import Client, filters, quote
 from cnm.cli.endpoint_config import ENDPOINT_FLAGS, endpoint_config
 from cnm.cli.flags import BOOLEAN, FILTER, LABELS, MAP, STRING, STRINGS, Arguments, Command, Flag, Group
-from cnm.cli.output import FORMAT_HELP, LIST_FLAGS, Listing, label_text, natural, short_id, show_inspected
+from cnm.cli.output import (
+    FORMAT_HELP,
+    LIST_FLAGS,
+    Listing,
+    created_text,
+    label_text,
+    natural,
+    short_id,
+    show_inspected,
+)
 from cnm.cli.report import for_each
 
 TYPE_CHECKING = False
@@ -88,20 +97,12 @@ def _row(network: dict[str, Any], arguments: Arguments) -> dict[str, str]:
         "IPv6": _boolean_text(network.get("EnableIPv6")),
         "Internal": _boolean_text(network.get("Internal")),
         "Labels": label_text(network.get("Labels") or {}),
-        "CreatedAt": _created(network.get("Created", ""), arguments),
+        "CreatedAt": created_text(network.get("Created", ""), arguments),
     }
 
 
 def _boolean_text(value: object) -> str:
     return "true" if value else "false"
-
-
-def _created(moment: str, arguments: Arguments) -> str:
-    if arguments["format"] in ("", "table"):
-        return moment
-    from cnm.cli.template import Moment
-
-    return str(Moment(moment))
 
 
 def inspect(client: Client, arguments: Arguments) -> int:

@@ -125,6 +125,15 @@ def short_id(identifier: str, arguments: Arguments) -> str:
     return identifier if arguments["no-trunc"] else identifier[:12]
 
 
+def created_text(moment: str, arguments: Arguments) -> str:
+    """A time of the API as Docker's lists write it. The plain table has no such column, and is spared the work."""
+    if arguments["format"] in ("", "table"):
+        return moment
+    from cnm.cli.template import Moment
+
+    return str(Moment(moment))
+
+
 def matching(
     items: Sequence[Any],
     filters: Mapping[str, Sequence[str]],

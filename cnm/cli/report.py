@@ -16,7 +16,7 @@ def report(error: CnmError) -> None:
     """One line on stderr; it says whether the daemon refused or this program did."""
     prefix = "Error response from daemon" if isinstance(error, DaemonError) else "cnmctl"
     flush()
-    print(f"{prefix}: {error}", file=sys.stderr)
+    print(f"{prefix}: {' '.join(str(error).split(chr(10)))}", file=sys.stderr)
 
 
 def flush() -> None:

@@ -10,6 +10,7 @@ from cnm.cli.output import (
     FORMAT_HELP,
     LIST_FLAGS,
     Listing,
+    created_text,
     has_label,
     label_text,
     matching,
@@ -85,7 +86,7 @@ def _row(sandbox: dict[str, Any], arguments: Arguments) -> dict[str, str]:
         "State": sandbox["State"],
         "NetnsPath": sandbox["NetnsPath"],
         "Labels": label_text(sandbox.get("Labels") or {}),
-        "CreatedAt": sandbox["Created"],
+        "CreatedAt": created_text(sandbox["Created"], arguments),
     }
 
 

@@ -118,7 +118,7 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self._send(answer)
 
-    do_GET = do_POST = do_DELETE = _serve
+    do_GET = do_POST = do_DELETE = do_HEAD = _serve
 
     def _send(self, answer: Answer) -> None:
         content = b"" if answer.body is None else json.dumps(answer.body).encode()

@@ -97,6 +97,15 @@ class TestCreate:
 
         assert result == (1, "", "Error response from daemon: network with name web already exists\n")
 
+    def test_refusal_of_several_lines_becomes_one(
+        self, daemon: FakeDaemon, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        daemon.refuses("POST", "/networks/create", 400, "invalid network config:\ninvalid subnet 10.0.0.3/24")
+
+        _, _, err = said(capsys, "network", "create", "web")
+
+        assert err == "Error response from daemon: invalid network config: invalid subnet 10.0.0.3/24\n"
+
     def test_wrong_ipam_flags_are_refused_before_anything_is_asked(
         self, daemon: FakeDaemon, capsys: pytest.CaptureFixture[str]
     ) -> None:
