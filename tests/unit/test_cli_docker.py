@@ -60,7 +60,8 @@ VERSION = "/v1.48"
 @pytest.fixture
 def both(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Iterator[Both]:
     with fake_daemon() as daemon:
-        daemon.sends("HEAD", "/_ping", b"HTTP/1.1 200 OK\r\nApi-Version: 1.48\r\nOstype: linux\r\n\r\n")
+        head = b"HTTP/1.1 200 OK\r\nApi-Version: 1.48\r\nOstype: linux\r\nConnection: close\r\n\r\n"
+        daemon.sends("HEAD", "/_ping", head)
         yield Both(daemon, tmp_path, capsys)
 
 
