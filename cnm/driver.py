@@ -40,6 +40,8 @@ class HostFacts(msgspec.Struct, frozen=True, kw_only=True):
     bridge_nf_ipv4: bool = False
     bridge_nf_ipv6: bool = False
     """br_netfilter is on: bridged frames pass the inet hooks (net.bridge.bridge-nf-call-ip[6]tables)."""
+    force_forwarding: bool = False
+    """IPv6 has a forwarding switch for each interface (Linux 6.17 or newer)."""
 
 
 @runtime_checkable

@@ -35,7 +35,7 @@ def host_state(
     if ipv4 and not ipv4_was_on:
         sysctls += (Sysctl(f"net/ipv4/conf/{name}/forwarding", "1") for name in interfaces)
     if ipv6 and not ipv6_was_on:
-        sysctls += _ipv6(kernel, interfaces)
+        sysctls += _ipv6(kernel, interfaces, facts)
     elements = host_elements(
         routing_ipv4=ipv4_was_on or settings.ip_forward_no_drop or not ipv4,
         routing_ipv6=ipv6_was_on or settings.ip_forward_no_drop or not ipv6,
@@ -44,8 +44,8 @@ def host_state(
     return KernelState(sysctls=tuple(sysctls), elements=elements)
 
 
-def _ipv6(kernel: Kernel, interfaces: Iterable[str]) -> Iterator[Sysctl]:
-    if has_force_forwarding(kernel):
+def _ipv6(kernel: Kernel, interfaces: Iterable[str], facts: HostFacts) -> Iterator[Sysctl]:
+    if facts.force_forwarding:
         yield from (Sysctl(f"net/ipv6/conf/{name}/force_forwarding", "1") for name in interfaces)
         return
     for name in interfaces:
@@ -53,7 +53,3 @@ def _ipv6(kernel: Kernel, interfaces: Iterable[str]) -> Iterator[Sysctl]:
         if kernel.sysctl(f"net/ipv6/conf/{name}/accept_ra") in ("1", "2"):
             yield Sysctl(f"net/ipv6/conf/{name}/accept_ra", "2")
     yield Sysctl("net/ipv6/conf/all/forwarding", "1")
-
-
-def has_force_forwarding(kernel: Kernel) -> bool:
-    return kernel.sysctl("net/ipv6/conf/lo/force_forwarding") is not None

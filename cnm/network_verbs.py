@@ -102,13 +102,14 @@ class NetworkVerbs:
 
     def apply_host_state(self) -> None:
         """Forwarding and the like follow the networks that exist; what closes comes before what opens."""
-        before, after = self._r.host_state, self._r.wanted_host_state()
-        if after == before:
-            return
-        gone = tuple(element for element in before.elements if element not in after.elements)
-        self._r.kernel.remove([KernelState(elements=gone)])
-        self._r.kernel.apply([after])
-        self._r.host_state = after
+        with self._r.locks.host:
+            before, after = self._r.host_state, self._r.wanted_host_state()
+            if after == before:
+                return
+            gone = tuple(element for element in before.elements if element not in after.elements)
+            self._r.kernel.remove([KernelState(elements=gone)])
+            self._r.kernel.apply([after])
+            self._r.host_state = after
 
     def delete(self, ref: str) -> None:
         network = self._r.model.network(ref)

@@ -59,6 +59,7 @@ class Resources:
             uplink_mtu=uplink.mtu if uplink else 1500,
             bridge_nf_ipv4=self.kernel.sysctl("net/bridge/bridge-nf-call-iptables") == "1",
             bridge_nf_ipv6=self.kernel.sysctl("net/bridge/bridge-nf-call-ip6tables") == "1",
+            force_forwarding=self.kernel.sysctl("net/ipv6/conf/lo/force_forwarding") is not None,
         )
 
     def wanted_host_state(self) -> KernelState:

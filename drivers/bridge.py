@@ -22,6 +22,7 @@ _BRIDGE_ID_DIGITS = 11
 _PORT_ID_DIGITS = 12
 _TABLE_LOCAL = 255
 _NAT = (GatewayMode.NAT, GatewayMode.NAT_UNPROTECTED)
+_FORWARDING = (*_NAT, GatewayMode.ROUTED)
 _AUXILIARY_GATEWAYS = ("DefaultGatewayIPv4", "DefaultGatewayIPv6")
 
 
@@ -94,7 +95,7 @@ class BridgeDriver:
                 links=(link,),
                 addresses=tuple(Address(name, cidr) for cidr in _host_addresses(network, options)),
                 routes=_loopback_route(network, name) if mode6 in _NAT and not facts.bridge_nf_ipv6 else (),
-                sysctls=tuple(_bridge_sysctls(network, name, mode4, mode6)),
+                sysctls=tuple(_bridge_sysctls(name, mode4, mode6, facts)),
                 elements=elements.network_elements(
                     name,
                     mode_ipv4=mode4,
@@ -212,14 +213,15 @@ def _with_prefix(pool: Pool) -> str:
 
 
 def _bridge_sysctls(
-    network: Network, name: str, mode4: GatewayMode | None, mode6: GatewayMode | None
+    name: str, mode4: GatewayMode | None, mode6: GatewayMode | None, facts: HostFacts
 ) -> Iterable[Sysctl]:
     """Forwarding only where the mode forwards; route_localnet lets 127.0.0.1 reach published ports."""
     ipv6_on_bridge = mode6 is not None and mode6 is not GatewayMode.ISOLATED
     yield Sysctl(f"net/ipv6/conf/{name}/disable_ipv6", "0" if ipv6_on_bridge else "1")
     yield Sysctl(f"net/ipv6/conf/{name}/accept_ra", "0")
-    forwards = mode4 not in (None, GatewayMode.INTERNAL, GatewayMode.ISOLATED)
-    yield Sysctl(f"net/ipv4/conf/{name}/forwarding", "1" if forwards else "0")
+    yield Sysctl(f"net/ipv4/conf/{name}/forwarding", "1" if mode4 in _FORWARDING else "0")
+    if facts.force_forwarding:
+        yield Sysctl(f"net/ipv6/conf/{name}/force_forwarding", "1" if mode6 in _FORWARDING else "0")
     if mode4 in _NAT:
         yield Sysctl(f"net/ipv4/conf/{name}/route_localnet", "1")
 
