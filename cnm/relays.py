@@ -72,63 +72,33 @@ class Relays:
         otherwise must take these: their ports are in use. They are served on; `reconcile` decides about them.
         """
         with self._lock:
-            held = self._attach(spawn=False)
+            try:
+                held = self._attach(spawn=False)
+            except Unavailable as error:
+                log.error("%s: what it serves is not taken up", error)
+                held = {}
             self._settled = not held
             return {ident: front.socket for ident, front in held.items()}
 
-    def serve(self, ident: str, protocol: str, descriptor: int, target: Target) -> None:
-        """Carry what arrives at a bound socket to `target`, in place of what `ident` stood for.
+    def update(self, serve: Mapping[str, Relay], drop: Iterable[str] = ()) -> None:
+        """Drop some: their connections are reset, nobody is let in any more; ids that are not served are fine.
 
-        Raises InvalidParameter for another protocol than tcp and udp, Unavailable when the relay cannot do it.
+        Serve others, in place of what their ids stood for. Raises InvalidParameter, changing nothing; Unavailable for
+        the first that failed, when all were tried.
         """
-        front = _duplicate(ident, Relay(protocol, descriptor, target))
-        with self._lock:
-            self._discard(ident)
-            self._wanted[ident] = front
-            try:
-                self._settle([ident])
-            except BaseException:
-                self._discard(ident)
-                raise
-
-    def drop(self, ident: str) -> None:
-        """Reset its connections and let nobody in any more; an id that is not served is fine."""
-        self.update({}, [ident])
-
-    def update(self, serve: Mapping[str, Relay], drop: Iterable[str]) -> None:
-        """Drop some and serve others, many at once. Raises as `serve` does; what could be served is."""
-        fronts = {ident: _duplicate(ident, relay) for ident, relay in serve.items()}
+        fronts = _duplicates(serve)
         with self._lock:
             going = list(drop)
             for ident in (*going, *fronts):
                 self._discard(ident)
-            self._drop_locked(going)
+            self._drop(going)
             self._wanted.update(fronts)
             if fronts:
                 self._settle(list(fronts))
 
-    def _drop_locked(self, idents: Iterable[str]) -> None:
-        served = [ident for ident in idents if self._client is not None and ident in self._client.served]
-        if served and self._client is not None:
-            try:
-                self._client.drop(served)
-            except Lost as error:
-                log.warning(
-                    "relay of %s: %s", ", ".join(served), error
-                )  # and the next one will not hear of it
-
     def reconcile(self, wanted: Mapping[str, Relay]) -> None:
-        """Serve exactly `wanted`; where that is so already, connections go on.
-
-        Raises InvalidParameter, changing nothing; Unavailable for the first that failed, when all were tried.
-        """
-        fronts: dict[str, Front] = {}
-        try:
-            for ident, relay in wanted.items():
-                fronts[ident] = _duplicate(ident, relay)
-        except BaseException:
-            _close_all(fronts)
-            raise
+        """Serve exactly `wanted`; where that is so already, connections go on. Raises as `update` does."""
+        fronts = _duplicates(wanted)
         with self._lock:
             _close_all(self._wanted)
             self._wanted = fronts
@@ -159,6 +129,17 @@ class Relays:
             self.close()
 
     # Under the lock
+
+    def _drop(self, idents: Iterable[str]) -> None:
+        client = self._client
+        served = [ident for ident in idents if ident in client.served] if client is not None else []
+        if client is not None and served:
+            try:
+                client.drop(served)
+            except Lost as error:
+                log.warning(
+                    "relay of %s: %s", ", ".join(served), error
+                )  # and the next one will not hear of it
 
     def _discard(self, ident: str) -> None:
         front = self._wanted.pop(ident, None)
@@ -295,6 +276,17 @@ class Relays:
                 return
             except CnmError as error:
                 log.error("%s", error)
+
+
+def _duplicates(relays: Mapping[str, Relay]) -> dict[str, Front]:
+    fronts: dict[str, Front] = {}
+    try:
+        for ident, relay in relays.items():
+            fronts[ident] = _duplicate(ident, relay)
+    except BaseException:
+        _close_all(fronts)
+        raise
+    return fronts
 
 
 def _duplicate(ident: str, relay: Relay) -> Front:

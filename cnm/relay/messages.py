@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+from array import array
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -18,6 +19,8 @@ VERSION = 1
 
 _MAX_MESSAGE = 4096
 """Bytes; an id of the longest host address and a target stay far below."""
+_ANCILLARY = socket.CMSG_SPACE(4 * 4)
+"""Bytes, for one descriptor and some that nobody should send."""
 
 
 class Verb(StrEnum):
@@ -63,17 +66,19 @@ class Message(NamedTuple):
     @classmethod
     def decode(cls, packet: bytes) -> Message:
         """Raises ValueError for anything that is not a message."""
-        fields = json.loads(packet)
-        if not isinstance(fields, dict) or not fields.keys() <= set(cls._fields):
-            raise ValueError(f"not a message: {packet!r}")
-        return cls(**{**fields, "verb": Verb(fields.get("verb", ""))})
+        try:
+            fields = json.loads(packet)
+            verb = Verb(fields.pop("verb"))
+            if any(type(value) is not type(cls._field_defaults[name]) for name, value in fields.items()):
+                raise ValueError("a field of the wrong type")
+            return cls(verb, **fields)
+        except (ValueError, KeyError, AttributeError, TypeError) as error:
+            raise ValueError(f"not a message: {packet!r}: {error}") from None
 
 
 def send(channel: socket.socket, message: Message, descriptor: int | None = None) -> None:
     """Raises OSError as sendmsg(2); BlockingIOError when the queue is full and the channel does not wait."""
-    socket.send_fds(
-        channel, [message.encode()], [] if descriptor is None else [descriptor], socket.MSG_NOSIGNAL
-    )
+    socket.send_fds(channel, [message.encode()], [] if descriptor is None else [descriptor])
 
 
 def receive(channel: socket.socket) -> tuple[Message, socket.socket | None] | None:
@@ -81,9 +86,11 @@ def receive(channel: socket.socket) -> tuple[Message, socket.socket | None] | No
 
     Raises OSError as recvmsg(2), ValueError for a packet that is no message.
     """
-    packet, descriptors, _flags, _ = socket.recv_fds(channel, _MAX_MESSAGE, 4, socket.MSG_CMSG_CLOEXEC)
+    # Not socket.recv_fds: it loses its flags in Python 3.11, and children would inherit the sockets.
+    packet, ancillary, _flags, _ = channel.recvmsg(_MAX_MESSAGE, _ANCILLARY, socket.MSG_CMSG_CLOEXEC)
     if not packet:
         return None
+    descriptors = _descriptors(ancillary)
     try:
         message = Message.decode(packet)
         carried = socket.socket(fileno=descriptors[0]) if descriptors else None
@@ -94,6 +101,14 @@ def receive(channel: socket.socket) -> tuple[Message, socket.socket | None] | No
     for surplus in descriptors[1:]:
         os.close(surplus)
     return message, carried
+
+
+def _descriptors(ancillary: list[tuple[int, int, bytes]]) -> list[int]:
+    found = array("i")
+    for level, kind, data in ancillary:
+        if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+            found.frombytes(data[: len(data) - len(data) % found.itemsize])
+    return found.tolist()
 
 
 def namespace_identity() -> str:

@@ -8,6 +8,7 @@ unprivileged user's pipes are limited to 64 MiB in all, so that hundreds of conn
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 import os
@@ -50,12 +51,17 @@ class TcpRelay:
         self._acceptor = Acceptor(loop, listener, self._relay)
 
     def close(self) -> None:
-        """Reset the connections and stop listening; duplicates of the socket keep the port reserved."""
+        """Reset the connections and stop listening.
+
+        Duplicates of the socket keep the port reserved, if it was bound by its number: the kernel takes one that it
+        chose itself away with the listening.
+        """
         self._acceptor.close()
         for connection in list(self._connections):
             connection.abort()
         # Another process holds this socket too, and closing it here would leave it listening there.
-        self.socket.shutdown(socket.SHUT_RD)
+        with contextlib.suppress(OSError):  # the other process did it first
+            self.socket.shutdown(socket.SHUT_RD)
         self.socket.close()
 
     def _relay(self, client: socket.socket) -> None:
@@ -168,7 +174,7 @@ class _Connection:
         if events & EPOLLERR and not watched & EPOLLIN:
             raise OSError(side.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR), "connection failed")
         if not self._connected:
-            self._connected = True
+            self._connected = side is self._server
             return
         if events & EPOLLOUT and side.pending is not None:
             self._flush(side, other)
