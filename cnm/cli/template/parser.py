@@ -1,137 +1,30 @@
-"""The syntax of Go templates (text/template): text into a tree of nodes.
-
-Positions are offsets into the source. Errors are Go's, so that whoever looks one up finds answers.
-"""
+"""The second step of reading a Go template (text/template): pieces and tokens into a tree of nodes."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Container
-from typing import NamedTuple, TypeAlias
 
-from cnm.errors import InvalidParameter
-
-
-class TemplateError(InvalidParameter):
-    """A template that cannot be read, or that asks for what its data does not have."""
-
-
-class Literal(NamedTuple):
-    """A constant: string, number, boolean or nil (None)."""
-
-    value: str | int | float | bool | None
-    source: str
-    position: int
-
-
-class Dot(NamedTuple):
-    source: str
-    position: int
-
-
-class Variable(NamedTuple):
-    name: str
-    source: str
-    position: int
-
-
-class Function(NamedTuple):
-    """A function's name as a command's first word, or alone as an argument."""
-
-    name: str
-    source: str
-    position: int
-
-
-class Fields(NamedTuple):
-    """`.A.B` of what `of` is: the dot, a variable, or a parenthesised pipeline."""
-
-    of: Operand
-    names: tuple[str, ...]
-    source: str
-    position: int
-
-
-class Pipeline(NamedTuple):
-    """Commands, each fed the result of the one before; `variables` are declared or, with `assigns`, set."""
-
-    variables: tuple[str, ...]
-    assigns: bool
-    commands: tuple[Call, ...]
-    source: str
-    position: int
-
-
-Operand: TypeAlias = "Literal | Dot | Variable | Function | Fields | Pipeline"
-
-
-class Call(NamedTuple):
-    """One command of a pipeline: its first operand, applied to the others."""
-
-    operands: tuple[Operand, ...]
-    source: str
-    position: int
-
-
-class Text(NamedTuple):
-    text: str
-
-
-class Branch(NamedTuple):
-    """`if`, `with` or `range`, as `kind` says."""
-
-    kind: str
-    pipeline: Pipeline
-    body: tuple[Node, ...]
-    otherwise: tuple[Node, ...]
-
-
-class Jump(NamedTuple):
-    """`break` or `continue`."""
-
-    kind: str
-
-
-Node: TypeAlias = "Text | Pipeline | Branch | Jump"
-
-_TOKEN = re.compile(
-    r"""
-    (?P<space>[ \t\r\n]+)
-  | (?P<string>"(?:\\.|[^"\\\n])*"|`[^`]*`)
-  | (?P<char>'(?:\\.|[^'\\\n])+')
-  | (?P<number>[+-]?(?:
-        0[xX][0-9a-fA-F_]+ | 0[bB][01_]+ | 0[oO][0-7_]+
-      | (?:[0-9][0-9_]*\.?[0-9]*|\.[0-9]+) (?:[eE][+-]?[0-9]+)?
-    ))
-  | (?P<field>\.[^\W\d]\w*)
-  | (?P<dot>\.)
-  | (?P<variable>\$\w*)
-  | (?P<word>[^\W\d]\w*)
-  | (?P<mark>:=|[=(),|])
-    """,
-    re.VERBOSE,
+from cnm.cli.template.faults import TemplateError, syntax_error
+from cnm.cli.template.lexer import Token, pieces
+from cnm.cli.template.nodes import (
+    Branch,
+    Call,
+    Dot,
+    Fields,
+    Function,
+    Jump,
+    Literal,
+    Node,
+    Operand,
+    Pipeline,
+    Text,
+    Variable,
 )
-
-_TRIM_BEFORE = re.compile(r"-[ \t\r\n]")
-_TRIM_AFTER = re.compile(r"[ \t\r\n]+-\}\}")
-_COMMENT_END = re.compile(r"([ \t\r\n]+-)?\}\}")
 
 _ESCAPE = re.compile(r"\\(?:x([0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|([0-7]{3})|(.))")
 _PLAIN_ESCAPES = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
 _NOT_BUILT = ("define", "template", "block")
-
-
-class _Token(NamedTuple):
-    kind: str
-    text: str
-    position: int
-    glued: bool
-    """Nothing stands between this token and the one before."""
-
-
-class _Action(NamedTuple):
-    tokens: list[_Token]
-    end: int
 
 
 def parse(source: str, functions: Container[str]) -> tuple[Node, ...]:
@@ -142,98 +35,23 @@ def parse(source: str, functions: Container[str]) -> tuple[Node, ...]:
         raise TemplateError("template parsing error: template: the template is nested too deeply") from None
 
 
-def place(source: str, position: int) -> str:
-    """LINE:COLUMN as Go counts them: lines from 1, columns in bytes from 0."""
-    line_start = source.rfind("\n", 0, position) + 1
-    column = len(source[line_start:position].encode("utf-8", "replace"))
-    return f"{source.count(chr(10), 0, position) + 1}:{column}"
-
-
 class _Parser:
     def __init__(self, source: str, functions: Container[str]) -> None:
         self.source = source
         self.functions = functions
-        self.tokens: list[_Token] = []
+        self.tokens: list[Token] = []
         self.at = 0
         self.end = 0
         """Where the current action's text ends."""
         self.scopes: list[list[str]] = [["$"]]
         self.loops = 0
-        self.pieces = self._pieces()
+        self.pieces = pieces(source)[::-1]
 
     def run(self) -> tuple[Node, ...]:
         nodes, closer = self._nodes()
         if closer:
             raise self._error(f"unexpected {{{{{closer}}}}}")
         return nodes
-
-    # From text to pieces: strings of text and actions, trimmed as `{{-` and `-}}` say.
-
-    def _pieces(self) -> list[str | _Action]:
-        pieces: list[str | _Action] = []
-        position, trim = 0, False
-        while (opening := self.source.find("{{", position)) >= 0:
-            text = self.source[position:opening]
-            inside = opening + 2
-            trims_before = _TRIM_BEFORE.match(self.source, inside)
-            if trims_before:
-                text, inside = text.rstrip(" \t\r\n"), trims_before.end()
-            pieces.append(text.lstrip(" \t\r\n") if trim else text)
-            if self.source.startswith("/*", inside):
-                position, trim = self._comment(inside)
-                continue
-            action, position, trim = self._action(inside)
-            pieces.append(action)
-        text = self.source[position:]
-        pieces.append(text.lstrip(" \t\r\n") if trim else text)
-        return pieces[::-1]
-
-    def _comment(self, inside: int) -> tuple[int, bool]:
-        closing = self.source.find("*/", inside + 2)
-        if closing < 0:
-            raise self._error("unclosed comment", inside)
-        match = _COMMENT_END.match(self.source, closing + 2)
-        if match is None:
-            raise self._error("comment ends before closing delimiter", closing)
-        return match.end(), bool(match[1])
-
-    def _action(self, position: int) -> tuple[_Action, int, bool]:
-        tokens: list[_Token] = []
-        spaced = True
-        depth = 0
-        while position < len(self.source):
-            trims = _TRIM_AFTER.match(self.source, position)
-            if trims or self.source.startswith("}}", position):
-                if depth:
-                    raise self._error("unclosed left paren", position)
-                return _Action(tokens, position), trims.end() if trims else position + 2, bool(trims)
-            token = self._token(position, not spaced)
-            position += len(token.text)
-            spaced = token.kind == "space"
-            depth += (token.text == "(") - (token.text == ")") if token.kind == "mark" else 0
-            if depth < 0:
-                raise self._error("unexpected right paren", position)
-            if not spaced:
-                tokens.append(token)
-        raise self._error("unclosed action", position)
-
-    def _token(self, position: int, glued: bool) -> _Token:
-        source = self.source
-        if source.startswith(")", position):
-            return _Token("mark", ")", position, glued)
-        match = _TOKEN.match(source, position)
-        if match is None or match.lastgroup is None:
-            character = source[position]
-            if character in "\"'`":
-                kind = {'"': "quoted string", "'": "character constant", "`": "raw quoted string"}[character]
-                raise self._error(f"unterminated {kind}", position)
-            raise self._error(f"bad character U+{ord(character):04X} '{character}'", position)
-        following = source[match.end() : match.end() + 1]
-        if match.lastgroup == "number" and (following.isalnum() or following == "_"):
-            raise self._error(f'bad number syntax: "{match[0]}{following}"', position)
-        return _Token(match.lastgroup, match[0], position, glued)
-
-    # From pieces to nodes.
 
     def _nodes(self) -> tuple[tuple[Node, ...], str]:
         """The nodes up to the action that closes them, and that action's word: "end", "else", "" at the end."""
@@ -343,7 +161,7 @@ class _Parser:
             raise self._error("non executable command in pipeline stage 2")
         return Call(tuple(operands), self._text(start), start)
 
-    def _operand(self, token: _Token) -> Operand:
+    def _operand(self, token: Token) -> Operand:
         self.at += 1
         operand = self._term(token)
         names: list[str] = []
@@ -361,7 +179,7 @@ class _Parser:
             return operand
         return Fields(operand, tuple(names), self._text(token.position), position)
 
-    def _term(self, token: _Token) -> Operand:
+    def _term(self, token: Token) -> Operand:
         kind, text, position = token.kind, token.text, token.position
         if kind in ("string", "char", "number"):
             return Literal(self._constant(kind, text), text, position)
@@ -415,7 +233,7 @@ class _Parser:
     def _known(self, name: str) -> bool:
         return any(name in scope for scope in self.scopes)
 
-    def _peek(self) -> _Token | None:
+    def _peek(self) -> Token | None:
         return self.tokens[self.at] if self.at < len(self.tokens) else None
 
     def _peek_word(self) -> str:
@@ -442,9 +260,8 @@ class _Parser:
         token = self.tokens[self.at - 1]
         return self.source[start : token.position + len(token.text)]
 
-    def _error(self, message: str, position: int | None = None) -> TemplateError:
-        line = self.source.count("\n", 0, self.end if position is None else position) + 1
-        return TemplateError(f"template parsing error: template: :{line}: {message}")
+    def _error(self, message: str) -> TemplateError:
+        return syntax_error(self.source, self.end, message)
 
 
 def _unquoted(text: str) -> str:

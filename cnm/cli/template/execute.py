@@ -1,27 +1,13 @@
-"""Go templates as Docker's `--format` takes them: `{{.Name}}`, `{{range .IPAM.Config}}{{.Subnet}}{{end}}`.
-
-Values are what JSON gives (str, int, float, bool, None, list, dict) and `Struct`, with Go's fixed fields.
-"""
+"""A template that was read, executed for one value after another."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from cnm.cli.template_functions import (
-    FUNCTIONS,
-    HEADING,
-    SHORT_CIRCUIT,
-    Builtin,
-    CallError,
-    Moment,
-    Struct,
-    StructMap,
-    is_true,
-    kind,
-    text_of,
-)
-from cnm.cli.template_syntax import (
+from cnm.cli.template.faults import TemplateError, execution_error
+from cnm.cli.template.functions import FUNCTIONS, HEADING, SHORT_CIRCUIT, Builtin, CallError
+from cnm.cli.template.nodes import (
     Branch,
     Call,
     Dot,
@@ -32,14 +18,11 @@ from cnm.cli.template_syntax import (
     Node,
     Operand,
     Pipeline,
-    TemplateError,
     Text,
     Variable,
-    parse,
-    place,
 )
-
-__all__ = ["Moment", "Struct", "StructMap", "Template", "TemplateError"]
+from cnm.cli.template.parser import parse
+from cnm.cli.template.values import Struct, is_true, kind, text_of
 
 _HEADING_FUNCTIONS = {
     **FUNCTIONS,
@@ -283,7 +266,4 @@ class _Run:
         return value if piped is _NO_INPUT else piped
 
     def error(self, node: Call | Operand, message: str) -> TemplateError:
-        where = place(self.source, node.position)
-        return TemplateError(
-            f'template parsing error: template: :{where}: executing "" at <{node.source}>: {message}'
-        )
+        return execution_error(self.source, node.position, node.source, message)
