@@ -171,7 +171,7 @@ GROUP = Group(
             "create",
             "Create a network",
             create,
-            "NETWORK",
+            "NAME",
             (
                 Flag("attachable", BOOLEAN, "Let standalone sandboxes join a global network"),
                 Flag("aux-address", MAP, "Address that the driver must not give out, NAME=ADDRESS"),

@@ -1,0 +1,88 @@
+# Completion of cnmctl for bash. Made by `python -m cnm.cli.completion`; a test keeps it so.
+
+# What may follow a command: its flags, those that take a value, what its operands are.
+_cnmctl_grammar() {
+    flags= valued= operands= words=
+    case $1 in
+        '') flags='-H --host -v --version' valued='-H --host' operands='WORD' words='endpoint network port sandbox doctor events status version' ;;
+        'endpoint') operands='WORD' words='create inspect join leave ls rm' ;;
+        'endpoint create') flags='--alias --driver-opt --gw-priority --ifname --ip --ip6 --link --link-local-ip --mac-address -p --publish' valued='--alias --driver-opt --gw-priority --ifname --ip --ip6 --link --link-local-ip --mac-address -p --publish' operands='NETWORK NAME' ;;
+        'endpoint inspect') flags='-f --format' valued='-f --format' operands='NETWORK/NAME [NETWORK/NAME...]' ;;
+        'endpoint join') operands='NETWORK/NAME SANDBOX' ;;
+        'endpoint leave') flags='--wait' operands='NETWORK/NAME' ;;
+        'endpoint ls') flags='-f --filter --format --no-trunc -q --quiet' valued='-f --filter --format' ;;
+        'endpoint list') flags='-f --filter --format --no-trunc -q --quiet' valued='-f --filter --format' ;;
+        'endpoint rm') flags='-f --force' operands='NETWORK/NAME [NETWORK/NAME...]' ;;
+        'endpoint remove') flags='-f --force' operands='NETWORK/NAME [NETWORK/NAME...]' ;;
+        'network') operands='WORD' words='connect create disconnect inspect ls prune rm' ;;
+        'network connect') flags='--alias --driver-opt --gw-priority --ifname --ip --ip6 --link --link-local-ip --mac-address -p --publish' valued='--alias --driver-opt --gw-priority --ifname --ip --ip6 --link --link-local-ip --mac-address -p --publish' operands='NETWORK SANDBOX' ;;
+        'network create') flags='--attachable --aux-address --config-from --config-only -d --driver --gateway --ingress --internal --ip-range --ipam-driver --ipam-opt --ipv4 --ipv6 --label -o --opt --scope --subnet' valued='--aux-address --config-from -d --driver --gateway --ip-range --ipam-driver --ipam-opt --label -o --opt --scope --subnet' operands='NAME' ;;
+        'network disconnect') flags='-f --force' operands='NETWORK SANDBOX' ;;
+        'network inspect') flags='-f --format -v --verbose' valued='-f --format' operands='NETWORK [NETWORK...]' ;;
+        'network ls') flags='-f --filter --format --no-trunc -q --quiet' valued='-f --filter --format' ;;
+        'network list') flags='-f --filter --format --no-trunc -q --quiet' valued='-f --filter --format' ;;
+        'network prune') flags='--filter -f --force' valued='--filter' ;;
+        'network rm') flags='-f --force' operands='NETWORK [NETWORK...]' ;;
+        'network remove') flags='-f --force' operands='NETWORK [NETWORK...]' ;;
+        'port') operands='WORD' words='add ls rm' ;;
+        'port add') operands='SANDBOX SPEC [SPEC...]' ;;
+        'port ls') operands='[SANDBOX]' ;;
+        'port list') operands='[SANDBOX]' ;;
+        'port rm') operands='SANDBOX SPEC [SPEC...]' ;;
+        'port remove') operands='SANDBOX SPEC [SPEC...]' ;;
+        'sandbox') operands='WORD' words='create exec inspect ls rm' ;;
+        'sandbox create') flags='--label --netns' valued='--label --netns' operands='NAME' ;;
+        'sandbox exec') operands='SANDBOX COMMAND [ARG...]' ;;
+        'sandbox inspect') flags='-f --format' valued='-f --format' operands='SANDBOX [SANDBOX...]' ;;
+        'sandbox ls') flags='-f --filter --format --no-trunc -q --quiet' valued='-f --filter --format' ;;
+        'sandbox list') flags='-f --filter --format --no-trunc -q --quiet' valued='-f --filter --format' ;;
+        'sandbox rm') flags='-f --force --wait' operands='SANDBOX [SANDBOX...]' ;;
+        'sandbox remove') flags='-f --force --wait' operands='SANDBOX [SANDBOX...]' ;;
+        'doctor') flags='--repair' ;;
+        'events') flags='-f --filter --format --since --until' valued='-f --filter --format --since --until' ;;
+        'status') flags='-f --format' valued='-f --format' ;;
+        'version') flags='-f --format' valued='-f --format' ;;
+        *) return 1 ;;
+    esac
+}
+
+_cnmctl_names() {
+    case ${1//[\[\].]/} in
+        NETWORK) cnmctl "${host[@]}" network ls --format '{{.Name}}' ;;
+        SANDBOX) cnmctl "${host[@]}" sandbox ls --format '{{.Name}}' ;;
+        NETWORK/NAME) cnmctl "${host[@]}" endpoint ls --format '{{.Network}}/{{.Name}}' ;;
+        COMMAND) compgen -c -- "$2" ;;
+    esac 2>/dev/null
+}
+
+_cnmctl() {
+    local current=${COMP_WORDS[COMP_CWORD]} path= word flags valued operands words index=0 given=0 host=()
+    _cnmctl_grammar ""
+    while ((++index < COMP_CWORD)); do
+        word=${COMP_WORDS[index]}
+        if [[ $word == -* ]]; then
+            [[ " $valued " == *" $word "* ]] || continue
+            ((++index == COMP_CWORD)) && return # a value: nothing to propose
+            [[ $word == -H || $word == --host ]] && host=(-H "${COMP_WORDS[index]}")
+        elif _cnmctl_grammar "$path${path:+ }$word"; then
+            path+=${path:+ }$word
+        else
+            _cnmctl_grammar "$path"
+            ((given++))
+        fi
+    done
+    if [[ $current == -* ]]; then
+        mapfile -t COMPREPLY < <(compgen -W "$flags --help" -- "$current")
+        return
+    fi
+    if [[ $operands == WORD ]]; then
+        ((given)) || mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current")
+        return
+    fi
+    local kinds=($operands)
+    ((given < ${#kinds[@]})) || given=$((${#kinds[@]} - 1))
+    ((given >= 0)) || return
+    mapfile -t COMPREPLY < <(compgen -W "$(_cnmctl_names "${kinds[given]}" "$current")" -- "$current")
+}
+
+complete -F _cnmctl cnmctl
