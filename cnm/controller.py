@@ -188,6 +188,17 @@ class Controller:
     def status(self) -> Status:
         return overview.status(self._r)
 
+    def host_changed(self) -> bool:
+        """Whether somebody threw a switch of the host that our networks depend on, or an interface came or went."""
+        with self._r.locks.verbs.shared(), self._r.locks.host:
+            before = self._r.facts
+            self._r.refresh_facts()
+            switched = (before.bridge_nf_ipv4, before.bridge_nf_ipv6) != (
+                self._r.facts.bridge_nf_ipv4,
+                self._r.facts.bridge_nf_ipv6,
+            )
+            return switched or self._r.wanted_host_state() != self._r.host_state
+
     def past_events(self, since: int = 0) -> list[Event]:
         return self._r.events.past(since)
 

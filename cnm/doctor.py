@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
 from cnm import wanted
@@ -12,6 +13,22 @@ from cnm.kernel.state import HOST, Finding, FirewallTable, HostPort, KernelState
 from cnm.resources import Resources
 from cnm.sandbox import SandboxKind
 from cnm.sandbox_verbs import SandboxVerbs
+from cnm.wire import findings as in_words
+
+_NAMED = 8
+
+log = logging.getLogger(__name__)
+
+
+def log_findings(doing: str, findings: Sequence[Finding]) -> None:
+    """One line a finding for the first few, one for all."""
+    for one in findings[:_NAMED]:
+        shown = in_words.finding(one)
+        where = f" in {shown.namespace}" if shown.namespace else ""
+        detail = f" ({shown.detail})" if shown.detail else ""
+        log.warning("%s: %s %s is %s%s%s", doing, shown.kind, shown.object, shown.problem, where, detail)
+    if len(findings) > _NAMED:
+        log.warning("%s: %d findings in all", doing, len(findings))
 
 
 class Doctor:
@@ -47,6 +64,7 @@ class Doctor:
             self._r.kernel.start_firewall(elements)
         self._r.kernel.repair(self.differences(wanted.everything(self._r)))
         self._r.host_state = self._r.wanted_host_state()
+        self._r.relaying.reconcile(self._r.model.endpoints(), self._r.facts)
         return findings
 
     def _recreate(self, namespace: Namespace) -> None:

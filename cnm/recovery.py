@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import msgspec
 
 from cnm import ipam, ports, wanted
-from cnm.doctor import Doctor
+from cnm.doctor import Doctor, log_findings
 from cnm.endpoint import Endpoint, EndpointState
 from cnm.errors import CnmError, Conflict
 from cnm.kernel.namespaces import list_directory
@@ -136,8 +136,7 @@ class Recovery:
         self._r.host_state = self._r.wanted_host_state()
         self._r.kernel.start_firewall([element for state in everything for element in state.elements])
         findings = self._doctor.differences(everything)
-        for finding in findings:
-            log.info("start-up mends: %s %s", finding.problem.value, finding.wanted or finding.observed)
+        log_findings("start-up mends", findings)
         self._mend(findings)
 
     def _mend(self, findings: Sequence[Finding]) -> None:

@@ -7,11 +7,15 @@ import threading
 from typing import Protocol
 
 from cnm.controller import Controller
+from cnm.doctor import log_findings
 from cnm.errors import CnmError
+from cnm.kernel.monitor import Hint
 
 _SETTLE_SECONDS = 0.2
 _REST_SECONDS = 0.5
 """Between two examinations: a flood of changes by others costs us a bounded share of a processor."""
+_LOOK_SECONDS = 5.0
+"""Between two looks at the host's switches (br_netfilter, forwarding, new interfaces), which tell nobody."""
 
 log = logging.getLogger(__name__)
 
@@ -19,7 +23,7 @@ log = logging.getLogger(__name__)
 class Hints(Protocol):
     """Where hints come from: `cnm.kernel.monitor.Monitor`."""
 
-    def wait(self) -> bool: ...
+    def wait(self, seconds: float) -> Hint: ...
 
     def close(self) -> None: ...
 
@@ -42,10 +46,15 @@ class Watcher:
         self._thread.join()
 
     def _run(self) -> None:
-        while self._hints.wait() and not self._stopping.wait(_SETTLE_SECONDS):
-            try:
-                for finding in self._controller.repair():
-                    log.warning("repaired: %s %s", finding.problem.value, finding.wanted or finding.observed)
-            except CnmError as error:
-                log.error("drift was not repaired: %s; cnmctl doctor shows it", error)
-            self._stopping.wait(_REST_SECONDS)
+        while (hint := self._hints.wait(_LOOK_SECONDS)) is not Hint.CLOSED:
+            if self._stopping.wait(_SETTLE_SECONDS):
+                return
+            if hint is Hint.CHANGED or self._controller.host_changed():
+                self._repair()
+                self._stopping.wait(_REST_SECONDS)
+
+    def _repair(self) -> None:
+        try:
+            log_findings("repaired", self._controller.repair())
+        except CnmError as error:
+            log.error("drift was not repaired: %s; cnmctl doctor shows it", error)

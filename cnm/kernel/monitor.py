@@ -10,7 +10,9 @@ import errno
 import select
 import socket
 import struct
+import time
 from collections.abc import Collection, Iterator
+from enum import Enum
 
 from cnm.kernel import link_messages
 from cnm.kernel.netlink import Message, messages_of
@@ -29,6 +31,14 @@ _BUFFER_BYTES = 1 << 21
 _HEADER_PID = struct.Struct("=I")
 
 
+class Hint(Enum):
+    """What became of waiting."""
+
+    CHANGED = "changed"
+    NOTHING = "nothing"
+    CLOSED = "closed"
+
+
 class Monitor:
     """Listens in the namespace of the thread that makes it; `own_ports` are the netlink ports of our nft sockets."""
 
@@ -39,24 +49,28 @@ class Monitor:
         )
         self._tables = _listening(_NETLINK_NETFILTER, _NFTABLES_GROUP)
         self._wake_reader, self._wake_writer = socket.socketpair()
+        self._poll = select.poll()
+        for each in (self._links, self._tables, self._wake_reader):
+            self._poll.register(each, select.POLLIN)
 
     def close(self) -> None:
         """Ends a `wait` in another thread."""
         self._wake_writer.close()
 
-    def wait(self) -> bool:
-        """Block until something of ours may have changed; False when the monitor was closed."""
-        sockets = [self._links, self._tables, self._wake_reader]
-        while True:
-            readable, _, _ = select.select(sockets, (), ())
-            if self._wake_reader in readable:
-                for each in sockets:
+    def wait(self, seconds: float) -> Hint:
+        """Block until something of ours may have changed, the time is over, or the monitor was closed."""
+        deadline = time.monotonic() + seconds
+        while (left := deadline - time.monotonic()) > 0:
+            readable = {descriptor for descriptor, _ in self._poll.poll(left * 1000)}
+            if self._wake_reader.fileno() in readable:
+                for each in (self._links, self._tables, self._wake_reader):
                     each.close()
-                return False
-            if self._links in readable and self._links_changed():
-                return True
-            if self._tables in readable and self._tables_changed():
-                return True
+                return Hint.CLOSED
+            if self._links.fileno() in readable and self._links_changed():
+                return Hint.CHANGED
+            if self._tables.fileno() in readable and self._tables_changed():
+                return Hint.CHANGED
+        return Hint.NOTHING
 
     def _links_changed(self) -> bool:
         try:
