@@ -7,6 +7,7 @@ socket that reserves the port, and the relay serves that very socket; everything
 from __future__ import annotations
 
 import logging
+import os
 import queue
 import threading
 from collections.abc import Iterable, Iterator, Mapping
@@ -100,7 +101,7 @@ class Relaying:
             for single in ports.singles((mapping,)):
                 holder = self._reservations.socket_of(single)
                 if holder is not None:
-                    yield ident(single), (single.protocol, holder.dup(), relay_target(endpoint, single))
+                    yield ident(single), (single.protocol, _duplicate(holder), relay_target(endpoint, single))
 
     def _run(self) -> None:
         while (task := self._tasks.get()) is not None:
@@ -137,6 +138,11 @@ class _Task:
         self.drop = drop
         self.only = only
         self.done: Future[None] = Future()
+
+
+def _duplicate(holder: socket) -> socket:
+    """`socket.dup` would set the timeout too, which makes the socket a blocking one for the relay that serves it."""
+    return socket(fileno=os.dup(holder.fileno()))
 
 
 def ident(single: PortMapping) -> str:

@@ -131,7 +131,12 @@ class BridgeDriver:
         mode4, mode6 = _modes(network, options)
         host = KernelState(
             links=(link,),
-            neighbors=tuple(Neighbor(bridge, _bare(cidr), endpoint.mac) for cidr in cidrs),
+            neighbors=tuple(
+                Neighbor(bridge, _bare(cidr), endpoint.mac)
+                for cidr, mode in ((endpoint.ipv4, mode4), (endpoint.ipv6, mode6))
+                # Isolated: the host has no part in the family there, IPv6 is switched off.
+                if cidr and mode is not GatewayMode.ISOLATED
+            ),
             elements=elements.attach_elements(
                 port,
                 mac=endpoint.mac,

@@ -143,13 +143,19 @@ class Cnmd:
 
 
 @contextlib.contextmanager
-def running(place: Path, popen: Callable[..., subprocess.Popen[Any]] = subprocess.Popen, config: str = "") -> Iterator[Cnmd]:
+def running(
+    place: Path, popen: Callable[..., subprocess.Popen[Any]] = subprocess.Popen, config: str = ""
+) -> Iterator[Cnmd]:
     """A daemon for the block; at its end everything that it made is taken away, its namespaces too."""
     daemon = Cnmd(place, popen, config)
     daemon.start()
     try:
         yield daemon
         clear(daemon)
+    except BaseException:
+        with contextlib.suppress(OSError, AssertionError):
+            clear(daemon)  # ends the relay, which outlives the daemon
+        raise
     finally:
         daemon.kill()
         for path in (place / "run" / "netns").glob("*"):
