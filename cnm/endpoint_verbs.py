@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+import logging
+from collections.abc import Sequence
 
 import msgspec
 
 from cnm import ipam, names, ports, wanted
 from cnm.endpoint import Endpoint, EndpointRequest, EndpointState, PortMapping, PortRequest
-from cnm.errors import Conflict, Forbidden, InvalidParameter
+from cnm.errors import CnmError, Conflict, Forbidden, InvalidParameter
 from cnm.kernel.contract import PublishedPort
 from cnm.kernel.diff import merge
 from cnm.kernel.state import KernelState
@@ -20,6 +21,8 @@ from cnm.resources import Resources
 from cnm.sandbox import Sandbox, SandboxKind
 
 replace = msgspec.structs.replace
+
+log = logging.getLogger(__name__)
 
 
 class EndpointVerbs:
@@ -173,11 +176,13 @@ class EndpointVerbs:
             undo.callback(r.model.replace, endpoint)
             r.store.commit(put=[joining], durable=False)
             undo.callback(self._unjoin, endpoint)
-            states = wanted.endpoint_wanted(r, network, joining, sandbox)
-            with self._default_routes(sandbox, joining=joining) as routes:
-                states = merge((*states, routes))
-                undo.callback(r.kernel.remove, states)
-                r.kernel.apply(states)
+            displaced, arriving = self._default_routes(sandbox, joining)
+            if displaced.routes:
+                undo.callback(r.kernel.apply, [displaced])
+                r.kernel.remove([displaced])
+            states = merge((*wanted.endpoint_wanted(r, network, joining, sandbox), arriving))
+            undo.callback(r.kernel.remove, states)
+            r.kernel.apply(states)
             joined = replace(joining, state=EndpointState.JOINED)
             r.store.commit(put=[joined], durable=False)
             undo.pop_all()
@@ -203,22 +208,12 @@ class EndpointVerbs:
             taken |= self._r.kernel.interface_names(sandbox.netns)
         return next(name for number in range(1 << 16) if (name := f"{prefix}{number}") not in taken)
 
-    @contextlib.contextmanager
-    def _default_routes(self, sandbox: Sandbox, *, joining: Endpoint | None = None) -> Iterator[KernelState]:
-        """The default routes that `joining` brings; those it displaces are taken away, and put back on failure."""
+    def _default_routes(self, sandbox: Sandbox, joining: Endpoint) -> tuple[KernelState, KernelState]:
+        """(the default routes that `joining` displaces, those that it brings)."""
         others = wanted.joined_endpoints(self._r, sandbox.id)
         before = wanted.gateway_routes(sandbox, wanted.gateways(self._r, others))
-        arriving = [*others, joining] if joining else others
-        after = wanted.gateway_routes(sandbox, wanted.gateways(self._r, arriving))
-        displaced = replace_routes(before, after)
-        if displaced.routes:
-            self._r.kernel.remove([displaced])
-        try:
-            yield replace_routes(after, before)
-        except BaseException:
-            if displaced.routes:
-                self._r.kernel.apply([displaced])
-            raise
+        after = wanted.gateway_routes(sandbox, wanted.gateways(self._r, [*others, joining]))
+        return _routes_of(before, without=after), _routes_of(after, without=before)
 
     def leave(
         self, network: Network, endpoint: Endpoint, sandbox: Sandbox, *, wait: bool = False
@@ -256,15 +251,28 @@ class EndpointVerbs:
         r = self._r
         leaving = replace(endpoint, state=intent)
         before = wanted.gateway_routes(sandbox, wanted.gateways(r, wanted.joined_endpoints(r, sandbox.id)))
-        r.model.exchange(endpoint, leaving)
-        r.store.commit(put=[leaving], durable=False)
-        r.kernel.remove(wanted.endpoint_wanted(r, network, endpoint, sandbox), wait)
+        with contextlib.ExitStack() as undo:
+            r.model.exchange(endpoint, leaving)
+            undo.callback(r.model.replace, endpoint)
+            r.store.commit(put=[leaving], durable=False)
+            undo.callback(r.store.commit, put=[endpoint], durable=False)
+            r.kernel.remove(wanted.endpoint_wanted(r, network, endpoint, sandbox), wait)
+            undo.pop_all()
         self._release(endpoint.ports)
         r.kernel.flush_conntrack([_bare(cidr) for cidr in (endpoint.ipv4, endpoint.ipv6) if cidr])
+        self._succeed(sandbox, before)
+
+    def _succeed(self, sandbox: Sandbox, before: KernelState) -> None:
+        """Give the default routes to the endpoints that remain. They may be unfit for it; the departure stands."""
+        r = self._r
         remaining = wanted.gateways(r, wanted.joined_endpoints(r, sandbox.id))
-        successor = replace_routes(wanted.gateway_routes(sandbox, remaining), before)
-        if successor.routes and r.kernel.namespace_alive(sandbox.netns):
+        successor = _routes_of(wanted.gateway_routes(sandbox, remaining), without=before)
+        if not successor.routes or not r.kernel.namespace_alive(sandbox.netns):
+            return
+        try:
             r.kernel.apply([successor])
+        except CnmError as error:
+            log.warning("sandbox %s has no default route now: %s", sandbox.name, error)
 
     # Ports
 
@@ -277,8 +285,8 @@ class EndpointVerbs:
         asked = (*endpoint.port_requests, *requests)
         if endpoint.state is not EndpointState.JOINED:
             changed = replace(endpoint, port_requests=asked)
+            r.model.exchange(endpoint, changed)
             r.store.commit(put=[changed], durable=True)
-            r.model.replace(changed)
             return ()
         with contextlib.ExitStack() as undo:
             changed = self._reserve(network, replace(endpoint, port_requests=asked), requests, undo)
@@ -346,10 +354,10 @@ class EndpointVerbs:
         )
 
 
-def replace_routes(keep: KernelState, without: KernelState) -> KernelState:
-    """The routes of `keep` that `without` does not have."""
-    routes = tuple(route for route in keep.routes if route not in without.routes)
-    return KernelState(namespace=keep.namespace, routes=routes)
+def _routes_of(state: KernelState, *, without: KernelState) -> KernelState:
+    """The routes of `state` that `without` does not have."""
+    routes = tuple(route for route in state.routes if route not in without.routes)
+    return KernelState(namespace=state.namespace, routes=routes)
 
 
 def _published(mappings: Sequence[PortMapping]) -> list[PublishedPort]:
