@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import socket
@@ -244,7 +245,8 @@ class Relays:
             _close_all(self._attach(spawn=False))
         if self._client is None:
             return
-        self._client.end()
+        with contextlib.suppress(Lost):  # what counts is whether it is gone
+            self._client.end()
         if not self._client.wait_for_end(_ANSWER_TIME):
             raise Unavailable(f"relay {self._client.pid} does not end: kill it")
 

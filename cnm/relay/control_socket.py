@@ -36,15 +36,18 @@ def listen(run_dir: str) -> socket.socket:
         other.close()
         raise CnmError(f"{path(run_dir)} is served by another relay: end it, or choose another run directory")
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    unready = f"{path(run_dir)}.{os.getpid()}"
     try:
-        # The file gets the socket's mode, so there is no moment in which others may connect.
+        # The file gets the socket's mode, so there is no moment in which others may connect; and it gets its name when
+        # it listens, so there is none in which it looks abandoned.
         os.fchmod(listener.fileno(), 0o600)
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(path(run_dir))
-        listener.bind(path(run_dir))
+        listener.bind(unready)
         listener.listen(_BACKLOG)
+        os.rename(unready, path(run_dir))
     except OSError as error:
         listener.close()
+        with contextlib.suppress(OSError):
+            os.unlink(unready)
         raise CnmError(f"{path(run_dir)} cannot be made: {_reason(error)}") from None
     return listener
 

@@ -177,7 +177,8 @@ class _Connection:
             self._connected = side is self._server
             return
         if events & EPOLLOUT and side.pending is not None:
-            self._flush(side, other)
+            sent = _send(side.socket, side.pending)
+            side.pending = side.pending[sent:] if sent < len(side.pending) else None
         if events & ~EPOLLOUT and watched & EPOLLIN:
             self._carry(side, other)
 
@@ -188,8 +189,8 @@ class _Connection:
             except BlockingIOError:
                 return
             if count == 0:
-                source.ended = True
-                self._pass_end(source, sink)
+                source.ended = sink.shut = True
+                sink.socket.shutdown(socket.SHUT_WR)
                 return
             sent = _send(sink.socket, _BUFFER[:count])
             if sent < count:
@@ -197,21 +198,6 @@ class _Connection:
                 return
             if count < len(_BUFFER):
                 return
-
-    def _flush(self, sink: _Side, source: _Side) -> None:
-        assert sink.pending is not None
-        sent = _send(sink.socket, sink.pending)
-        if sent < len(sink.pending):
-            sink.pending = sink.pending[sent:]
-            return
-        sink.pending = None
-        if source.ended:
-            self._pass_end(source, sink)
-
-    def _pass_end(self, source: _Side, sink: _Side) -> None:
-        if sink.pending is None:
-            sink.socket.shutdown(socket.SHUT_WR)
-            sink.shut = True
 
     def _watch(self, side: _Side, other: _Side) -> None:
         """Watch for what the side can do next; for a reset in any case."""

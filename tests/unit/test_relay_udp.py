@@ -201,6 +201,22 @@ def test_a_closed_target_port_harms_nobody(setting: Setting) -> None:
     setting.ask(client)
 
 
+def test_the_refusal_of_one_datagram_does_not_swallow_the_next(setting: Setting) -> None:
+    client = setting.client()
+    address = setting.server.getsockname()
+    setting.server.close()
+    client.sendto(b"lost", ("::1", setting.port))
+    setting.relay._forward()  # and nobody hears of the refusal yet
+
+    setting.server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    setting.server.bind(address)
+    client.sendto(b"question", ("::1", setting.port))
+    setting.relay._forward()
+
+    setting.server.settimeout(5)
+    assert setting.server.recv(99) == b"question"
+
+
 def test_the_loop_rests_when_nothing_is_sent(setting: Setting) -> None:
     setting.ask(setting.client())
 
