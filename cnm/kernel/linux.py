@@ -237,8 +237,7 @@ class LinuxKernel:
         return self._namespaces.is_alive(path)
 
     def flush_conntrack(self, addresses: Sequence[str]) -> None:
-        for address in addresses:
-            self._conntrack.flush_address(address)
+        self._conntrack.flush_addresses(addresses)
 
     def flush_ports(self, ipv4: str, ipv6: str, ports: Sequence[PublishedPort]) -> None:
         for address in filter(None, (ipv4, ipv6)):

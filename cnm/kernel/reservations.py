@@ -1,7 +1,8 @@
 """Ports of the host, held by real sockets, so that a clash with any program is seen at once.
 
-A port on every address is one dual-stack socket. TCP sockets are bound but do not listen: a connection that NAT does
-not take is refused. UDP sockets drop what reaches them. A relay that is handed such a socket listens on it.
+A port on every address is one dual-stack socket. None sets SO_REUSEADDR: others that do could bind the same port.
+TCP sockets are bound and do not listen: a connection that NAT does not take is refused. UDP sockets drop what reaches
+them. A relay that is handed such a socket listens on it.
 """
 
 from __future__ import annotations
@@ -15,42 +16,51 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from cnm import ports
 from cnm.endpoint import PortMapping, PortRequest, Protocol
-from cnm.errors import Conflict, InvalidParameter, KernelError, Unavailable
-from cnm.kernel import sysctls
+from cnm.errors import CnmError, Conflict, Forbidden, InvalidParameter, KernelError, Unavailable
+from cnm.kernel.ephemeral_ports import EphemeralPorts
 
 _SO_ATTACH_FILTER = 26
 _DROP_ALL = ctypes.create_string_buffer(struct.pack("=HBBI", 0x06, 0, 0, 0))
 """One BPF instruction: return 0 bytes of the packet."""
-_FALLBACK_RANGE = (49153, 65535)
+
+_ANY = ("", "0.0.0.0", "::")
 
 _Key = tuple[Protocol, str, int]
 
 
 class Reservations:
-    """The host ports that this process holds, in the namespace of the calling threads. Thread-safe."""
+    """The host ports that this process holds, in the namespace of the calling threads. Thread-safe.
+
+    SCTP ports are held on paper only, against others of ours: many kernels have no sockets of that type, and asking
+    for one would load it into those that can.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._held: dict[_Key, socket.socket | None] = {}
+        self._sctp: dict[int, set[str]] = {}
+        """Host addresses by port."""
         self._lost: dict[_Key, PortMapping] = {}
-        self._last_ephemeral = 0
+        self._ephemeral = EphemeralPorts()
         self._dual_stack = _has_ipv6()
 
     def reserve(self, requests: Sequence[PortRequest]) -> tuple[PortMapping, ...]:
-        """Hold a host port for each container port asked for, explicit single ones first; all or none.
+        """Hold a host port for each container port asked for, fixed ones first; all or none, in the order asked.
 
-        Raises Conflict "port is already allocated", Unavailable when a range is used up, InvalidParameter for an
-        address that is not the host's.
+        Raises Conflict "port is already allocated", Unavailable "all ports are allocated" when a range is used up,
+        InvalidParameter for an address that is not the host's and for ranges of different lengths.
         """
-        held: list[PortMapping] = []
+        held: list[list[PortMapping]] = [[] for _ in requests]
         with self._lock:
+            free = self._ephemeral.candidates()
             try:
-                for request in sorted(requests, key=_is_open):
-                    held += self._reserve_one(request)
+                for index in sorted(range(len(requests)), key=lambda i: _is_open(requests[i])):
+                    for candidates in _wanted(requests[index], free):
+                        held[index].append(self._hold_first_locked(candidates, requests[index]))
             except BaseException:
-                self._release_locked(held)
+                self._release_locked(mapping for mappings in held for mapping in mappings)
                 raise
-        return ports.ranges(held)
+        return ports.ranges(mapping for mappings in held for mapping in mappings)
 
     def release(self, mappings: Iterable[PortMapping]) -> None:
         """Let go of the host ports; what is not held is fine."""
@@ -66,11 +76,8 @@ class Reservations:
         with self._lock:
             if not single.host_port or key in self._held:
                 return
-            if holder is not None:
-                self._held[key] = holder
-                return
             try:
-                self._hold(single)
+                self._held[key] = holder or self._holder_locked(single)
             except Conflict:
                 self._lost[key] = single
                 raise
@@ -81,76 +88,68 @@ class Reservations:
         with self._lock:
             return tuple(self._lost.values())
 
-    def socket_of(self, mapping: PortMapping) -> socket.socket | None:
-        """The socket of a single port; None for SCTP, which this project holds on paper only."""
+    def socket_of(self, single: PortMapping) -> socket.socket | None:
+        """The socket of a single port; None for one that is not held by a socket."""
         with self._lock:
-            return self._held.get(_key(mapping))
+            return self._held.get(_key(single))
 
-    def _reserve_one(self, request: PortRequest) -> Iterator[PortMapping]:
-        first, last = request.container_port, request.container_port_end or request.container_port
-        host_last = request.host_port_end or request.host_port
-        for offset in range(last - first + 1):
-            if not request.host_port:
-                yield self._ephemeral(request, first + offset)
-            elif last == first and host_last > request.host_port:
-                yield self._first_free(request, first, range(request.host_port, host_last + 1))
-            else:
-                yield self._hold(_single(request, first + offset, request.host_port + offset))
-
-    def _ephemeral(self, request: PortRequest, container_port: int) -> PortMapping:
-        """The port after the one given out last, as Docker does, so that a port rests before it is used again."""
-        first, last, reserved = _ephemeral_range()
-        start = self._last_ephemeral + 1 if first <= self._last_ephemeral < last else first
-        candidates = (p for p in (*range(start, last + 1), *range(first, start)) if p not in reserved)
-        mapping = self._first_free(request, container_port, candidates)
-        self._last_ephemeral = mapping.host_port
-        return mapping
-
-    def _first_free(
-        self, request: PortRequest, container_port: int, candidates: Iterable[int]
-    ) -> PortMapping:
-        for port in candidates:
+    def _hold_first_locked(self, candidates: Iterable[PortMapping], request: PortRequest) -> PortMapping:
+        """Of one candidate the clash itself is raised; of many, that all are taken."""
+        tried = 0
+        clash: Conflict | None = None
+        for mapping in candidates:
+            tried += 1
             try:
-                return self._hold(_single(request, container_port, port))
-            except Conflict:
+                self._held[_key(mapping)] = self._holder_locked(mapping)
+            except Conflict as error:
+                clash = error
                 continue
+            return mapping
+        if clash is not None and tried == 1:
+            raise clash
         asked = f"{request.host_port}-{request.host_port_end}" if request.host_port else "the ephemeral range"
-        raise Unavailable(f"all ports are allocated: no free port for {container_port} in {asked}")
-
-    def _hold(self, mapping: PortMapping) -> PortMapping:
-        key = _key(mapping)
-        if mapping.protocol is Protocol.SCTP:
-            if key in self._held:
-                raise _taken(mapping)
-            self._held[key] = None
-        else:
-            self._held[key] = self._bound(mapping)
-        return mapping
-
-    def _bound(self, mapping: PortMapping) -> socket.socket:
-        dual = not mapping.host_address and self._dual_stack
-        family = socket.AF_INET6 if dual or ":" in mapping.host_address else socket.AF_INET
-        stream = mapping.protocol is Protocol.TCP
-        holder = socket.socket(
-            family, (socket.SOCK_STREAM if stream else socket.SOCK_DGRAM) | socket.SOCK_CLOEXEC
+        raise Unavailable(
+            f"all ports are allocated: no free port in {asked}, ask for other ports or unpublish some"
         )
-        try:
-            if family == socket.AF_INET6:
-                holder.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if dual else 1)
-            if not stream:
-                _drop_all(holder)
-            holder.bind((mapping.host_address or ("::" if dual else "0.0.0.0"), mapping.host_port))
-        except OSError as error:
-            holder.close()
-            raise _explained(error, mapping) from None
-        return holder
+
+    def _holder_locked(self, mapping: PortMapping) -> socket.socket | None:
+        if mapping.protocol is not Protocol.SCTP:
+            return _bound(mapping, dual_stack=self._dual_stack)
+        addresses = self._sctp.setdefault(mapping.host_port, set())
+        if any(_overlap(address, mapping.host_address) for address in addresses):
+            raise _taken(mapping)
+        addresses.add(mapping.host_address)
+        return None
 
     def _release_locked(self, mappings: Iterable[PortMapping]) -> None:
         for single in ports.singles(mappings):
             holder = self._held.pop(_key(single), None)
             self._lost.pop(_key(single), None)
+            if single.protocol is Protocol.SCTP:
+                self._sctp.get(single.host_port, set()).discard(single.host_address)
             if holder is not None:
                 holder.close()
+
+
+def _wanted(request: PortRequest, free: Iterator[int]) -> Iterator[Iterable[PortMapping]]:
+    """For each container port the mappings to try, the first one that is free to be taken."""
+    last = request.container_port_end or request.container_port
+    count = last - request.container_port + 1
+    host_count = max(request.host_port_end - request.host_port + 1, 1)
+    if not request.host_port:
+        for container_port in range(request.container_port, last + 1):
+            yield (_single(request, container_port, port) for port in free)
+    elif count == 1:
+        host_ports = range(request.host_port, request.host_port + host_count)
+        yield (_single(request, request.container_port, port) for port in host_ports)
+    elif count == host_count:
+        for offset in range(count):
+            yield (_single(request, request.container_port + offset, request.host_port + offset),)
+    else:
+        raise InvalidParameter(
+            f"ranges {request.host_port}-{request.host_port_end or request.host_port} of the host and "
+            f"{request.container_port}-{last} of the container differ in length"
+        )
 
 
 def _is_open(request: PortRequest) -> bool:
@@ -171,24 +170,30 @@ def _single(request: PortRequest, container_port: int, host_port: int) -> PortMa
     )
 
 
-def _taken(mapping: PortMapping) -> Conflict:
-    host = mapping.host_address or "0.0.0.0"
-    where = f"[{host}]" if ":" in host else host
-    return Conflict(
-        f"Bind for {where}:{mapping.host_port} failed: port is already allocated: choose another host port"
-    )
+def _overlap(one: str, other: str) -> bool:
+    """Whether two host addresses have one in common: all of a family have with each of it."""
+    if one == other or "" in (one, other):
+        return True
+    return (":" in one) == (":" in other) and (one in _ANY or other in _ANY)
 
 
-def _explained(error: OSError, mapping: PortMapping) -> Exception:
-    if error.errno == errno.EADDRINUSE:
-        return _taken(mapping)
-    if error.errno == errno.EADDRNOTAVAIL:
-        return InvalidParameter(f"cannot publish on {mapping.host_address}: it is no address of this host")
-    if error.errno in (errno.EMFILE, errno.ENFILE):
-        return Unavailable(
-            "no more files can be opened: raise cnmd's limit of open files, each port needs one"
-        )
-    return KernelError(f"cannot bind port {mapping.host_port}: {error.strerror}", error.errno or 0)
+def _bound(mapping: PortMapping, *, dual_stack: bool) -> socket.socket:
+    both = dual_stack and not mapping.host_address
+    family = socket.AF_INET6 if both or ":" in mapping.host_address else socket.AF_INET
+    kind = socket.SOCK_STREAM if mapping.protocol is Protocol.TCP else socket.SOCK_DGRAM
+    holder: socket.socket | None = None
+    try:
+        holder = socket.socket(family, kind | socket.SOCK_CLOEXEC)
+        if family == socket.AF_INET6:
+            holder.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if both else 1)
+        if kind == socket.SOCK_DGRAM:
+            _drop_all(holder)
+        holder.bind((mapping.host_address or ("::" if both else "0.0.0.0"), mapping.host_port))
+    except OSError as error:
+        if holder is not None:
+            holder.close()
+        raise _explained(error, mapping) from None
+    return holder
 
 
 def _drop_all(holder: socket.socket) -> None:
@@ -197,17 +202,28 @@ def _drop_all(holder: socket.socket) -> None:
     holder.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
 
 
-def _ephemeral_range() -> tuple[int, int, frozenset[int]]:
-    """First and last port of the host's ephemeral range, and those in it that are reserved."""
-    limits = (sysctls.read("net/ipv4/ip_local_port_range") or "").split()
-    first, last = (int(limits[0]), int(limits[1])) if len(limits) == 2 else _FALLBACK_RANGE
-    return first, last, frozenset(_parse_ranges(sysctls.read("net/ipv4/ip_local_reserved_ports") or ""))
+def _failed(mapping: PortMapping) -> str:
+    """Docker's words."""
+    host = mapping.host_address or "0.0.0.0"
+    return f"Bind for {f'[{host}]' if ':' in host else host}:{mapping.host_port} failed"
 
 
-def _parse_ranges(text: str) -> Iterator[int]:
-    for part in filter(None, text.split(",")):
-        low, _, high = part.partition("-")
-        yield from range(int(low), int(high or low) + 1)
+def _taken(mapping: PortMapping) -> Conflict:
+    return Conflict(f"{_failed(mapping)}: port is already allocated: choose another host port")
+
+
+def _explained(error: OSError, mapping: PortMapping) -> CnmError:
+    if error.errno == errno.EADDRINUSE:
+        return _taken(mapping)
+    if error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
+        return InvalidParameter(f"{_failed(mapping)}: {mapping.host_address} is not an address of this host")
+    if error.errno == errno.EACCES:
+        return Forbidden(f"{_failed(mapping)}: permission denied: ports below 1024 need CAP_NET_BIND_SERVICE")
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        return Unavailable(
+            "no more files can be opened: raise cnmd's limit of open files, each port needs one"
+        )
+    return KernelError(f"{_failed(mapping)}: {(error.strerror or 'unknown error').lower()}", error.errno or 0)
 
 
 def _has_ipv6() -> bool:
