@@ -125,6 +125,7 @@ NETWORKS = {
     "unprotected-no-icc": Net("unprotected", 11, icc=False),
     "isolated": Net("isolated", 12),
     "isolated-no-icc": Net("isolated", 13, icc=False),
+    "unguarded": Net("nat", 15, options={"cnm.guard": "false"}),
     "given": Net(
         "nat",
         14,
@@ -192,14 +193,17 @@ class Lab:
     def make(self, *names: str) -> None:
         """Networks of NETWORKS with their sandboxes and servers."""
         for name in names:
-            ident = self.daemon.create_network(name, **NETWORKS[name].creation())
-            self.bridges[name] = f"cnm-{ident[:11]}"
             for letter in "ab":
                 self.sandbox(f"{name}-{letter}")
-                ports = NETWORKS[name].ports() if letter == "a" else []
-                self.endpoints[f"{name}-{letter}"] = self.daemon.connect(
-                    name, f"{name}-{letter}", Ports=ports
-                )
+            self.connect(name)
+
+    def connect(self, name: str) -> None:
+        """The network and its endpoints."""
+        ident = self.daemon.create_network(name, **NETWORKS[name].creation())
+        self.bridges[name] = f"cnm-{ident[:11]}"
+        for letter in "ab":
+            ports = NETWORKS[name].ports() if letter == "a" else []
+            self.endpoints[f"{name}-{letter}"] = self.daemon.connect(name, f"{name}-{letter}", Ports=ports)
 
     def sandbox(self, name: str) -> Host:
         """A sandbox with the two servers, in no network yet."""
@@ -216,6 +220,9 @@ class Lab:
 
     def address(self, network: str, letter: str, version: int) -> str:
         return str(self.endpoints[f"{network}-{letter}"][f"IPv{version}Address"]).partition("/")[0]
+
+    def gateway(self, network: str, version: int) -> str:
+        return NETWORKS[network].gateway(version)
 
     def port(self, network: str, letter: str) -> str:
         """Name of the bridge port of an endpoint."""
