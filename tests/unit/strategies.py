@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_network
 
 from hypothesis import settings
 from hypothesis import strategies as st
 
+from cnm.firewall import sets
 from cnm.ipam.cidr import Subnet
 from cnm.ipam.pools import AddressPool
+from cnm.kernel.state import ElementSet, FieldType, FirewallElement
 
 settings.register_profile("cnm", deadline=None)  # a busy machine is no fault
 settings.load_profile("cnm")
@@ -48,3 +50,27 @@ def address_pools() -> st.SearchStrategy[list[AddressPool]]:
         lambda base, more: AddressPool(base, min(base.prefixlen + more, 28)), bases, st.integers(0, 4)
     )
     return st.lists(pool, min_size=1, max_size=4)
+
+
+_FIELDS: dict[FieldType, st.SearchStrategy[str | int]] = {
+    FieldType.IFNAME: st.text(st.characters(codec="ascii", categories=["L", "N"]), min_size=1, max_size=15),
+    FieldType.IPV4: st.ip_addresses(v=4).map(str),
+    FieldType.IPV6: st.integers(2**64, 2**128 - 1).map(lambda number: str(IPv6Address(number))),
+    FieldType.ETHER: st.binary(min_size=6, max_size=6).map(lambda octets: octets.hex(":")),
+    FieldType.INET_PROTO: st.sampled_from(["tcp", "udp", "sctp"]),
+    FieldType.INET_SERVICE: st.integers(0, 65535),
+    FieldType.NF_PROTO: st.sampled_from(["ipv4", "ipv6"]),
+    FieldType.RAW128: st.integers(2**64, 2**128 - 1).map(lambda number: str(IPv6Address(number))),
+    FieldType.VERDICT: st.sampled_from(["accept", "drop", "goto to_nat", "jump guard"]),
+}
+
+
+def _elements_of(element_set: ElementSet) -> st.SearchStrategy[FirewallElement]:
+    key = st.tuples(*(_FIELDS[kind] for kind in element_set.key))
+    value = st.tuples(*(_FIELDS[kind] for kind in element_set.value))
+    return st.builds(FirewallElement, st.just(element_set), key, value)
+
+
+def firewall_elements() -> st.SearchStrategy[FirewallElement]:
+    """Elements of any of our sets whose fields fit it."""
+    return st.sampled_from(sets.ELEMENT_SETS).flatmap(_elements_of)
