@@ -85,8 +85,6 @@ def create(link: Link, index: int, master_index: int = 0, peer_namespace_fd: int
         parts.append(attribute(_IFLA_ADDRESS, mac_bytes(link.mac)))
     if link.mtu:
         parts.append(u32(_IFLA_MTU, link.mtu))
-    if link.group:
-        parts.append(u32(_IFLA_GROUP, link.group))
     if master_index:
         parts.append(u32(_IFLA_MASTER, master_index))
     parts.append(_link_info(link, peer_namespace_fd))
@@ -107,9 +105,14 @@ def _link_info(link: Link, peer_namespace_fd: int) -> bytes:
 
 
 def configure(link: Link, index: int) -> Request:
-    """Set the mark, the port flags and the state of a link that was just created."""
+    """Set the marks, the port flags and the state of a link that was just created.
+
+    Its group comes with its state, so that to all listeners a link of our groups that is down is one that was set down.
+    """
     flags = _IFF_UP if link.up else 0
     parts = [_header(index, flags, _IFF_UP)]
+    if link.group:
+        parts.append(u32(_IFLA_GROUP, link.group))
     if link.alias:
         parts.append(attribute(_IFLA_IFALIAS, link.alias.encode()))
     if link.master:
@@ -178,6 +181,11 @@ def delete_group(group: int) -> Request:
 def get(name: str) -> Request:
     payload = _header() + text(_IFLA_IFNAME, name) + u32(_IFLA_EXT_MASK, _RTEXT_FILTER_SKIP_STATS)
     return Request(RTM_GETLINK, 0, payload, f"look up interface {name}")
+
+
+def get_index(index: int) -> Request:
+    payload = _header(index) + u32(_IFLA_EXT_MASK, _RTEXT_FILTER_SKIP_STATS)
+    return Request(RTM_GETLINK, 0, payload, f"look up interface number {index}")
 
 
 def list_all() -> Request:

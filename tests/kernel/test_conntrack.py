@@ -1,4 +1,4 @@
-"""Flows forgotten in the kernel's own table, as conntrack(8) lists it; by one listing and by the kernel's filters."""
+"""Flows forgotten in the kernel's own table, as conntrack(8) lists it; by each of the ways in which kernels can."""
 
 from __future__ import annotations
 
@@ -59,11 +59,15 @@ table inet t {
 """
 
 
-@pytest.fixture(params=[1000, 0], ids=["one listing", "filtered"])
+@pytest.fixture(
+    params=[(True, 1000), (False, 1000), (False, 0)],
+    ids=["filtered deletion", "one listing", "filtered listings"],
+)
 def tracked(
     request: pytest.FixtureRequest, topology: Topology, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Conntrack]:
-    monkeypatch.setattr(conntrack, "_FEW_FLOWS", request.param)
+    filters_deletions, few_flows = request.param
+    monkeypatch.setattr(conntrack, "_FEW_FLOWS", few_flows)
     host = topology.hosts["host"]
     host.run(["nft", RULES])
     for name in ADDRESSES:
@@ -72,6 +76,7 @@ def tracked(
             topology.hosts[name].serve_tcp(port)
     with host.enter():
         made = Conntrack()
+    monkeypatch.setattr(made, "_filters_deletions", filters_deletions)
     yield made
     made.close()
 

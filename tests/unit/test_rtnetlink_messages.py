@@ -46,14 +46,13 @@ def a_port(**changes: Any) -> Link:
     return Link(**(fields | changes))
 
 
-def test_creation_gives_name_mac_mtu_group_master_and_index() -> None:
+def test_creation_gives_name_mac_mtu_master_and_index() -> None:
     message = decoded(ifinfmsg, link_messages.create(a_port(), index=77, master_index=5, peer_namespace_fd=9))
 
     assert message["index"] == 77
     assert message.get_attr("IFLA_IFNAME") == "cv0123456789ab"
     assert message.get_attr("IFLA_ADDRESS") == "06:42:00:00:00:01"
     assert message.get_attr("IFLA_MTU") == 1400
-    assert message.get_attr("IFLA_GROUP") == Group.PORT
     assert message.get_attr("IFLA_MASTER") == 5
 
 
@@ -74,9 +73,11 @@ def test_a_link_is_created_down_and_set_up_when_it_is_marked() -> None:
     configured = decoded(ifinfmsg, link_messages.configure(a_port(), index=77))
 
     assert created["flags"] & 1 == 0
+    assert created.get_attr("IFLA_GROUP") is None
     assert (configured["flags"] & 1, configured["change"]) == (1, 1)
     assert configured["index"] == 77
     assert configured.get_attr("IFLA_IFALIAS") == "cnm:endpoint:0123"
+    assert configured.get_attr("IFLA_GROUP") == Group.PORT
 
 
 @pytest.mark.parametrize(("isolated", "hairpin"), [(True, False), (False, True), (True, True)])
