@@ -63,7 +63,7 @@ class Doctor:
             elements = [e for state in wanted.everything(self._r) for e in state.elements]
             self._r.kernel.start_firewall(elements)
         self._r.kernel.repair(self.differences(wanted.everything(self._r)))
-        self._r.host_state = self._r.wanted_host_state()
+        self._r.host_state, self._r.host_needed = self._r.wanted_host_state(), self._r.host_needs()
         self._r.relaying.reconcile(self._r.model.endpoints(), self._r.facts)
         return findings
 

@@ -9,6 +9,7 @@ already, the `routing` element says so and that traffic stays the administrator'
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 from cnm.config import Settings
 from cnm.driver import HostFacts
@@ -21,13 +22,23 @@ THREW_IPV6 = "threw-ipv6-forwarding"
 """Setting of the store: that it was us who switched IPv6 forwarding on for all interfaces."""
 
 
+class Needs(NamedTuple):
+    """The families that some network forwards."""
+
+    ipv4: bool
+    ipv6: bool
+
+
+def needs(networks: Iterable[Network], settings: Settings) -> Needs:
+    forwarding = [n for n in networks if settings.ip_forward and n.pools and not n.internal]
+    return Needs(any(n.enable_ipv4 for n in forwarding), any(n.enable_ipv6 for n in forwarding))
+
+
 def host_state(
-    kernel: Kernel, networks: Iterable[Network], facts: HostFacts, settings: Settings, *, threw_ipv6: bool
+    kernel: Kernel, needed: Needs, facts: HostFacts, settings: Settings, *, threw_ipv6: bool
 ) -> KernelState:
     """The sysctls of the host's interfaces and the host's firewall elements, for the networks that exist."""
-    forwarding = [n for n in networks if n.pools and not n.internal]
-    ipv4 = any(n.enable_ipv4 for n in forwarding) and settings.ip_forward
-    ipv6 = any(n.enable_ipv6 for n in forwarding) and settings.ip_forward
+    ipv4, ipv6 = needed
     ipv4_was_on = kernel.sysctl("net/ipv4/ip_forward") == "1"
     ipv6_was_on = kernel.sysctl("net/ipv6/conf/all/forwarding") == "1" and not threw_ipv6
     interfaces = kernel.host_interfaces() if ipv4 or ipv6 else ()

@@ -101,15 +101,19 @@ class NetworkVerbs:
             self._r.store.commit(delete=[network], durable=True)
 
     def apply_host_state(self) -> None:
-        """Forwarding and the like follow the networks that exist; what closes comes before what opens."""
+        """Forwarding follows the networks that exist; what closes comes before what opens.
+
+        The host's interfaces are listed only when the first network of a family came or the last one went.
+        """
         with self._r.locks.host:
-            before, after = self._r.host_state, self._r.wanted_host_state()
-            if after == before:
+            needed = self._r.host_needs()
+            if needed == self._r.host_needed:
                 return
+            before, after = self._r.host_state, self._r.wanted_host_state()
             gone = tuple(element for element in before.elements if element not in after.elements)
             self._r.kernel.remove([KernelState(elements=gone)])
             self._r.kernel.apply([after])
-            self._r.host_state = after
+            self._r.host_state, self._r.host_needed = after, needed
 
     def delete(self, ref: str) -> None:
         network = self._r.model.network(ref)

@@ -133,7 +133,7 @@ class Recovery:
 
     def _agree(self) -> None:
         everything = wanted.everything(self._r)
-        self._r.host_state = self._r.wanted_host_state()
+        self._r.host_state, self._r.host_needed = self._r.wanted_host_state(), self._r.host_needs()
         self._r.kernel.start_firewall([element for state in everything for element in state.elements])
         findings = self._doctor.differences(everything)
         log_findings("start-up mends", findings)

@@ -9,7 +9,7 @@ from cnm.config import Settings
 from cnm.driver import Driver, HostFacts, Registry
 from cnm.errors import NotFound
 from cnm.events import EventBus
-from cnm.forwarding import THREW_IPV6, host_state
+from cnm.forwarding import THREW_IPV6, Needs, host_state, needs
 from cnm.ipam import Ipam
 from cnm.kernel.contract import Kernel
 from cnm.kernel.reservations import Reservations
@@ -38,6 +38,8 @@ class Resources:
     facts: HostFacts = field(default_factory=HostFacts)
     host_state: KernelState = field(default_factory=KernelState)
     """What the host itself needs for the networks that exist; applied when it changes."""
+    host_needed: Needs = field(default_factory=lambda: Needs(ipv4=False, ipv6=False))
+    """What `host_state` was computed for."""
 
     def driver_of(self, network: Network) -> Driver:
         return self.registry.get(network.driver)
@@ -62,11 +64,13 @@ class Resources:
             force_forwarding=self.kernel.sysctl("net/ipv6/conf/lo/force_forwarding") is not None,
         )
 
+    def host_needs(self) -> Needs:
+        return needs(self.model.networks(), self.settings)
+
     def wanted_host_state(self) -> KernelState:
         """Forwarding for the networks that exist now, and what the firewall must know of the host."""
         threw = self.store.setting(THREW_IPV6) is not None
-        networks = self.model.networks()
-        state = host_state(self.kernel, networks, self.facts, self.settings, threw_ipv6=threw)
+        state = host_state(self.kernel, self.host_needs(), self.facts, self.settings, threw_ipv6=threw)
         if not threw and any(sysctl.key == "net/ipv6/conf/all/forwarding" for sysctl in state.sysctls):
             self.store.remember(THREW_IPV6, "1")
         return state

@@ -25,6 +25,8 @@ from cnm.kernel.state import (
 )
 
 _FAMILIES = (socket.AF_INET, socket.AF_INET6)
+_LOOPBACK_INDEX = 1
+"""In every namespace."""
 
 
 def observe(netlink: NetlinkSocket, wanted: KernelState) -> KernelState:
@@ -133,27 +135,30 @@ def host_interfaces(netlink: NetlinkSocket) -> tuple[str, ...]:
 def uplink(netlink: NetlinkSocket) -> Uplink | None:
     """The link of the default route with the lowest metric, IPv4 before IPv6; None where there is none."""
     for family in _FAMILIES:
-        defaults = []
-        for message in netlink.dump(route_messages.list_all(family)):
-            parsed = route_messages.parse(message)
-            if parsed and parsed[1].destination in ("0.0.0.0/0", "::/0") and parsed[1].table == 254:
-                defaults.append((parsed[1].metric, parsed[0]))
+        defaults = [
+            (route.metric, index)
+            for index, route in _main_table(netlink, family)
+            if route.destination in ("0.0.0.0/0", "::/0")
+        ]
         if defaults:
-            link = _links(netlink).get(min(defaults)[1])
+            message = netlink.get(link_messages.get_index(min(defaults)[1]))
+            link = link_messages.parse(message).link if message else None
             return Uplink(link.name, link.mtu) if link else None
     return None
 
 
 def on_link_routes(netlink: NetlinkSocket) -> tuple[str, ...]:
     """CIDR texts of the IPv4 networks that the host is on itself, without its loopback."""
-    links = _links(netlink)
-    found = []
-    for message in netlink.dump(route_messages.list_all(socket.AF_INET)):
+    return tuple(
+        str(ipaddress.ip_network(route.destination))
+        for index, route in _main_table(netlink, socket.AF_INET)
+        if not route.via and index != _LOOPBACK_INDEX and route.destination != "0.0.0.0/0"
+    )
+
+
+def _main_table(netlink: NetlinkSocket, family: int) -> Iterator[tuple[int, Route]]:
+    """(link index, route without its link's name)."""
+    for message in netlink.dump(route_messages.list_all(family, route_messages.TABLE_MAIN)):
         parsed = route_messages.parse(message)
-        if parsed is None:
-            continue
-        index, route, _protocol = parsed
-        loopback = index in links and links[index].kind is LinkKind.LOOPBACK
-        if route.table == 254 and not route.via and not loopback and route.destination != "0.0.0.0/0":
-            found.append(str(ipaddress.ip_network(route.destination)))
-    return tuple(found)
+        if parsed is not None and parsed[1].table == route_messages.TABLE_MAIN:
+            yield parsed[:2]

@@ -7,6 +7,7 @@ them. A relay that is handed such a socket listens on it.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import socket
@@ -20,6 +21,8 @@ from cnm.errors import CnmError, Conflict, Forbidden, InvalidParameter, KernelEr
 from cnm.kernel.ephemeral_ports import EphemeralPorts
 
 _SO_ATTACH_FILTER = 26
+_TIME_WAIT = "06"
+"""As /proc/net/tcp writes it."""
 _DROP_ALL = ctypes.create_string_buffer(struct.pack("=HBBI", 0x06, 0, 0, 0))
 """One BPF instruction: return 0 bytes of the packet."""
 
@@ -188,12 +191,42 @@ def _bound(mapping: PortMapping, *, dual_stack: bool) -> socket.socket:
             holder.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if both else 1)
         if kind == socket.SOCK_DGRAM:
             _drop_all(holder)
-        holder.bind((mapping.host_address or ("::" if both else "0.0.0.0"), mapping.host_port))
+        _bind(holder, (mapping.host_address or ("::" if both else "0.0.0.0"), mapping.host_port))
     except OSError as error:
         if holder is not None:
             holder.close()
         raise _explained(error, mapping) from None
     return holder
+
+
+def _bind(holder: socket.socket, address: tuple[str, int]) -> None:
+    """Connections that a relay served here rest for a minute (TIME-WAIT): they alone do not keep the port."""
+    try:
+        holder.bind(address)
+    except OSError as error:
+        if (
+            error.errno != errno.EADDRINUSE
+            or holder.type != socket.SOCK_STREAM
+            or not _only_rests(address[1])
+        ):
+            raise
+        # For the bind only, so that nobody else can share the port afterwards.
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        holder.bind(address)
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
+
+
+def _only_rests(port: int) -> bool:
+    """Whether TCP sockets on this port of the host are listed, and all of them are connections that have ended."""
+    states = set()
+    for table in ("tcp", "tcp6"):
+        with contextlib.suppress(FileNotFoundError), open(f"/proc/thread-self/net/{table}") as file:
+            next(file)
+            for line in file:
+                local, _remote, state = line.split()[1:4]
+                if int(local.rpartition(":")[2], 16) == port:
+                    states.add(state)
+    return states == {_TIME_WAIT}
 
 
 def _drop_all(holder: socket.socket) -> None:

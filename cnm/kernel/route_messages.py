@@ -76,9 +76,9 @@ def delete(route: Route, index: int) -> Request:
     return Request(RTM_DELROUTE, 0, _payload(route, index), doing)
 
 
-def list_all(family: int) -> Request:
-    """All routes of one address family, of all tables."""
-    return Request(RTM_GETROUTE, 0, _RTMSG.pack(family, 0, 0, 0, 0, 0, 0, 0, 0), "list routes")
+def list_all(family: int, table: int = 0) -> Request:
+    """All routes of one address family, of one table or (0) of all."""
+    return Request(RTM_GETROUTE, 0, _RTMSG.pack(family, 0, 0, 0, table, 0, 0, 0, 0), "list routes")
 
 
 def parse(message: Message) -> tuple[int, Route, int] | None:
