@@ -49,9 +49,10 @@ def test_port_with_resting_connections_is_reserved_again(reservations: Reservati
     again = reservations.reserve([REQUEST])
 
     assert again == mapping
-    with socket.socket() as other, pytest.raises(OSError, match="in use"):
+    with socket.socket() as other:
         other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        other.bind(("0.0.0.0", PORT))
+        with pytest.raises(OSError, match="in use"):
+            other.bind(("0.0.0.0", PORT))
     reservations.release(again)
 
 

@@ -167,7 +167,7 @@ def _failure(error: OSError, client: socket.socket) -> Outcome:
         return Outcome(Status.TIMEOUT, local=local, error=words)
     if error.errno in _REFUSED:
         return Outcome(Status.REFUSED, local=local, error=words)
-    if error.errno == errno.ECONNRESET:
+    if error.errno in (errno.ECONNRESET, errno.ENOTCONN):  # not connected any more: the peer reset at once
         return Outcome(Status.CLOSED, local=local, error=words)
     if error.errno in _UNREACHABLE:
         return Outcome(Status.UNREACHABLE, local=local, error=words)
