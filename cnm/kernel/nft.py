@@ -190,19 +190,20 @@ class Nft:
         return tuple(broken)
 
     def _rules(self, family: str) -> Chains:
-        """Declarations of sets and chains and the rules in these, by kind and name; empty without the table."""
-        try:
-            listed = json.loads(self.run(f"list table {family} {TABLE}"))["nftables"]
-        except KernelError:
-            return {}
+        """Declarations of sets and chains and the rules in these, by kind and name; empty without the table.
+
+        libnftables 1.0.6 reads all elements to list a table, even where it prints none, but not to list the ruleset.
+        """
         found: Chains = {}
-        for item in listed:
-            for kind, content in item.items():
-                content.pop("handle", None)
-                if kind == "rule":
-                    found[f"chain {content['chain']}"].setdefault("rules", []).append(content["expr"])
-                elif kind in ("chain", "set", "map"):
-                    found[f"{kind} {content['name']}"] = content
+        for item in json.loads(self.run(f"list ruleset {family}"))["nftables"]:
+            ((kind, content),) = item.items()
+            if content.get("table") != TABLE:
+                continue
+            content.pop("handle")
+            if kind == "rule":
+                found[f"chain {content['chain']}"].setdefault("rules", []).append(content["expr"])
+            else:
+                found[f"{kind} {content['name']}"] = content
         found.pop(f"chain {ADMIN_CHAIN}", None)
         return found
 
