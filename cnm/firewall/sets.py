@@ -1,22 +1,21 @@
 """The sets and maps of the two tables: everything about networks, endpoints and ports is an element of one of them.
 
-No interval sets: they cost milliseconds a change. Where an element is missing, packets are dropped or stay with the
-host; which test shows that for each is in the right-hand column.
+No interval sets: they cost milliseconds a change. A missing element never opens anything; what happens instead, and a
+test that takes each away in turn holds it to that:
 
-    set             without its element                                           so
-    from            `forward` drops what comes from a bridge of ours              closes
-    to              every path to a bridge of ours ends in a drop                 closes
-    icc             siblings are strangers; their bridged frames are seen under br_netfilter only   closes
-    same            no ND between siblings under br_netfilter; hairpin answers bypass the NAT       closes
-    trusted         the interface is a stranger                                   closes
-    masq, snat*     containers leave with their own address                       nothing enters
-    publish*        the host's own socket answers: reserved, not listening        closes
-    open*           to_nat, to_routed drop                                        closes
-    self*           a container cannot reach its own published port               closes
-    routing         what is not ours is not forwarded                             closes
-    loopback_nat    the host's own [::1] socket answers                           closes
-    ports           `bridge cnm` drops what enters by a port of ours              closes
-    guard*          the frame is a forged one                                     closes
+    from            `forward` drops what comes from a bridge of ours
+    to              every way to a bridge of ours ends in a drop
+    icc             siblings are strangers (their bridged frames are seen under br_netfilter only)
+    same            no neighbour discovery between siblings under br_netfilter; hairpin answers bypass the translation
+    trusted         the interface is a stranger
+    masq, snat*     containers leave with their own address
+    publish*        the host's own socket gets the packet: reserved, not listening
+    open*           to_nat and to_routed drop
+    self*           a container does not reach its own published port
+    routing         what is not ours is not forwarded
+    loopback_nat    the host's own socket at [::1] gets the packet
+    ports           `bridge cnm` drops what enters by a port of ours
+    guard*          the frame counts as forged
 """
 
 from __future__ import annotations
