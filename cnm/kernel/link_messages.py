@@ -54,6 +54,7 @@ _ARPHRD_LOOPBACK = 772
 _IFF_UP = 1
 
 _IFINFOMSG = struct.Struct("=BxHiII")
+_ATTRIBUTE = struct.Struct("=HH")
 _U32 = struct.Struct("=I")
 
 
@@ -211,6 +212,18 @@ def parse(message: Message) -> ObservedLink:
         hairpin=port.get(_IFLA_BRPORT_MODE, b"\0") != b"\0",
     )
     return ObservedLink(index, _number(found.get(_IFLA_MASTER)), link)
+
+
+def parse_state(message: Message) -> tuple[int, int, int, bool]:
+    """(address family, index, device group, whether it is up): all that a listener to every change wants to pay for."""
+    family, _kind, index, flags, _change = _IFINFOMSG.unpack_from(message.payload)
+    offset = _IFINFOMSG.size
+    while offset + 4 <= len(message.payload):
+        length, kind = _ATTRIBUTE.unpack_from(message.payload, offset)
+        if kind == _IFLA_GROUP:
+            return family, index, _U32.unpack_from(message.payload, offset + 4)[0], bool(flags & _IFF_UP)
+        offset += (max(length, 4) + 3) & ~3
+    return family, index, Group.NONE, bool(flags & _IFF_UP)
 
 
 def _kind(info: dict[int, bytes], device_type: int) -> LinkKind:

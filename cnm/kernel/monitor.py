@@ -1,7 +1,8 @@
 """Tells when somebody else changed what is ours on the host: links, their addresses, or our nftables tables.
 
-Only hints come out of here. Our own verbs retire links into the reaper's group before they vanish, and their nftables
-transactions carry our socket's number; what remains may still be ours, so whoever is told looks at everything.
+Only hints come out of here. Our own verbs give a link its group when they set it up, retire it into the reaper's
+group before they cut it off, and their nftables transactions carry our socket's number; what remains may still be
+ours, so whoever is told looks at everything.
 """
 
 from __future__ import annotations
@@ -14,20 +15,23 @@ import time
 from collections.abc import Collection, Iterator
 from enum import Enum
 
-from cnm.kernel import link_messages
-from cnm.kernel.netlink import Message, messages_of
+from cnm.kernel import address_messages, link_messages
+from cnm.kernel.address_messages import RTM_DELADDR
+from cnm.kernel.link_messages import RTM_DELLINK, RTM_NEWLINK
+from cnm.kernel.netlink import Message, NetlinkSocket, messages_of
+from cnm.kernel.nft_transaction import NETLINK_NETFILTER
 from cnm.kernel.state import Group
 
 _RTMGRP_LINK = 1 << 0
 _RTMGRP_IPV4_IFADDR = 1 << 4
 _RTMGRP_IPV6_IFADDR = 1 << 8
 _NFTABLES_GROUP = 1 << 6
-_RTM_NEWLINK = 16
-_RTM_DELLINK = 17
-_RTM_DELADDR = 21
 _OURS = (Group.BRIDGE, Group.PORT)
+_GATHER_SECONDS = 0.02
+"""One verb is some twenty notifications: they are read together, so as not to slow it down."""
+_SO_RCVBUFFORCE = 33
 _RECEIVE_BYTES = 1 << 17
-_BUFFER_BYTES = 1 << 21
+_BUFFER_BYTES = 1 << 24
 _HEADER_PID = struct.Struct("=I")
 
 
@@ -47,11 +51,17 @@ class Monitor:
         self._links = _listening(
             socket.NETLINK_ROUTE, _RTMGRP_LINK | _RTMGRP_IPV4_IFADDR | _RTMGRP_IPV6_IFADDR
         )
-        self._tables = _listening(_NETLINK_NETFILTER, _NFTABLES_GROUP)
+        self._tables = _listening(NETLINK_NETFILTER, _NFTABLES_GROUP)
+        self._ours: set[int] = set()
+        """Indexes of the links in our groups."""
+        with NetlinkSocket() as netlink:
+            for message in netlink.dump(link_messages.list_all()):
+                self._link_is_hint(message)
         self._wake_reader, self._wake_writer = socket.socketpair()
-        self._poll = select.poll()
+        self._closing, self._news = select.poll(), select.poll()
+        self._closing.register(self._wake_reader, select.POLLIN)
         for each in (self._links, self._tables, self._wake_reader):
-            self._poll.register(each, select.POLLIN)
+            self._news.register(each, select.POLLIN)
 
     def close(self) -> None:
         """Ends a `wait` in another thread."""
@@ -61,63 +71,80 @@ class Monitor:
         """Block until something of ours may have changed, the time is over, or the monitor was closed."""
         deadline = time.monotonic() + seconds
         while (left := deadline - time.monotonic()) > 0:
-            readable = {descriptor for descriptor, _ in self._poll.poll(left * 1000)}
-            if self._wake_reader.fileno() in readable:
+            if not self._news.poll(left * 1000):
+                continue
+            if self._closing.poll(_GATHER_SECONDS * 1000):
                 for each in (self._links, self._tables, self._wake_reader):
                     each.close()
                 return Hint.CLOSED
-            if self._links.fileno() in readable and self._links_changed():
-                return Hint.CHANGED
-            if self._tables.fileno() in readable and self._tables_changed():
+            hints = [self._links_changed(), self._tables_changed()]
+            if any(hints):
                 return Hint.CHANGED
         return Hint.NOTHING
 
     def _links_changed(self) -> bool:
+        """Reads to the end, whatever is found: what is known of our links must be up to date."""
         try:
-            return any(_is_hint(message) for message in _read(self._links))
+            return any([self._is_hint(m) for data in _datagrams(self._links) for m in _messages(data)])
         except OSError as error:
             return _lost(error)
+
+    def _is_hint(self, message: Message) -> bool:
+        """A link of ours deleted or set down behind our back, or an address that it lost."""
+        if message.kind == RTM_DELADDR:
+            return address_messages.parse(message)[0] in self._ours
+        return message.kind in (RTM_NEWLINK, RTM_DELLINK) and self._link_is_hint(message)
+
+    def _link_is_hint(self, message: Message) -> bool:
+        family, index, group, up = link_messages.parse_state(message)
+        if family != socket.AF_UNSPEC:
+            return False
+        was_ours = index in self._ours
+        self._ours.discard(index)
+        if group not in _OURS:
+            return was_ours and group != Group.REAP
+        if message.kind == RTM_NEWLINK:
+            self._ours.add(index)
+        return message.kind == RTM_DELLINK or not up
 
     def _tables_changed(self) -> bool:
         try:
-            data = self._tables.recv(_RECEIVE_BYTES)
+            return any([_port(data) not in self._own_ports for data in _datagrams(self._tables)])
         except OSError as error:
             return _lost(error)
-        (port,) = _HEADER_PID.unpack_from(data, 12)
-        return port not in self._own_ports
-
-
-_NETLINK_NETFILTER = 12
 
 
 def _listening(protocol: int, groups: int) -> socket.socket:
     listener = socket.socket(
         socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK, protocol
     )
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER_BYTES)
+    listener.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER_BYTES)
     listener.bind((0, groups))
     return listener
 
 
-def _read(listener: socket.socket) -> Iterator[Message]:
-    for kind, _flags, _sequence, payload in messages_of(listener.recv(_RECEIVE_BYTES)):
+def _datagrams(listener: socket.socket) -> Iterator[bytes]:
+    """What has come and was not read yet. Raises OSError ENOBUFS when something was lost."""
+    while True:
+        try:
+            yield listener.recv(_RECEIVE_BYTES)
+        except BlockingIOError:
+            return
+
+
+def _messages(data: bytes) -> Iterator[Message]:
+    for kind, _flags, _sequence, payload in messages_of(data):
         yield Message(kind, payload)
 
 
-def _is_hint(message: Message) -> bool:
-    """A link of ours deleted or set down behind our back, or an address that went."""
-    if message.kind == _RTM_DELADDR:
-        return True
-    if message.kind not in (_RTM_NEWLINK, _RTM_DELLINK):
-        return False
-    link = link_messages.parse(message).link
-    return link.group in _OURS and (message.kind == _RTM_DELLINK or not link.up)
+def _port(data: bytes) -> int:
+    """The netlink port of who caused a notification."""
+    (port,) = _HEADER_PID.unpack_from(data, 12)
+    return int(port)
 
 
 def _lost(error: OSError) -> bool:
     """Notifications were lost: anything may have changed."""
     if error.errno == errno.ENOBUFS:
         return True
-    if error.errno == errno.EAGAIN:
-        return False
     raise error
