@@ -47,9 +47,9 @@ def tcp(namespace: Namespace, target: Address, *, source: Address, timeout: floa
     with _client(namespace, socket.SOCK_STREAM, target, source) as client:
         try:
             _connect(client, socket_address(namespace, target), timeout)
+            return _conversation(client, send, deadline)
         except OSError as error:
             return _failure(error, client)
-        return _conversation(client, send, deadline)
 
 
 def udp(namespace: Namespace, target: Address, *, source: Address, timeout: float, send: bytes) -> Outcome:
