@@ -120,8 +120,8 @@ class _Layout:
 
     def _pack_verdict(self, element: FirewallElement) -> bytes:
         key = _wrapping(_ELEMENT_KEY, self._key.size) + self._key.pack(element.key)
-        (verdict,) = element.value
-        return attribute(_LIST_ELEMENT | NLA_F_NESTED, key + _verdict(str(verdict)))
+        verdict = " ".join(map(str, element.value))
+        return attribute(_LIST_ELEMENT | NLA_F_NESTED, key + _verdict(verdict))
 
     def unpack(self, data: bytes) -> Iterator[FirewallElement]:
         """The kernel writes the key first and the data next; each element may end with more that is not ours."""

@@ -111,6 +111,7 @@ def test_many_elements_are_split_into_messages_that_an_attribute_can_hold() -> N
         FirewallElement(sets.GUARD4, ("cv1", "02:42:0a", "10.0.0.2")),
         FirewallElement(sets.ROUTING, ("arp",)),
         FirewallElement(sets.SNAT4, ("cnm-1",), ("fd00::2",)),
+        FirewallElement(sets.PORTS, ("cv1",)),
         FirewallElement(sets.PORTS, ("cv1",), ("goto",)),
         FirewallElement(sets.PORTS, ("cv1",), ("reject",)),
     ],
