@@ -94,16 +94,17 @@ class Conntrack:
             self._forget(listings, lambda flow: flow.original.source in packed or flow.reply.source in packed)
 
     def flush_ports(self, address: str, ports: Sequence[PublishedPort]) -> None:
-        """Forget the flows to published ports of a container."""
+        """Forget the flows that came to a container by these published ports, and no others to the same server."""
         source = _packed(address)
-        wanted = {(_NUMBERS[port.protocol], port.container_port) for port in ports}
+        wanted = {(_NUMBERS[p.protocol], p.host_port or p.container_port, p.container_port) for p in ports}
         few_ipv4 = len(source) == 4 and len(wanted) <= _FEW_FILTERS
         if few_ipv4 and self._forget_filtered([_answered_by(source, *port) for port in wanted]):
             return
         self._forget(
             [_by_source(source, _TUPLE_REPLY)],
             lambda flow: (
-                flow.reply.source == source and (flow.reply.protocol, flow.reply.source_port) in wanted
+                flow.reply.source == source
+                and (flow.reply.protocol, flow.original.target_port, flow.reply.source_port) in wanted
             ),
         )
 
@@ -205,11 +206,18 @@ def _by_source(address: bytes, side: int) -> bytes:
     return _filtered(socket.AF_INET, side, nested(_TUPLE_IP, attribute(_IPV4_SOURCE, address)), _BY_SOURCE)
 
 
-def _answered_by(source: bytes, protocol: int, port: int) -> bytes:
-    """Payload that selects the flows that this port of an IPv4 container answers."""
-    transport = attribute(_NUMBER, bytes((protocol,))) + attribute(_SOURCE_PORT, _PORT.pack(port))
-    fields = nested(_TUPLE_IP, attribute(_IPV4_SOURCE, source)) + nested(_TUPLE_PROTO, transport)
-    return _filtered(socket.AF_INET, _TUPLE_REPLY, fields, _BY_SOURCE | _BY_PROTOCOL | _BY_SOURCE_PORT)
+def _answered_by(source: bytes, protocol: int, target_port: int, port: int) -> bytes:
+    """Payload that selects the flows to a port of the host that this port of an IPv4 container answers."""
+    number = attribute(_NUMBER, bytes((protocol,)))
+    target = nested(_TUPLE_PROTO, number, attribute(_TARGET_PORT, _PORT.pack(target_port)))
+    answering = nested(_TUPLE_PROTO, number, attribute(_SOURCE_PORT, _PORT.pack(port)))
+    by = nested(
+        _FILTER,
+        u32(_FILTER_ORIG, _BY_PROTOCOL | _BY_TARGET_PORT),
+        u32(_FILTER_REPLY, _BY_SOURCE | _BY_PROTOCOL | _BY_SOURCE_PORT),
+    )
+    reply = nested(_TUPLE_REPLY, nested(_TUPLE_IP, attribute(_IPV4_SOURCE, source)), answering)
+    return _HEADER.pack(socket.AF_INET, _HEEDS_FAMILY, 0) + nested(_TUPLE_ORIG, target) + reply + by
 
 
 def _udp_to(ports: frozenset[int]) -> list[bytes]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import pytest
 from scapy.layers.inet import ICMP, IP, TCP, UDP
@@ -61,11 +62,9 @@ def advertisement(scene: Scene, source: str, target: str) -> Packet:
     return packet / ICMPv6NDOptDstLLAddr(lladdr=scene.mac) / Raw(scene.token)
 
 
-def arp(scene: Scene, **fields: str) -> Packet:
+def arp(scene: Scene, **fields: Any) -> Packet:
     return (
-        scene.frame(BROADCAST)
-        / ARP(**{"hwsrc": scene.mac, "psrc": scene.own[0], **fields})
-        / Raw(scene.token)
+        scene.frame(BROADCAST) / ARP(**{"hwsrc": scene.mac, "psrc": scene.own[0]} | fields) / Raw(scene.token)
     )
 
 
