@@ -182,6 +182,7 @@ class EndpointVerbs:
                 r.kernel.remove([displaced])
             states = merge((*wanted.endpoint_wanted(r, network, joining, sandbox), arriving))
             undo.callback(r.kernel.remove, states)
+            r.kernel.settle_flows(_addresses(joining))
             r.kernel.apply(states)
             joined = replace(joining, state=EndpointState.JOINED)
             r.store.commit(put=[joined], durable=False)
@@ -259,7 +260,7 @@ class EndpointVerbs:
             r.kernel.remove(wanted.endpoint_wanted(r, network, endpoint, sandbox), wait)
             undo.pop_all()
         self._release(endpoint.ports)
-        r.kernel.flush_conntrack([_bare(cidr) for cidr in (endpoint.ipv4, endpoint.ipv6) if cidr])
+        r.kernel.forget_flows(_addresses(endpoint))
         self._succeed(sandbox, before)
 
     def _succeed(self, sandbox: Sandbox, before: KernelState) -> None:
@@ -365,6 +366,10 @@ def _published(mappings: Sequence[PortMapping]) -> list[PublishedPort]:
         PublishedPort(m.protocol.value, m.container_port, m.host_port, m.host_address)
         for m in ports.singles(mappings)
     ]
+
+
+def _addresses(endpoint: Endpoint) -> list[str]:
+    return [_bare(cidr) for cidr in (endpoint.ipv4, endpoint.ipv6) if cidr]
 
 
 def _bare(cidr: str) -> str:

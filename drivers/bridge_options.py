@@ -70,11 +70,10 @@ def _boolean(text: str) -> bool:
 
 
 def _mode(text: str) -> GatewayMode:
-    try:
-        return GatewayMode(text)
-    except ValueError:
-        known = ", ".join(mode.value for mode in GatewayMode)
-        raise ValueError(f"it must be one of {known}") from None
+    modes = {mode.value: mode for mode in GatewayMode if mode is not GatewayMode.INTERNAL}
+    if text not in modes:
+        raise ValueError(f"it must be one of {', '.join(modes)}")
+    return modes[text]
 
 
 def _ipv4(text: str) -> str:

@@ -68,8 +68,11 @@ class Kernel(Protocol):
     def sysctl(self, key: str) -> str | None:
         """A value of the host's namespace, None where this kernel lacks the key."""
 
-    def flush_conntrack(self, addresses: Sequence[str]) -> None:
-        """Forget the flows to and from these container addresses."""
+    def forget_flows(self, addresses: Sequence[str]) -> None:
+        """Forget the flows to and from these departed containers (bare addresses), soon."""
+
+    def settle_flows(self, addresses: Sequence[str]) -> None:
+        """Return when nothing is left to forget of these addresses: before somebody else gets one."""
 
     def flush_ports(self, ipv4: str, ipv6: str, ports: Sequence[PublishedPort]) -> None:
         """Forget the flows to published ports of a container (bare addresses, "" for none)."""

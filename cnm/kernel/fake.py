@@ -195,8 +195,11 @@ class FakeKernel:
     def sysctl(self, key: str) -> str | None:
         return self.sysctls.get(key)
 
-    def flush_conntrack(self, addresses: Sequence[str]) -> None:
+    def forget_flows(self, addresses: Sequence[str]) -> None:
         self.flushed += addresses
+
+    def settle_flows(self, addresses: Sequence[str]) -> None:
+        """They are forgotten at once here."""
 
     def flush_ports(self, ipv4: str, ipv6: str, ports: Sequence[PublishedPort]) -> None:
         self.flushed += [f"{port.protocol}:{port.container_port}" for port in ports]

@@ -25,6 +25,7 @@ from cnm.kernel import (
 from cnm.kernel.conntrack import Conntrack
 from cnm.kernel.contract import PublishedPort, Uplink
 from cnm.kernel.diff import is_ours
+from cnm.kernel.forgetting import Forgetter
 from cnm.kernel.namespaces import Namespaces
 from cnm.kernel.netlink import NetlinkError, NetlinkSocket, Request
 from cnm.kernel.nft import Nft
@@ -53,14 +54,17 @@ class LinuxKernel:
         self._ruleset = ruleset
         self._namespaces = Namespaces()
         self._conntrack = Conntrack()
+        self._forgetter = Forgetter(self._conntrack)
         self._host = NetlinkSocket()
         self._host_lock = threading.Lock()
         self._reaper = Reaper(self._namespaces)
+        self._reaper.wake()  # an earlier process may have been killed before it came to it
         self._next_index = 0
 
     def close(self) -> None:
         self._reaper.close()
         self._host.close()
+        self._forgetter.close()
         self._conntrack.close()
         self._nft.close()
         self._namespaces.close()
@@ -220,7 +224,8 @@ class LinuxKernel:
 
     def repair(self, findings: Sequence[Finding]) -> None:
         wanted, foreign = split_findings(findings)
-        self.remove(foreign)
+        # A default route can only be set when the link that carried the one before is gone.
+        self.remove(foreign, wait=any(state.links for state in foreign))
         self.apply(wanted)
 
     # Namespaces
@@ -236,8 +241,11 @@ class LinuxKernel:
     def namespace_alive(self, path: str) -> bool:
         return self._namespaces.is_alive(path)
 
-    def flush_conntrack(self, addresses: Sequence[str]) -> None:
-        self._conntrack.flush_addresses(addresses)
+    def forget_flows(self, addresses: Sequence[str]) -> None:
+        self._forgetter.forget(addresses)
+
+    def settle_flows(self, addresses: Sequence[str]) -> None:
+        self._forgetter.settle(addresses)
 
     def flush_ports(self, ipv4: str, ipv6: str, ports: Sequence[PublishedPort]) -> None:
         for address in filter(None, (ipv4, ipv6)):
