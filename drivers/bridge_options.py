@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 from cnm import names
@@ -46,8 +47,14 @@ class BridgeOptions:
 
 def parse(options: Mapping[str, str]) -> BridgeOptions:
     """Raises InvalidParameter naming a bad or an unknown option, NotBuilt for one of Docker's that is not built."""
+    return _parse(tuple(options.items()))
+
+
+@lru_cache(maxsize=1024)
+def _parse(options: tuple[tuple[str, str], ...]) -> BridgeOptions:
+    """Each verb asks for them some times over."""
     values: dict[str, Any] = {}
-    for key, text in options.items():
+    for key, text in options:
         if key in _NOT_BUILT:
             raise NotBuilt(f"option {key} is not built: leave it out")
         if key not in _PARSERS:

@@ -12,6 +12,7 @@ import socket
 import threading
 from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import cache
 
 from cnm.errors import Conflict, KernelError, NotFound
 from cnm.kernel import (
@@ -292,14 +293,15 @@ def _ups(state: KernelState) -> Iterator[Request]:
 
 
 def _additions(state: KernelState) -> Iterator[Request]:
+    index = cache(_index)
     for address in state.addresses:
-        yield address_messages.add(address.link, address.address, _index(address.link))
+        yield address_messages.add(address.link, address.address, index(address.link))
     for route in state.routes:
-        yield route_messages.add(route, _index(route.link))
+        yield route_messages.add(route, index(route.link))
     for neighbor in state.neighbors:
-        yield neighbor_messages.add(neighbor, _index(neighbor.link))
+        yield neighbor_messages.add(neighbor, index(neighbor.link))
     for entry in state.fdb:
-        yield neighbor_messages.add_fdb(entry, _index(entry.link))
+        yield neighbor_messages.add_fdb(entry, index(entry.link))
 
 
 def _remove_in(netlink: NetlinkSocket, state: KernelState) -> bool:

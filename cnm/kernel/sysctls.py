@@ -8,14 +8,20 @@ from cnm.errors import KernelError
 from cnm.kernel.state import Sysctl
 
 _ROOT = "/proc/sys/"
+_LONGEST = 4096
 
 
 def write(sysctl: Sysctl) -> None:
-    """Raises KernelError naming the key and the value."""
+    """Raises KernelError naming the key and the value.
+
+    What is right already is not written: many of these switches take the kernel's routing lock, and spin for it.
+    """
+    value = sysctl.value.encode()
     try:
-        descriptor = os.open(_ROOT + sysctl.key, os.O_WRONLY | os.O_CLOEXEC)
+        descriptor = os.open(_ROOT + sysctl.key, os.O_RDWR | os.O_CLOEXEC)
         try:
-            os.write(descriptor, sysctl.value.encode())
+            if os.pread(descriptor, _LONGEST, 0).rstrip() != value:
+                os.write(descriptor, value)
         finally:
             os.close(descriptor)
     except OSError as error:
