@@ -13,7 +13,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from cnm.errors import Conflict, InvalidParameter, KernelError, NotFound
+from cnm.errors import Conflict, KernelError, NotFound
 from cnm.kernel.state import HOST
 
 CLONE_NEWNET = 0x40000000
@@ -41,7 +41,7 @@ class Namespaces:
         os.close(self._home)
 
     def open(self, path: str) -> int:
-        """A descriptor of the namespace at `path`. Raises NotFound, or InvalidParameter for another file."""
+        """A descriptor of the namespace at `path`. Raises NotFound where there is none, whatever else is there."""
         if path == HOST:
             return os.dup(self._home)
         try:
@@ -51,7 +51,7 @@ class Namespaces:
             raise NotFound(f"network namespace {path} cannot be opened: {why}") from None
         if not _is_network_namespace(descriptor):
             os.close(descriptor)
-            raise InvalidParameter(f"{path} is not a network namespace")
+            raise NotFound(f"{path} is not a network namespace")
         return descriptor
 
     @contextmanager
@@ -107,7 +107,7 @@ class Namespaces:
         """Whether a network namespace is found at `path`."""
         try:
             os.close(self.open(path))
-        except (NotFound, InvalidParameter):
+        except NotFound:
             return False
         return True
 
