@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
@@ -114,8 +114,11 @@ class EndpointVerbs:
             raise Conflict(
                 f"endpoint {network.name}/{endpoint.name} is joined to a sandbox: leave it first, or use force"
             )
-        self._r.model.exchange(endpoint, replace(endpoint, state=EndpointState.DELETING))
-        self._r.store.commit(delete=[endpoint], durable=True)
+        with contextlib.ExitStack() as undo:
+            self._r.model.exchange(endpoint, replace(endpoint, state=EndpointState.DELETING))
+            undo.callback(self._r.model.replace, endpoint)
+            self._r.store.commit(delete=[endpoint], durable=True)
+            undo.pop_all()
         self._free(network, endpoint)
         self._publish_event("destroy", network, endpoint)
 
@@ -184,6 +187,7 @@ class EndpointVerbs:
             undo.callback(r.kernel.remove, states)
             r.kernel.settle_flows(_addresses(joining))
             r.kernel.apply(states)
+            self._flush_udp(joining.ports)
             joined = replace(joining, state=EndpointState.JOINED)
             r.store.commit(put=[joined], durable=False)
             undo.pop_all()
@@ -222,8 +226,8 @@ class EndpointVerbs:
         """Out of its sandbox; its addresses stay with it."""
         self._check_joined(network, endpoint)
         left = self._left(endpoint)
-        self._depart(network, endpoint, sandbox, EndpointState.LEAVING, wait)
-        self._r.store.commit(put=[left], durable=False)
+        with self._departing(network, endpoint, sandbox, EndpointState.LEAVING, wait):
+            self._r.store.commit(put=[left], durable=False)
         self._r.model.replace(left)
         self._publish_event("disconnect", network, endpoint)
         return left
@@ -233,8 +237,8 @@ class EndpointVerbs:
     ) -> None:
         """Leave and delete in one."""
         self._check_joined(network, endpoint)
-        self._depart(network, endpoint, sandbox, EndpointState.DELETING, wait)
-        self._r.store.commit(delete=[endpoint], durable=False)
+        with self._departing(network, endpoint, sandbox, EndpointState.DELETING, wait):
+            self._r.store.commit(delete=[endpoint], durable=False)
         self._free(network, endpoint)
         self._publish_event("disconnect", network, endpoint)
 
@@ -246,18 +250,23 @@ class EndpointVerbs:
         ifname = endpoint.ifname if endpoint.ifname_given else ""
         return replace(endpoint, state=EndpointState.CREATED, sandbox_id="", ports=(), ifname=ifname)
 
-    def _depart(
+    @contextlib.contextmanager
+    def _departing(
         self, network: Network, endpoint: Endpoint, sandbox: Sandbox, intent: EndpointState, wait: bool
-    ) -> None:
+    ) -> Iterator[None]:
+        """Out of the sandbox, whole again if the block fails, which records the outcome."""
         r = self._r
         leaving = replace(endpoint, state=intent)
         before = wanted.gateway_routes(sandbox, wanted.gateways(r, wanted.joined_endpoints(r, sandbox.id)))
+        states = wanted.endpoint_wanted(r, network, endpoint, sandbox)
         with contextlib.ExitStack() as undo:
             r.model.exchange(endpoint, leaving)
             undo.callback(r.model.replace, endpoint)
             r.store.commit(put=[leaving], durable=False)
             undo.callback(r.store.commit, put=[endpoint], durable=False)
-            r.kernel.remove(wanted.endpoint_wanted(r, network, endpoint, sandbox), wait)
+            undo.callback(r.kernel.apply, merge((*states, before)))
+            r.kernel.remove(states, wait)
+            yield
             undo.pop_all()
         self._release(endpoint.ports)
         r.kernel.forget_flows(_addresses(endpoint))
@@ -285,9 +294,7 @@ class EndpointVerbs:
         r = self._r
         asked = (*endpoint.port_requests, *requests)
         if endpoint.state is not EndpointState.JOINED:
-            changed = replace(endpoint, port_requests=asked)
-            r.model.exchange(endpoint, changed)
-            r.store.commit(put=[changed], durable=True)
+            self._ask_for(endpoint, asked)
             return ()
         with contextlib.ExitStack() as undo:
             changed = self._reserve(network, replace(endpoint, port_requests=asked), requests, undo)
@@ -297,24 +304,39 @@ class EndpointVerbs:
             states = r.driver_of(network).port_state(network, endpoint, added, r.facts)
             undo.callback(r.kernel.remove, states)
             r.kernel.apply(states)
+            self._flush_udp(added)
             undo.pop_all()
-        self._flush_udp(added)
         r.model.replace(changed)
         r.relaying.serve(changed, added, r.facts)
         self._publish_event("publish", network, changed)
         return added
 
+    def _ask_for(self, endpoint: Endpoint, ports: tuple[PortRequest, ...]) -> None:
+        """Record what is to be published when the endpoint is joined."""
+        changed = replace(endpoint, port_requests=ports)
+        with contextlib.ExitStack() as undo:
+            self._r.model.exchange(endpoint, changed)
+            undo.callback(self._r.model.replace, endpoint)
+            self._r.store.commit(put=[changed], durable=True)
+            undo.pop_all()
+
     def unpublish(self, network: Network, endpoint: Endpoint, requests: Sequence[PortRequest]) -> None:
         r = self._r
         going, staying = ports.withdraw(endpoint.ports or ports.as_mappings(endpoint.port_requests), requests)
-        joined = endpoint.state is EndpointState.JOINED
-        changed = replace(endpoint, port_requests=ports.as_requests(staying), ports=staying if joined else ())
-        r.store.commit(put=[changed], durable=False)
-        r.model.replace(changed)
-        if joined:
-            r.kernel.remove(r.driver_of(network).port_state(network, endpoint, going, r.facts))
-            self._release(going)
+        if endpoint.state is not EndpointState.JOINED:
+            self._ask_for(endpoint, ports.as_requests(staying))
+            return
+        changed = replace(endpoint, port_requests=ports.as_requests(staying), ports=staying)
+        states = r.driver_of(network).port_state(network, endpoint, going, r.facts)
+        with contextlib.ExitStack() as undo:
+            r.store.commit(put=[changed], durable=False)
+            undo.callback(r.store.commit, put=[endpoint], durable=False)
+            undo.callback(r.kernel.apply, states)
+            r.kernel.remove(states)
             r.kernel.flush_ports(_bare(endpoint.ipv4), _bare(endpoint.ipv6), _published(going))
+            undo.pop_all()
+        r.model.replace(changed)
+        self._release(going)
         self._publish_event("unpublish", network, changed)
 
     def _reserve(

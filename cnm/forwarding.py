@@ -47,9 +47,11 @@ def host_state(
         sysctls += (Sysctl(f"net/ipv4/conf/{name}/forwarding", "1") for name in interfaces)
     if ipv6 and not ipv6_was_on:
         sysctls += _ipv6(kernel, interfaces, facts)
+    # Also without networks: a switch that was thrown for one stays on when it is deleted.
+    drops_nothing = settings.ip_forward_no_drop or not settings.ip_forward
     elements = host_elements(
-        routing_ipv4=ipv4_was_on or settings.ip_forward_no_drop or not ipv4,
-        routing_ipv6=ipv6_was_on or settings.ip_forward_no_drop or not ipv6,
+        routing_ipv4=ipv4_was_on or drops_nothing,
+        routing_ipv6=ipv6_was_on or drops_nothing,
         bridge_nf_ipv6=facts.bridge_nf_ipv6,
     )
     return KernelState(sysctls=tuple(sysctls), elements=elements)

@@ -36,14 +36,15 @@ class NetworkVerbs:
         if driver.capabilities.single_instance:
             raise Forbidden(f'only one instance of "{request.driver}" network is allowed')
         network = _from_request(request)
-        self._r.model.add_network(network)
-        try:
-            with self._r.locks.network(network.id).exclusive():
+        # Locked before anybody can find it: who uses it meanwhile waits for the outcome.
+        with self._r.locks.network(network.id).exclusive():
+            self._r.model.add_network(network)
+            try:
                 return self._realise(network, request)
-        except BaseException:
-            self._r.model.drop(network)
-            self._r.locks.forget(network.id)
-            raise
+            except BaseException:
+                self._r.model.drop(network)
+                self._r.locks.forget(network.id)
+                raise
 
     def materialise(self, ref: str) -> Network:
         """The network, with its pools and device if it is a predefined one that is used for the first time."""
@@ -59,7 +60,7 @@ class NetworkVerbs:
 
     def _realise(self, network: Network, request: NetworkRequest) -> Network:
         """Allocate, record the intent, make it so, record the outcome; undo all of it on failure."""
-        r = self._r
+        r, before = self._r, network
         r.refresh_facts()
         driver = r.driver_of(network)
         service = r.ipam_of(network)
@@ -79,11 +80,13 @@ class NetworkVerbs:
                 else msgspec.structs.replace(network, state=NetworkState.CREATING)
             )
             r.store.commit(put=[intent], durable=False)
-            undo.callback(self._forget, network)
+            undo.callback(self._forget, before)
             states = wanted.network_wanted(r, network)
             undo.callback(r.kernel.remove, states)
             r.kernel.apply(states)
             network = msgspec.structs.replace(network, state=NetworkState.ACTIVE)
+            undo.callback(self.apply_host_state)
+            undo.callback(r.model.replace, before)
             r.model.replace(network)
             self.apply_host_state()
             r.store.commit(put=[network], durable=True)
@@ -92,28 +95,31 @@ class NetworkVerbs:
         return network
 
     def _forget(self, network: Network) -> None:
-        """Undo the intent: a predefined network stays, without its pools."""
+        """Undo the intent: a predefined network stays, as it was before its first use."""
         if network.predefined:
-            bare = msgspec.structs.replace(network, pools=(), mtu=0)
-            self._r.model.replace(bare)
-            self._r.store.commit(put=[bare], durable=True)
+            self._r.store.commit(put=[network], durable=True)
         else:
             self._r.store.commit(delete=[network], durable=True)
 
     def apply_host_state(self) -> None:
         """Forwarding follows the networks that exist; what closes comes before what opens.
 
-        The host's interfaces are listed only when the first network of a family came or the last one went.
+        The host's interfaces are listed only when the first network of a family came or the last one went. Switches
+        that were thrown stay on: the firewall drops what they would let pass.
         """
-        with self._r.locks.host:
-            needed = self._r.host_needs()
-            if needed == self._r.host_needed:
+        r = self._r
+        with r.locks.host:
+            needed = r.host_needs()
+            if needed == r.host_needed:
                 return
-            before, after = self._r.host_state, self._r.wanted_host_state()
+            before, after = r.host_state, r.wanted_host_state()
             gone = tuple(element for element in before.elements if element not in after.elements)
-            self._r.kernel.remove([KernelState(elements=gone)])
-            self._r.kernel.apply([after])
-            self._r.host_state, self._r.host_needed = after, needed
+            come = tuple(element for element in after.elements if element not in before.elements)
+            if gone:
+                r.kernel.remove([KernelState(elements=gone)])
+            if after.sysctls or come:
+                r.kernel.apply([KernelState(sysctls=after.sysctls, elements=come)])
+            r.host_state, r.host_needed = after, needed
 
     def delete(self, ref: str) -> None:
         network = self._r.model.network(ref)
@@ -128,21 +134,25 @@ class NetworkVerbs:
                 raise Forbidden(
                     f"network {network.name} has active endpoints ({listed}{more}): disconnect or remove them first"
                 )
-            self.finish_delete(network)
+            self._unmake(network)
         self._r.locks.forget(network.id)
         self._r.events.publish("network", "destroy", network.id, name=network.name, type=network.driver)
 
-    def finish_delete(self, network: Network) -> None:
-        """The part of a deletion that start-up repeats when it was interrupted."""
+    def _unmake(self, network: Network) -> None:
         r = self._r
         states = wanted.network_wanted(r, network)
-        network = msgspec.structs.replace(network, state=NetworkState.DELETING)
-        r.store.commit(put=[network], durable=False)
-        r.model.replace(network)
-        r.kernel.remove(states)
+        deleting = msgspec.structs.replace(network, state=NetworkState.DELETING)
+        with contextlib.ExitStack() as undo:
+            r.store.commit(put=[deleting], durable=False)
+            undo.callback(r.store.commit, put=[network], durable=False)
+            r.model.replace(deleting)
+            undo.callback(r.model.replace, network)
+            undo.callback(r.kernel.apply, states)
+            r.kernel.remove(states)
+            r.store.commit(delete=[network], durable=True)
+            undo.pop_all()
         if network.pools:
             ipam.release_network(r.ipam_of(network), network.pools)
-        r.store.commit(delete=[network], durable=True)
         r.model.drop(network)
         self.apply_host_state()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 
 import msgspec
@@ -28,19 +29,28 @@ class SandboxVerbs:
         sandbox = self._described(name, netns_path, labels)
         if sandbox.kind is SandboxKind.GIVEN:
             self._check_given(sandbox)
-        self._r.model.add_sandbox(sandbox)
-        try:
-            self._r.store.commit(put=[sandbox], durable=False)
-            self._realise(sandbox)
-            active = msgspec.structs.replace(sandbox, state=SandboxState.ACTIVE)
-            self._r.store.commit(put=[active], durable=True)
-        except BaseException:
-            self._r.model.drop(sandbox)
-            self._remove_namespace(sandbox)
-            self._r.store.commit(delete=[sandbox], durable=False)
-            raise
-        self._r.model.replace(active)
+        # Locked before anybody can find it: who joins it meanwhile waits for the outcome.
+        with self._r.locks.sandbox(sandbox.id):
+            self._r.model.add_sandbox(sandbox)
+            active = self._made(sandbox)
         self._r.events.publish("sandbox", "create", sandbox.id, name=name)
+        return active
+
+    def _made(self, sandbox: Sandbox) -> Sandbox:
+        """Record the intent, make the namespace, record the outcome; undo all of it on failure."""
+        r = self._r
+        with contextlib.ExitStack() as undo:
+            undo.callback(r.locks.forget, sandbox.id)
+            undo.callback(r.model.drop, sandbox)
+            r.store.commit(put=[sandbox], durable=False)
+            undo.callback(r.store.commit, delete=[sandbox], durable=False)
+            if sandbox.kind is SandboxKind.OWN:
+                r.kernel.create_namespace(sandbox.netns)
+                undo.callback(r.kernel.remove_namespace, sandbox.netns)
+            active = msgspec.structs.replace(sandbox, state=SandboxState.ACTIVE)
+            r.store.commit(put=[active], durable=True)
+            undo.pop_all()
+        r.model.replace(active)
         return active
 
     def _described(self, name: str, netns_path: str, labels: dict[str, str]) -> Sandbox:
@@ -69,26 +79,31 @@ class SandboxVerbs:
         if not self._r.kernel.namespace_alive(sandbox.netns):
             raise InvalidParameter(f"{sandbox.netns} is not a network namespace, or does not exist")
 
-    def _realise(self, sandbox: Sandbox) -> None:
-        if sandbox.kind is SandboxKind.OWN:
-            self._r.kernel.create_namespace(sandbox.netns)
-
-    def _remove_namespace(self, sandbox: Sandbox) -> None:
-        if sandbox.kind is SandboxKind.OWN:
-            self._r.kernel.remove_namespace(sandbox.netns)
-
     def delete(self, sandbox: Sandbox) -> None:
         """A sandbox without endpoints."""
+        r = self._r
         deleting = msgspec.structs.replace(sandbox, state=SandboxState.DELETING)
-        self._r.store.commit(put=[deleting], durable=False)
-        self._r.model.replace(deleting)
-        self.finish_delete(deleting)
-        self._r.events.publish("sandbox", "destroy", sandbox.id, name=sandbox.name)
+        with contextlib.ExitStack() as undo:
+            r.store.commit(put=[deleting], durable=False)
+            undo.callback(r.store.commit, put=[sandbox], durable=False)
+            r.model.replace(deleting)
+            undo.callback(r.model.replace, sandbox)
+            if sandbox.kind is SandboxKind.OWN:
+                r.kernel.remove_namespace(sandbox.netns)
+                undo.callback(self.recreate_namespace, sandbox)
+            r.store.commit(delete=[sandbox], durable=True)
+            undo.pop_all()
+        self._drop(sandbox)
+        r.events.publish("sandbox", "destroy", sandbox.id, name=sandbox.name)
 
     def finish_delete(self, sandbox: Sandbox) -> None:
-        """The part of a deletion that start-up repeats when it was interrupted."""
-        self._remove_namespace(sandbox)
+        """What start-up does with a sandbox whose creation or deletion was interrupted."""
+        if sandbox.kind is SandboxKind.OWN:
+            self._r.kernel.remove_namespace(sandbox.netns)
         self._r.store.commit(delete=[sandbox], durable=True)
+        self._drop(sandbox)
+
+    def _drop(self, sandbox: Sandbox) -> None:
         self._r.model.drop(sandbox)
         self._r.locks.forget(sandbox.id)
 

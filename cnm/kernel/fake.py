@@ -26,6 +26,7 @@ from cnm.kernel.state import (
     Neighbor,
     Record,
     Route,
+    Sysctl,
 )
 
 
@@ -56,9 +57,8 @@ class FakeKernel:
             space = self._space(state.namespace)
             for link in state.links:
                 self._apply_link(space, state.namespace, link)
-            self.sysctls.update(
-                (f"{state.namespace}:{s.key}" if state.namespace else s.key, s.value) for s in state.sysctls
-            )
+            for sysctl in state.sysctls:
+                self._set(state.namespace, space, sysctl)
             for record in _on_links(state):
                 if record.link not in space.links:
                     raise KernelError(
@@ -95,6 +95,12 @@ class FakeKernel:
             )
         space.links[link.name] = link
 
+    def _set(self, namespace: str, space: _Space, sysctl: Sysctl) -> None:
+        parts = sysctl.key.split("/")
+        if "conf" in parts and parts[-2] not in (*space.links, "all", "default"):
+            raise KernelError(f"cannot set {sysctl.key} to {sysctl.value}: no such file or directory")
+        self.sysctls[_key(namespace, sysctl.key)] = sysctl.value
+
     def _check_route(self, space: _Space, record: Record) -> None:
         if not isinstance(record, Route) or record in space.records:
             return
@@ -121,16 +127,20 @@ class FakeKernel:
                     state.namespace == HOST and (not is_ours(have) or have.alias != link.alias)
                 ):
                     continue
-                self._drop_link(space, have)
+                self._drop_link(state.namespace, have)
             space.records.difference_update(_on_links(state))
 
-    def _drop_link(self, space: _Space, link: Link) -> None:
+    def _drop_link(self, namespace: str, link: Link) -> None:
+        """With all that is on it, and with its other end."""
+        space = self.spaces[namespace]
         space.links.pop(link.name, None)
         space.records = {record for record in space.records if record.link != link.name}
+        for key in [key for key in self.sysctls if _is_of(key, namespace, link.name)]:
+            del self.sysctls[key]
         if link.peer and link.peer.namespace in self.spaces:
-            inside = self.spaces[link.peer.namespace]
-            if link.peer.name in inside.links and inside.links[link.peer.name].mac == link.peer.mac:
-                self._drop_link(inside, inside.links[link.peer.name])
+            inside = self.spaces[link.peer.namespace].links.get(link.peer.name)
+            if inside is not None and inside.mac == link.peer.mac:
+                self._drop_link(link.peer.namespace, inside)
 
     def observe(self, states: Sequence[KernelState]) -> tuple[KernelState, ...]:
         observed = []
@@ -138,11 +148,10 @@ class FakeKernel:
             if state.namespace not in self.spaces:
                 continue
             space = self.spaces[state.namespace]
-            prefix = f"{state.namespace}:" if state.namespace else ""
             sysctls = tuple(
-                dataclasses.replace(s, value=self.sysctls[prefix + s.key])
+                Sysctl(s.key, self.sysctls[key])
                 for s in state.sysctls
-                if prefix + s.key in self.sysctls
+                if (key := _key(state.namespace, s.key)) in self.sysctls
             )
             observed.append(
                 KernelState(
@@ -175,6 +184,9 @@ class FakeKernel:
         self.spaces[path] = _Space()
 
     def remove_namespace(self, path: str) -> None:
+        for link in list(self.spaces[HOST].links.values()):
+            if link.peer and link.peer.namespace == path:
+                self._drop_link(HOST, link)
         self.spaces.pop(path, None)
 
     def namespace_alive(self, path: str) -> bool:
@@ -224,3 +236,12 @@ def _on_links(state: KernelState) -> Iterable[Address | Route | Neighbor | FdbEn
     yield from state.routes
     yield from state.neighbors
     yield from state.fdb
+
+
+def _key(namespace: str, sysctl: str) -> str:
+    return f"{namespace}:{sysctl}" if namespace else sysctl
+
+
+def _is_of(key: str, namespace: str, link: str) -> bool:
+    """Whether a sysctl, as `_key` writes it, is one of this link."""
+    return key.startswith(f"{namespace}:" if namespace else "net/") and f"/conf/{link}/" in key

@@ -36,6 +36,7 @@ class Store:
 
     def __init__(self, path: str) -> None:
         os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+        self._path = path
         self._lock = threading.Lock()
         self._encode = msgspec.json.Encoder().encode
         try:
@@ -58,20 +59,27 @@ class Store:
         return [decoder.decode(record) for (record,) in rows]
 
     def commit(self, put: Iterable[Noun] = (), delete: Iterable[Noun] = (), *, durable: bool) -> None:
-        """Write and delete objects in one transaction; with `durable` it is on the disk when this returns."""
+        """Write and delete objects in one transaction; with `durable` it is on the disk when this returns.
+
+        Raises CnmError when the file cannot be written; nothing was then.
+        """
         with self._lock:
-            self._set_durable(durable)
-            self._connection.execute("BEGIN IMMEDIATE")
             try:
-                for noun in put:
-                    statement = f"INSERT OR REPLACE INTO {_TABLES[type(noun)]} VALUES (?, ?)"
-                    self._connection.execute(statement, (noun.id, self._encode(noun)))
-                for noun in delete:
-                    self._connection.execute(f"DELETE FROM {_TABLES[type(noun)]} WHERE id = ?", (noun.id,))
-            except BaseException:
-                self._connection.execute("ROLLBACK")
-                raise
-            self._connection.execute("COMMIT")
+                self._write(put, delete, durable)
+            except sqlite3.Error as error:
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+                raise CnmError(f"cannot write {self._path}: {error}; nothing was changed") from None
+
+    def _write(self, put: Iterable[Noun], delete: Iterable[Noun], durable: bool) -> None:
+        self._set_durable(durable)
+        self._connection.execute("BEGIN IMMEDIATE")
+        for noun in put:
+            statement = f"INSERT OR REPLACE INTO {_TABLES[type(noun)]} VALUES (?, ?)"
+            self._connection.execute(statement, (noun.id, self._encode(noun)))
+        for noun in delete:
+            self._connection.execute(f"DELETE FROM {_TABLES[type(noun)]} WHERE id = ?", (noun.id,))
+        self._connection.execute("COMMIT")
 
     def setting(self, key: str) -> str | None:
         """A value that the daemon remembers of this host."""
