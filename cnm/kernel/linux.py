@@ -27,6 +27,7 @@ from cnm.kernel.conntrack import Conntrack
 from cnm.kernel.contract import PublishedPort, Uplink
 from cnm.kernel.diff import is_ours
 from cnm.kernel.forgetting import Forgetter
+from cnm.kernel.host_interfaces import HostInterfaces
 from cnm.kernel.namespaces import Namespaces
 from cnm.kernel.netlink import NetlinkError, NetlinkSocket, Request
 from cnm.kernel.nft import Nft
@@ -57,6 +58,7 @@ class LinuxKernel:
         self._conntrack = Conntrack()
         self._forgetter = Forgetter(self._conntrack)
         self._host = NetlinkSocket()
+        self._host_interfaces = HostInterfaces()
         self._host_lock = threading.Lock()
         self._reaper = Reaper(self._namespaces)
         self._reaper.wake()  # an earlier process may have been killed before it came to it
@@ -64,6 +66,7 @@ class LinuxKernel:
 
     def close(self) -> None:
         self._reaper.close()
+        self._host_interfaces.close()
         self._host.close()
         self._forgetter.close()
         self._conntrack.close()
@@ -197,7 +200,7 @@ class LinuxKernel:
 
     def host_interfaces(self) -> tuple[str, ...]:
         with self._socket_in(HOST) as netlink:
-            return observation.host_interfaces(netlink)
+            return self._host_interfaces.names(netlink)
 
     def uplink(self) -> Uplink | None:
         with self._socket_in(HOST) as netlink:

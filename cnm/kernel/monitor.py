@@ -22,7 +22,7 @@ from cnm.kernel.netlink import Message, NetlinkSocket, messages_of
 from cnm.kernel.nft_transaction import NETLINK_NETFILTER
 from cnm.kernel.state import Group
 
-_RTMGRP_LINK = 1 << 0
+RTMGRP_LINK = 1 << 0
 _RTMGRP_IPV4_IFADDR = 1 << 4
 _RTMGRP_IPV6_IFADDR = 1 << 8
 _NFTABLES_GROUP = 1 << 6
@@ -48,10 +48,10 @@ class Monitor:
 
     def __init__(self, own_ports: Collection[int]) -> None:
         self._own_ports = frozenset(own_ports)
-        self._links = _listening(
-            socket.NETLINK_ROUTE, _RTMGRP_LINK | _RTMGRP_IPV4_IFADDR | _RTMGRP_IPV6_IFADDR
-        )
-        self._tables = _listening(NETLINK_NETFILTER, _NFTABLES_GROUP)
+        self._links = listening(socket.NETLINK_ROUTE, RTMGRP_LINK | _RTMGRP_IPV4_IFADDR | _RTMGRP_IPV6_IFADDR)
+        self._tables = listening(NETLINK_NETFILTER, _NFTABLES_GROUP)
+        for each in (self._links, self._tables):
+            each.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER_BYTES)
         self._ours: set[int] = set()
         """Indexes of the links in our groups."""
         with NetlinkSocket() as netlink:
@@ -85,7 +85,7 @@ class Monitor:
     def _links_changed(self) -> bool:
         """Reads to the end, whatever is found: what is known of our links must be up to date."""
         try:
-            return any([self._is_hint(m) for data in _datagrams(self._links) for m in _messages(data)])
+            return any([self._is_hint(m) for data in datagrams(self._links) for m in messages(data)])
         except OSError as error:
             return _lost(error)
 
@@ -109,21 +109,21 @@ class Monitor:
 
     def _tables_changed(self) -> bool:
         try:
-            return any([_port(data) not in self._own_ports for data in _datagrams(self._tables)])
+            return any([_port(data) not in self._own_ports for data in datagrams(self._tables)])
         except OSError as error:
             return _lost(error)
 
 
-def _listening(protocol: int, groups: int) -> socket.socket:
+def listening(protocol: int, groups: int) -> socket.socket:
+    """A socket of the calling thread's namespace that notifications come to; reading never blocks."""
     listener = socket.socket(
         socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK, protocol
     )
-    listener.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER_BYTES)
     listener.bind((0, groups))
     return listener
 
 
-def _datagrams(listener: socket.socket) -> Iterator[bytes]:
+def datagrams(listener: socket.socket) -> Iterator[bytes]:
     """What has come and was not read yet. Raises OSError ENOBUFS when something was lost."""
     while True:
         try:
@@ -132,7 +132,7 @@ def _datagrams(listener: socket.socket) -> Iterator[bytes]:
             return
 
 
-def _messages(data: bytes) -> Iterator[Message]:
+def messages(data: bytes) -> Iterator[Message]:
     for kind, _flags, _sequence, payload in messages_of(data):
         yield Message(kind, payload)
 

@@ -15,10 +15,8 @@ from cnm.kernel.state import (
     HOST,
     Address,
     FdbEntry,
-    Group,
     KernelState,
     Link,
-    LinkKind,
     Neighbor,
     Route,
     Sysctl,
@@ -123,13 +121,6 @@ def _sysctls(wanted: KernelState) -> Iterator[Sysctl]:
         value = sysctls.read(sysctl.key)
         if value is not None:
             yield Sysctl(sysctl.key, value)
-
-
-def host_interfaces(netlink: NetlinkSocket) -> tuple[str, ...]:
-    """Names of the interfaces that are neither loopbacks nor ours."""
-    links = _links(netlink).values()
-    ours = frozenset(Group) - {Group.NONE}
-    return tuple(link.name for link in links if link.kind is not LinkKind.LOOPBACK and link.group not in ours)
 
 
 def uplink(netlink: NetlinkSocket) -> Uplink | None:
