@@ -74,7 +74,8 @@ class Namespaces:
     def created(self, path: str) -> Iterator[None]:
         """Create a namespace kept by a bind mount at `path`; the body runs inside it. Undone if the body fails.
 
-        Raises Conflict when something stands at `path` already.
+        The mount comes last: a process killed before it leaves no namespace that is half made. Raises Conflict when
+        something stands at `path` already.
         """
         os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
         try:
@@ -84,8 +85,8 @@ class Namespaces:
         try:
             _call("create a network namespace", _libc.unshare(CLONE_NEWNET))
             try:
-                _call(f"bind a network namespace to {path}", _bind(_THREAD_NAMESPACE, path))
                 yield
+                _call(f"bind a network namespace to {path}", _bind(_THREAD_NAMESPACE, path))
             finally:
                 self._return_home()
         except BaseException:
