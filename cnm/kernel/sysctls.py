@@ -32,7 +32,10 @@ def write(sysctl: Sysctl) -> None:
 def read(key: str) -> str | None:
     """The value without its newline, None where this kernel has no such key."""
     try:
-        with open(_ROOT + key) as file:
-            return file.read().strip()
+        descriptor = os.open(_ROOT + key, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            return os.read(descriptor, _LONGEST).decode().strip()
+        finally:
+            os.close(descriptor)
     except OSError:
         return None
