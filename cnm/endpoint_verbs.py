@@ -15,7 +15,7 @@ from cnm.kernel.contract import PublishedPort
 from cnm.kernel.diff import merge
 from cnm.kernel.state import KernelState
 from cnm.mac import generate_mac
-from cnm.model import new_id
+from cnm.model import SHORT, new_id
 from cnm.network import Network
 from cnm.resources import Resources
 from cnm.sandbox import Sandbox, SandboxKind
@@ -47,15 +47,15 @@ class EndpointVerbs:
     def _allocate(self, network: Network, request: EndpointRequest, state: EndpointState) -> Endpoint:
         """In the model, with its addresses; not stored."""
         self._check(network, request)
+        ident = new_id()
+        name = request.name or f"ep-{ident[:SHORT]}"
         service = self._r.ipam_of(network)
         mac = names.parse_mac(request.mac) if request.mac else ""
         self._check_mac_is_free(network, mac)
-        ipv4, ipv6 = ipam.allocate_endpoint(
-            service, network, request.ipv4, request.ipv6, mac, name=request.name
-        )
+        ipv4, ipv6 = ipam.allocate_endpoint(service, network, request.ipv4, request.ipv6, mac, name=name)
         endpoint = Endpoint(
-            id=new_id(),
-            name=request.name,
+            id=ident,
+            name=name,
             network_id=network.id,
             state=state,
             ifname=request.ifname,
@@ -78,7 +78,8 @@ class EndpointVerbs:
         return endpoint
 
     def _check(self, network: Network, request: EndpointRequest) -> None:
-        names.check_endpoint(request.name)
+        if request.name:
+            names.check_endpoint(request.name)
         if request.ifname:
             names.check_interface(request.ifname)
         if network.predefined and (request.ipv4 or request.ipv6):
@@ -206,11 +207,17 @@ class EndpointVerbs:
     def _interface_name(self, network: Network, endpoint: Endpoint, sandbox: Sandbox) -> str:
         """The name asked for, or the driver's prefix with the lowest free number."""
         prefix = self._r.driver_of(network).interface_prefix(network)
-        if endpoint.ifname_given or not prefix:
-            return endpoint.ifname
+        if not prefix:
+            return ""
         taken = {e.ifname for e in self._r.model.endpoints_of_sandbox(sandbox.id)}
         if sandbox.kind is SandboxKind.GIVEN:
             taken |= self._r.kernel.interface_names(sandbox.netns)
+        if endpoint.ifname_given:
+            if endpoint.ifname in taken:
+                raise Conflict(
+                    f"interface {endpoint.ifname} exists in sandbox {sandbox.name} already: choose another name"
+                )
+            return endpoint.ifname
         return next(name for number in range(1 << 16) if (name := f"{prefix}{number}") not in taken)
 
     def _default_routes(self, sandbox: Sandbox, joining: Endpoint) -> tuple[KernelState, KernelState]:

@@ -41,7 +41,7 @@ def check_sandbox(name: str) -> None:
     """Docker's rule for container names."""
     if not _SANDBOX.match(name) or len(name) > _LONGEST:
         raise InvalidParameter(
-            f"invalid sandbox name ({name[:40]}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed, two characters at least"
+            f"invalid sandbox name {name[:40]!r}: only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed, two characters at least"
         )
 
 

@@ -1,6 +1,6 @@
 """What a user wrote about subnets and addresses, checked before anything is allocated.
 
-Every check collects lines; all that is wrong is said at once, in Docker's words and layout.
+Every check collects faults; all that is wrong is said at once, in Docker's words but in one line.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from cnm.network import IpamConfig, Network, Pool
 
 
 def validate_ipam(configs: Sequence[IpamConfig], *, ipv4: bool, ipv6: bool) -> None:
-    """Raises InvalidParameter with one line a fault. Subnets of a family that is off are ignored (Docker)."""
+    """Raises InvalidParameter naming every fault. Subnets of a family that is off are ignored (Docker)."""
     faults: list[str] = []
     subnets: list[Subnet] = []
     for config in configs:
@@ -38,7 +38,7 @@ def validate_ipam(configs: Sequence[IpamConfig], *, ipv4: bool, ipv6: bool) -> N
         ]
     faults += _overlaps(subnets)
     if faults:
-        raise InvalidParameter(f"invalid network config:\n{_joined(faults)}")
+        raise InvalidParameter(f"invalid network config: {'; '.join(faults)}")
 
 
 def validate_endpoint_addresses(network: Network, ipv4: str, ipv6: str) -> None:
@@ -48,8 +48,7 @@ def validate_endpoint_addresses(network: Network, ipv4: str, ipv6: str) -> None:
         *_endpoint_faults(ipv6, 6, network.pools_v6()),
     ]
     if faults:
-        separator = "\n" if len(faults) > 1 else " "
-        raise InvalidParameter(f"invalid config for network {network.name}:{separator}{_joined(faults)}")
+        raise InvalidParameter(f"invalid config for network {network.name}: {'; '.join(faults)}")
 
 
 def _subnet_missing(config: IpamConfig) -> Iterator[str]:
@@ -129,7 +128,3 @@ def _parsed(text: str) -> Address | None:
         return parse_address(text)
     except ValueError:
         return None
-
-
-def _joined(faults: Sequence[str]) -> str:
-    return faults[0] if len(faults) == 1 else "\n".join(f"* {fault}" for fault in faults)

@@ -123,9 +123,7 @@ class FakeKernel:
             space = self.spaces[state.namespace]
             for link in state.links:
                 have = space.links.get(link.name)
-                if have is None or (
-                    state.namespace == HOST and (not is_ours(have) or have.alias != link.alias)
-                ):
+                if have is None or not _is_same(state.namespace, have, link):
                     continue
                 self._drop_link(state.namespace, have)
             space.records.difference_update(_on_links(state))
@@ -236,6 +234,13 @@ def _on_links(state: KernelState) -> Iterable[Address | Route | Neighbor | FdbEn
     yield from state.routes
     yield from state.neighbors
     yield from state.fdb
+
+
+def _is_same(namespace: str, have: Link, link: Link) -> bool:
+    """Whether a link is the one meant: on the host by its mark, in a sandbox by its kind and MAC."""
+    if namespace == HOST:
+        return is_ours(have) and have.alias == link.alias
+    return (have.kind, have.mac) == (link.kind, link.mac)
 
 
 def _key(namespace: str, sysctl: str) -> str:

@@ -195,10 +195,10 @@ def _element(element: FirewallElement) -> tuple[object, ...]:
 
 
 def refused(verb: Callable[[], object], error: type[CnmError]) -> str:
-    """The one line that `verb` is refused with, by exactly this class of error."""
+    """The one line that `verb` is refused with, by this class of error and its status."""
     with pytest.raises(error) as refusal:
         verb()
-    assert refusal.type is error
+    assert refusal.value.status == error.status
     assert "\n" not in str(refusal.value)
     return str(refusal.value)
 
