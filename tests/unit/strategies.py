@@ -7,6 +7,7 @@ from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_network
 from hypothesis import settings
 from hypothesis import strategies as st
 
+from cnm.endpoint import PortMapping, Protocol
 from cnm.firewall import sets
 from cnm.ipam.cidr import Subnet
 from cnm.ipam.pools import AddressPool
@@ -50,6 +51,20 @@ def address_pools() -> st.SearchStrategy[list[AddressPool]]:
         lambda base, more: AddressPool(base, min(base.prefixlen + more, 28)), bases, st.integers(0, 4)
     )
     return st.lists(pool, min_size=1, max_size=4)
+
+
+def port_mappings() -> st.SearchStrategy[PortMapping]:
+    """Published ports and ranges of them, of any protocol, some without a host port."""
+    return st.builds(
+        lambda protocol, container, host, address, count: PortMapping(
+            protocol=protocol, container_port=container, host_port=host, host_address=address, count=count
+        ),
+        st.sampled_from(Protocol),
+        st.integers(1, 60),
+        st.one_of(st.just(0), st.integers(1000, 1060)),
+        st.sampled_from(["", "127.0.0.1", "::1"]),
+        st.integers(1, 20),
+    )
 
 
 _FIELDS: dict[FieldType, st.SearchStrategy[str | int]] = {

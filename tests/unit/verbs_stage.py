@@ -110,9 +110,9 @@ class Stage:
         self.kernel.spaces[HOST].links[UPLINK.name] = Link(UPLINK.name, LinkKind.OTHER)
         self.faults = Faults()
         self._pools = tuple(pools)
-        self._start()
+        self.start()
 
-    def _start(self) -> None:
+    def start(self) -> None:
         self.settings = Settings(root=str(self.place / "root"), run=str(self.place / "run"))
         self.store = Store(self.settings.database)
         self.reservations = Reservations()
@@ -144,7 +144,7 @@ class Stage:
 
     def restart(self) -> None:
         self.end()
-        self._start()
+        self.start()
 
     # What tests do most
 
