@@ -235,11 +235,11 @@ class Lab:
 
 @contextmanager
 def running_lab(
-    topology: Topology, place: Path, *, br_netfilter: bool, networks: tuple[str, ...]
+    topology: Topology, place: Path, *, br_netfilter: bool, networks: tuple[str, ...], config: str = ""
 ) -> Iterator[Lab]:
-    """The lab on a topology as `world` describes it, with some of NETWORKS in it."""
+    """The lab on a topology as `world` describes it, with some of NETWORKS in it; `config` are cnmd's settings."""
     switch_br_netfilter(topology.hosts["host"], br_netfilter)
-    with running(place, topology.hosts["host"].popen) as daemon:
+    with running(place, topology.hosts["host"].popen, config) as daemon:
         lab = Lab(topology, daemon, br_netfilter)
         lab.make(*networks)
         yield lab

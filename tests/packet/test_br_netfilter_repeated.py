@@ -24,6 +24,7 @@ from tests.packet.lab import (
     assert_all_pass,
     reaches,
     running_lab,
+    switch_br_netfilter,
     to_containers,
     world,
 )
@@ -91,3 +92,14 @@ def test_the_matrix_of_icc_and_hairpin_holds_in_every_round(lab: Lab) -> None:
         assert_all_pass(must_pass(lab))
         assert_all_dropped(lab, must_drop(lab))
         attach_anew(lab)
+
+
+@pytest.mark.parametrize("on", [False, True], ids=["switched off", "switched on"])
+def test_the_matrix_holds_after_br_netfilter_was_switched(lab: Lab, on: bool) -> None:
+    switch_br_netfilter(lab.host, on)
+    lab.daemon.ask("POST", "/cnm/v1/repair")
+
+    assert_all_pass(must_pass(lab))
+    assert_all_dropped(lab, must_drop(lab))
+    assert lab.daemon.ask("GET", "/cnm/v1/status")["BridgeNetfilter"] == {"ipv4": on, "ipv6": on}
+    assert lab.daemon.findings() == []

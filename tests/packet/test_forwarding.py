@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -44,9 +46,8 @@ def routed_before(request: pytest.FixtureRequest) -> dict[int, bool]:
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory, routed_before: dict[int, bool]) -> Iterator[Lab]:
-    description = world()
+    description = two_uplinks()
     description["hosts"]["host"]["sysctls"] = {GLOBAL[v]: int(on) for v, on in routed_before.items()}
-    description["hosts"]["outside"]["uplink"] = "host"
     with (
         Topology(description) as topology,
         running_lab(
@@ -57,6 +58,13 @@ def lab(tmp_path_factory: pytest.TempPathFactory, routed_before: dict[int, bool]
         ) as running,
     ):
         yield running
+
+
+def two_uplinks() -> dict[str, Any]:
+    """Machines on either side would use the host as their router."""
+    description = world()
+    description["hosts"]["outside"]["uplink"] = "host"
+    return description
 
 
 def across(lab: Lab, protocol: str, version: int, seconds: float = 0.25) -> dict[str, Probe]:
@@ -125,3 +133,22 @@ def test_an_interface_that_comes_later_carries_replies_too(lab: Lab) -> None:
     lab.daemon.ask("POST", "/cnm/v1/repair")
 
     assert reaches(lab.box("nat", "b"), "tcp", "203.0.113.2", 80, PASS_SECONDS)
+
+
+@pytest.mark.parametrize(
+    ("config", "others_pass", "containers_pass"),
+    [("ip-forward-no-drop = true", True, True), ("ip-forward = false", False, False)],
+    ids=["no drop", "no forwarding"],
+)
+def test_settings_leave_out_the_drop_or_the_forwarding(
+    tmp_path: Path, config: str, others_pass: bool, containers_pass: bool
+) -> None:
+    with (
+        Topology(two_uplinks()) as topology,
+        running_lab(topology, tmp_path, br_netfilter=False, networks=("nat",), config=config) as lab,
+    ):
+        for version in (4, 6):
+            seconds = PASS_SECONDS if others_pass else 0.25
+            assert reaches(lab.far, "tcp", OUTSIDE[version], 80, seconds) is others_pass
+            seconds = PASS_SECONDS if containers_pass else 0.25
+            assert reaches(lab.box("nat", "b"), "tcp", OUTSIDE[version], 80, seconds) is containers_pass

@@ -287,6 +287,37 @@ def test_withdrawing_a_port_leaves_the_other_port_of_the_same_server_alone(
     assert answer == b"still there?"
 
 
+# What belongs to a flow without being of it
+
+
+@FAMILIES
+@pytest.mark.parametrize("client", ["outside", "nat-a", "nat-b", "nat-2-b"])
+def test_fragments_reach_a_published_port(lab: Lab, client: str, version: int) -> None:
+    source = lab.topology.hosts[client]
+
+    outcome = source.send_udp(HOST[version], NETWORKS["nat"].any_port, bytes(4000), timeout=PASS_SECONDS)
+
+    assert outcome.payload == b"nat-a"
+
+
+@FAMILIES
+@pytest.mark.parametrize(
+    ("client", "target"), [("outside", "nat-b"), ("nat-2-b", "nat-b"), ("nat-b", "outside")]
+)
+def test_the_news_that_nobody_listens_comes_back(
+    lab: Lab, client: str, target: str, version: int, free_port: int
+) -> None:
+    if target != "outside":
+        publish(lab, target, {"Protocol": "udp", "ContainerPort": 83, "HostPort": free_port})
+    address = OUTSIDE[version] if target == "outside" else HOST[version]
+
+    outcome = ask(lab.topology.hosts[client], "udp", address, free_port)
+
+    assert outcome.status is Status.REFUSED
+    if target != "outside":
+        unpublish(lab, target, {"Protocol": "udp", "ContainerPort": 83})
+
+
 # Loopback addresses from elsewhere
 
 

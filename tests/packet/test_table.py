@@ -341,5 +341,31 @@ def test_containers_ping_the_world_unless_their_network_is_internal(
         assert_all_pass(probes)
 
 
+@TRANSPORTS
+def test_each_family_has_a_mode_of_its_own(lab: Lab, protocol: str) -> None:
+    name = f"mixed-{protocol}"
+    lab.daemon.create_network(
+        name, EnableIPv6=True, Options={"com.docker.network.bridge.gateway_mode_ipv6": "routed"}
+    )
+    lab.sandbox(f"{name}-a")
+    port = {"Protocol": protocol, "ContainerPort": OPEN, "HostPort": 8099}
+    lab.endpoints[f"{name}-a"] = lab.daemon.connect(name, f"{name}-a", Ports=[port])
+    inside = {version: lab.address(name, "a", version) for version in (4, 6)}
+    for version in (4, 6):
+        lab.outside.run(["ip", "route", "replace", inside[version], "via", HOST[version]])
+
+    assert reaches(lab.outside, protocol, HOST[4], 8099, PASS_SECONDS)
+    assert reaches(lab.outside, protocol, inside[6], OPEN, PASS_SECONDS)
+    dropped = {
+        "IPv4 directly": partial(reaches, lab.outside, protocol, inside[4], OPEN),
+        "IPv6 unopened": partial(reaches, lab.outside, protocol, inside[6], UNOPENED),
+    }
+    if not lab.br_netfilter:  # with it the relay, meant for [::1], listens on every address of the host
+        dropped["IPv6 by the host"] = partial(reaches, lab.outside, protocol, HOST[6], 8099)
+    assert_all_dropped(lab, dropped)
+    lab.daemon.ask("DELETE", f"/cnm/v1/sandboxes/{name}-a?force=1")
+    lab.daemon.ask("DELETE", f"/networks/{name}")
+
+
 def test_the_host_is_as_cnmd_wants_it_after_all_this(lab: Lab) -> None:
     assert lab.daemon.findings() == []
