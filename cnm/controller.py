@@ -112,6 +112,7 @@ class Controller:
         return self._r.model.endpoint(ref)
 
     def create_endpoint(self, network_ref: str, request: EndpointRequest) -> Endpoint:
+        self._endpoints.check(self._r.model.network(network_ref), request)
         with self._r.locks.verbs.shared(), self._network(network_ref) as network:
             return self._endpoints.create(network, request)
 
@@ -136,6 +137,7 @@ class Controller:
 
     def connect(self, network_ref: str, sandbox_ref: str, request: EndpointRequest) -> Endpoint:
         """Create an endpoint and join it, atomically."""
+        self._endpoints.check(self._r.model.network(network_ref), request, self._r.model.sandbox(sandbox_ref))
         with (
             self._r.locks.verbs.shared(),
             self._sandbox(sandbox_ref) as sandbox,

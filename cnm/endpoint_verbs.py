@@ -46,7 +46,7 @@ class EndpointVerbs:
 
     def _allocate(self, network: Network, request: EndpointRequest, state: EndpointState) -> Endpoint:
         """In the model, with its addresses; not stored."""
-        self._check(network, request)
+        self.check(network, request)
         ident = new_id()
         name = request.name or f"ep-{ident[:SHORT]}"
         service = self._r.ipam_of(network)
@@ -77,7 +77,12 @@ class EndpointVerbs:
             raise
         return endpoint
 
-    def _check(self, network: Network, request: EndpointRequest) -> None:
+    def check(self, network: Network, request: EndpointRequest, sandbox: Sandbox | None = None) -> None:
+        """What can be refused before anything is made: even `bridge` gets its device only for a sound request."""
+        if sandbox is not None:
+            self._check_sandbox(network, sandbox)
+        if request.mac:
+            names.parse_mac(request.mac)
         if request.name:
             names.check_endpoint(request.name)
         if request.ifname:
