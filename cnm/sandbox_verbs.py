@@ -13,9 +13,7 @@ from cnm.model import SHORT, new_id
 from cnm.network_verbs import now
 from cnm.resources import Resources
 from cnm.sandbox import Sandbox, SandboxKind, SandboxState
-
-HOST_NAMESPACE = "host"
-"""In place of a path: the namespace that cnmd was started in."""
+from cnm.wire.requests import HOST_NAMESPACE
 
 
 class SandboxVerbs:

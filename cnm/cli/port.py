@@ -47,7 +47,8 @@ def ls(client: Client, arguments: Arguments) -> int:
     for each in sorted(client.get("/cnm/v1/sandboxes"), key=lambda each: natural(each["Name"])):
         for port in _ports(each):
             rows += [
-                (each["Name"], inside, outside or "-", _note(port)) for inside, outside in published(port)
+                (each["Name"], inside, outside or "-", _note(port, outside))
+                for inside, outside in published(port)
             ]
     print(table(rows))
     return 0
@@ -60,12 +61,16 @@ def _ports(sandbox: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _print_ports(ports: list[dict[str, Any]]) -> None:
     for port in ports:
-        note = f"  ({_note(port)})" if _note(port) else ""
         for inside, outside in published(port):
-            print(f"{inside} -> {outside}{note}" if outside else f"{inside}{note}")
+            note = _note(port, outside)
+            line = f"{inside} -> {outside}" if outside else inside
+            print(f"{line}  ({note})" if note else line)
 
 
-def _note(port: dict[str, Any]) -> str:
+def _note(port: dict[str, Any], outside: str) -> str:
+    """The note of one line; where a port stands for both families, a relay serves only one of them."""
+    if not port.get("HostIp") and port.get("Relay") and ("IPv4" in port["Note"]) == outside.startswith("["):
+        return ""
     if port.get("Note"):
         return str(port["Note"])
     if port.get("Relay"):

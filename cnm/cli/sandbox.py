@@ -63,7 +63,8 @@ def path(reference: str) -> str:
 def create(client: Client, arguments: Arguments) -> int:
     body: dict[str, Any] = {"Name": arguments.operands[0], "Labels": arguments["label"]}
     if arguments["netns"]:
-        body["NetnsPath"] = os.path.abspath(arguments["netns"])
+        netns = arguments["netns"]
+        body["NetnsPath"] = netns if netns == "host" else os.path.abspath(netns)
     print(client.post("/cnm/v1/sandboxes", body)["Id"])
     return 0
 
@@ -127,7 +128,7 @@ GROUP = Group(
             "NAME",
             (
                 Flag("label", LABELS, "Label of the sandbox, KEY[=VALUE]"),
-                Flag("netns", STRING, "Path of the network namespace to use; it is never deleted"),
+                Flag("netns", STRING, 'Path of the network namespace to use, or "host"; it is never deleted'),
             ),
         ),
         Command(

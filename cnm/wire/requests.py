@@ -85,10 +85,16 @@ def object_name(kind: str, name: str | None) -> str:
     return name
 
 
+HOST_NAMESPACE = "host"
+"""In place of a path: the namespace that cnmd was started in."""
+
+
 def netns_path(text: str | None) -> str:
-    """The path of a namespace file that a sandbox is to stand for; "" for one of its own."""
-    if text and (not text.startswith("/") or _UNPRINTABLE.search(text)):
-        raise InvalidParameter(f"invalid namespace path {text!r}: it must be absolute, as in /run/netns/NAME")
+    """The path of a namespace file that a sandbox is to stand for, or "host"; "" for one of its own."""
+    if text and text != HOST_NAMESPACE and (not text.startswith("/") or _UNPRINTABLE.search(text)):
+        raise InvalidParameter(
+            f"invalid namespace path {text!r}: it must be absolute, as in /run/netns/NAME, or host"
+        )
     return text or ""
 
 

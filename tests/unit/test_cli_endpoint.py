@@ -205,6 +205,6 @@ class TestPort:
 
         assert out == (
             "80/tcp  (open at the sandbox's own address, nothing bound on the host)\n"
-            "81/tcp -> 0.0.0.0:81  (::1 by relay)\n"
+            "81/tcp -> 0.0.0.0:81\n"
             "81/tcp -> [::]:81  (::1 by relay)\n"
         )
