@@ -33,6 +33,8 @@ log = logging.getLogger("cnm.api")
 _LEAST_WORKERS = 4
 _IDLE_SECONDS = 10
 """After which a connection that says nothing is closed, and half a request refused."""
+_LOOK_SECONDS = 2.0
+"""Between two looks for such connections."""
 _NEXT_REQUEST_SECONDS = 0.002
 """For which a worker that nobody else waits for stays with a connection: it saves two changes of threads."""
 _DRAINED = 16 * 1024 * 1024
@@ -209,6 +211,7 @@ class _HttpServer(wsgi.Server):
 
     ConnectionClass = _Connection
     keep_alive_conn_limit = None  # type: ignore[assignment]
+    expiration_interval = _LOOK_SECONDS
     max_request_header_size = 64 * 1024
     listener: socket.socket
 
