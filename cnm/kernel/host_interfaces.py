@@ -44,5 +44,5 @@ class HostInterfaces:
 
 
 def _is_theirs(message: Message) -> bool:
-    family, _index, group, _up = link_messages.parse_state(message)
+    family, _index, group, _up, _enslaved = link_messages.parse_state(message)
     return family == socket.AF_UNSPEC and group not in _NOT_THEIRS

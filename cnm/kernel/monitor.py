@@ -90,22 +90,23 @@ class Monitor:
             return _lost(error)
 
     def _is_hint(self, message: Message) -> bool:
-        """A link of ours deleted or set down behind our back, or an address that it lost."""
+        """A link of ours deleted, set down or taken out of its bridge behind our back, or an address that it lost."""
         if message.kind == RTM_DELADDR:
             return address_messages.parse(message)[0] in self._ours
         return message.kind in (RTM_NEWLINK, RTM_DELLINK) and self._link_is_hint(message)
 
     def _link_is_hint(self, message: Message) -> bool:
-        family, index, group, up = link_messages.parse_state(message)
-        if family != socket.AF_UNSPEC:
+        state = link_messages.parse_state(message)
+        if state.family != socket.AF_UNSPEC:
             return False
-        was_ours = index in self._ours
-        self._ours.discard(index)
-        if group not in _OURS:
-            return was_ours and group != Group.REAP
+        was_ours = state.ifindex in self._ours
+        self._ours.discard(state.ifindex)
+        if state.group not in _OURS:
+            return was_ours and state.group != Group.REAP
         if message.kind == RTM_NEWLINK:
-            self._ours.add(index)
-        return message.kind == RTM_DELLINK or not up
+            self._ours.add(state.ifindex)
+        freed = state.group == Group.PORT and not state.enslaved
+        return message.kind == RTM_DELLINK or not state.up or freed
 
     def _tables_changed(self) -> bool:
         try:
