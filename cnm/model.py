@@ -36,7 +36,10 @@ class Model:
         self._endpoints: dict[str, Endpoint] = {}
         self._of_network: dict[str, dict[str, None]] = {}
         self._of_sandbox: dict[str, dict[str, None]] = {}
+        self._network_names: dict[str, str] = {}
+        self._sandbox_names: dict[str, str] = {}
         self._endpoint_names: dict[tuple[str, str], str] = {}
+        """Id by name, and for an endpoint by its network's id and its name."""
 
     # Reading
 
@@ -62,19 +65,19 @@ class Model:
 
     def network(self, ref: str) -> Network:
         with self._lock:
-            return _find("network", ref, self._networks)
+            return _find("network", ref, self._networks, self._network_names)
 
     def sandbox(self, ref: str) -> Sandbox:
         with self._lock:
-            return _find("sandbox", ref, self._sandboxes)
+            return _find("sandbox", ref, self._sandboxes, self._sandbox_names)
 
     def endpoint(self, ref: str) -> Endpoint:
         """By id, id prefix, or `NETWORK/NAME`."""
         with self._lock:
             network_ref, slash, name = ref.rpartition("/")
             if not slash:
-                return _find("endpoint", ref, self._endpoints)
-            network = _find("network", network_ref, self._networks)
+                return _find("endpoint", ref, self._endpoints, {})
+            network = self.network(network_ref)
             ident = self._endpoint_names.get((network.id, name))
             if ident is None:
                 raise NotFound(f"endpoint {name} not found on network {network.name}")
@@ -85,18 +88,20 @@ class Model:
     def add_network(self, network: Network) -> None:
         """Raises Conflict when the name is taken."""
         with self._lock:
-            if any(other.name == network.name for other in self._networks.values()):
+            if network.name in self._network_names:
                 raise Conflict(f"network with name {network.name} already exists")
+            self._network_names[network.name] = network.id
             self._networks[network.id] = network
 
     def add_sandbox(self, sandbox: Sandbox) -> None:
         with self._lock:
-            for other in self._sandboxes.values():
-                if other.name == sandbox.name:
-                    raise Conflict(
-                        f'the name "{sandbox.name}" is in use by sandbox {other.id[:SHORT]}: '
-                        "remove that sandbox, or choose another name"
-                    )
+            other = self._sandbox_names.get(sandbox.name)
+            if other is not None:
+                raise Conflict(
+                    f'the name "{sandbox.name}" is in use by sandbox {other[:SHORT]}: '
+                    "remove that sandbox, or choose another name"
+                )
+            self._sandbox_names[sandbox.name] = sandbox.id
             self._sandboxes[sandbox.id] = sandbox
 
     def add_endpoint(self, endpoint: Endpoint) -> None:
@@ -113,7 +118,7 @@ class Model:
                 self._of_sandbox.setdefault(endpoint.sandbox_id, {})[endpoint.id] = None
 
     def replace(self, noun: Network | Sandbox | Endpoint) -> None:
-        """Put a changed record in the place of the one with the same id."""
+        """Put a changed record in the place of the one with the same id; names do not change."""
         with self._lock:
             if isinstance(noun, Network):
                 self._networks[noun.id] = noun
@@ -144,10 +149,12 @@ class Model:
     def drop(self, noun: Network | Sandbox | Endpoint) -> None:
         with self._lock:
             if isinstance(noun, Network):
-                self._networks.pop(noun.id, None)
+                if self._networks.pop(noun.id, None):
+                    del self._network_names[noun.name]
                 self._of_network.pop(noun.id, None)
             elif isinstance(noun, Sandbox):
-                self._sandboxes.pop(noun.id, None)
+                if self._sandboxes.pop(noun.id, None):
+                    del self._sandbox_names[noun.name]
                 self._of_sandbox.pop(noun.id, None)
             elif noun.id in self._endpoints:
                 sandbox_id = self._endpoints.pop(noun.id).sandbox_id
@@ -156,16 +163,14 @@ class Model:
                 self._of_sandbox.get(sandbox_id, {}).pop(noun.id, None)
 
 
-def _find(kind: str, ref: str, nouns: Mapping[str, _N]) -> _N:
+def _find(kind: str, ref: str, nouns: Mapping[str, _N], names: Mapping[str, str]) -> _N:
     """Docker's order: full id, exact name, unique prefix of an id."""
     if not ref:
         raise InvalidParameter(f"a {kind}'s name or id must not be empty")
     if ref in nouns:
         return nouns[ref]
-    if kind != "endpoint":
-        named = [noun for noun in nouns.values() if noun.name == ref]
-        if named:
-            return named[0]
+    if ref in names:
+        return nouns[names[ref]]
     return _only(kind, ref, (noun for ident, noun in nouns.items() if ident.startswith(ref)))
 
 
