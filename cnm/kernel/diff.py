@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 
 from cnm.kernel.state import (
     HOST,
@@ -10,6 +10,7 @@ from cnm.kernel.state import (
     Group,
     KernelState,
     Link,
+    Peer,
     Problem,
     Record,
 )
@@ -21,10 +22,22 @@ MARK = "cnm:"
 def diff(wanted: Sequence[KernelState], observed: Sequence[KernelState]) -> list[Finding]:
     """What is missing or changed of `wanted`, and what of ours in the host's namespace nothing wants."""
     exists = {state.namespace: state for state in merge(observed)}
+    asked = merge(wanted)
     findings: list[Finding] = []
-    for state in merge(wanted):
-        findings += _compare(state, exists.get(state.namespace, KernelState(namespace=state.namespace)))
+    for state in asked:
+        have = exists.get(state.namespace, KernelState(namespace=state.namespace))
+        findings += _compare(state, have, _halves(state, {other.namespace for other in asked}, exists))
     return findings
+
+
+def _halves(wanted: KernelState, asked: Container[str], exists: Mapping[str, KernelState]) -> frozenset[str]:
+    """Names of the links whose other end is gone or called otherwise: they are worth nothing and made anew."""
+
+    def is_there(peer: Peer) -> bool:
+        inside = exists.get(peer.namespace, KernelState())
+        return peer.namespace not in asked or any(link.name == peer.name for link in inside.links)
+
+    return frozenset(link.name for link in wanted.links if link.peer and not is_there(link.peer))
 
 
 def merge(states: Iterable[KernelState]) -> tuple[KernelState, ...]:
@@ -48,9 +61,9 @@ def _concatenate(namespace: str, parts: list[KernelState]) -> KernelState:
     )
 
 
-def _compare(wanted: KernelState, observed: KernelState) -> list[Finding]:
+def _compare(wanted: KernelState, observed: KernelState, halves: Container[str]) -> list[Finding]:
     namespace = wanted.namespace
-    findings = _compare_links(wanted, observed)
+    findings = _compare_links(wanted, observed, halves)
     have_sysctls = {sysctl.key: sysctl for sysctl in observed.sysctls}
     for sysctl in wanted.sysctls:
         have = have_sysctls.get(sysctl.key)
@@ -60,7 +73,7 @@ def _compare(wanted: KernelState, observed: KernelState) -> list[Finding]:
                 Finding(namespace, problem, sysctl, have, f"is {have.value if have else 'absent'}")
             )
     for pick in _SETS:
-        have_records = frozenset(pick(observed))
+        have_records = frozenset(r for r in pick(observed) if getattr(r, "link", "") not in halves)
         findings += [Finding(namespace, Problem.MISSING, r) for r in pick(wanted) if r not in have_records]
     if namespace == HOST:
         for pick in (lambda state: state.neighbors, lambda state: state.elements):
@@ -82,7 +95,7 @@ _SETS: tuple[Callable[[KernelState], Iterable[Record]], ...] = (
 )
 
 
-def _compare_links(wanted: KernelState, observed: KernelState) -> list[Finding]:
+def _compare_links(wanted: KernelState, observed: KernelState, halves: Container[str]) -> list[Finding]:
     namespace = wanted.namespace
     have = {link.name: link for link in observed.links}
     findings = []
@@ -90,6 +103,8 @@ def _compare_links(wanted: KernelState, observed: KernelState) -> list[Finding]:
         other = have.pop(link.name, None)
         if other is None:
             findings.append(Finding(namespace, Problem.MISSING, link))
+        elif link.name in halves:
+            findings.append(Finding(namespace, Problem.CHANGED, link, other, "its other end is gone"))
         elif detail := _changes(link, other):
             findings.append(Finding(namespace, Problem.CHANGED, link, other, detail))
     if namespace == HOST:

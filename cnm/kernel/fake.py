@@ -76,7 +76,7 @@ class FakeKernel:
                 raise KernelError(
                     f"interface {link.name} does not exist: cnmctl doctor shows what is missing"
                 )
-            space.links[link.name] = dataclasses.replace(have, up=link.up)
+            space.links[link.name] = dataclasses.replace(have, mac=link.mac, mtu=link.mtu, up=link.up)
             return
         if have is not None and (not is_ours(have) or have.alias != link.alias):
             raise Conflict(
@@ -84,8 +84,12 @@ class FakeKernel:
             )
         if link.master and link.master not in space.links:
             raise KernelError(f"interface {link.master} does not exist: cnmctl doctor shows what is missing")
-        if link.peer and have is None:
+        if link.peer:
             inside = self._space(link.peer.namespace)
+            if have is not None and link.peer.name not in inside.links:
+                self._drop_link(namespace, have)
+                have = None
+        if link.peer and have is None:
             if link.peer.name in inside.links:
                 raise Conflict(
                     f"interface {link.peer.name} cannot be made in {link.peer.namespace}: file exists"
@@ -133,6 +137,11 @@ class FakeKernel:
         space = self.spaces[namespace]
         space.links.pop(link.name, None)
         space.records = {record for record in space.records if record.link != link.name}
+        for port in [port for port in space.links.values() if port.master == link.name]:
+            space.links[port.name] = dataclasses.replace(port, master="")
+            space.records = {
+                r for r in space.records if not (isinstance(r, FdbEntry) and r.link == port.name)
+            }
         for key in [key for key in self.sysctls if _is_of(key, namespace, link.name)]:
             del self.sysctls[key]
         if link.peer and link.peer.namespace in self.spaces:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from cnm.kernel.netlink import (
     NLA_F_NESTED,
@@ -84,7 +85,7 @@ def create(link: Link, index: int, master_index: int = 0, peer_namespace_fd: int
     parts = [_header(index), text(_IFLA_IFNAME, link.name)]
     if link.mac:
         parts.append(attribute(_IFLA_ADDRESS, mac_bytes(link.mac)))
-    if link.mtu:
+    if link.mtu and link.kind is not LinkKind.BRIDGE:
         parts.append(u32(_IFLA_MTU, link.mtu))
     if master_index:
         parts.append(u32(_IFLA_MASTER, master_index))
@@ -112,6 +113,9 @@ def configure(link: Link, index: int) -> Request:
     """
     flags = _IFF_UP if link.up else 0
     parts = [_header(index, flags, _IFF_UP)]
+    if link.mtu and link.kind is LinkKind.BRIDGE:
+        # A bridge keeps only an MTU that it is given after its creation; else it follows its ports.
+        parts.append(u32(_IFLA_MTU, link.mtu))
     if link.group:
         parts.append(u32(_IFLA_GROUP, link.group))
     if link.alias:
@@ -131,10 +135,13 @@ def _port_flags(isolated: bool, hairpin: bool) -> bytes:
     return nested(_IFLA_LINKINFO, text(_IFLA_INFO_SLAVE_KIND, "bridge"), flags)
 
 
-def change(link: Link, index: int, master_index: int = 0) -> Request:
-    """Bring an existing link of ours to what `link` says (repair); kind and peer cannot change."""
-    parts = [_header(index, _IFF_UP if link.up else 0, _IFF_UP)]
-    if link.mac:
+def change(link: Link, found: ObservedLink, master_index: int = 0) -> Request:
+    """Bring an existing link of ours to what `link` says (repair); kind and peer cannot change.
+
+    The MAC only where it is another: setting it, even to the same, forgets the neighbours of the link.
+    """
+    parts = [_header(found.index, _IFF_UP if link.up else 0, _IFF_UP)]
+    if link.mac not in ("", found.link.mac):
         parts.append(attribute(_IFLA_ADDRESS, mac_bytes(link.mac)))
     if link.mtu:
         parts.append(u32(_IFLA_MTU, link.mtu))
@@ -156,6 +163,11 @@ def port_flags(link: Link, index: int) -> Request:
 def up(name: str, index: int, mtu: int = 0) -> Request:
     payload = _header(index, _IFF_UP, _IFF_UP) + (u32(_IFLA_MTU, mtu) if mtu else b"")
     return Request(RTM_NEWLINK, 0, payload, f"set interface {name} up")
+
+
+def set_address(name: str, index: int, mac: str) -> Request:
+    payload = _header(index) + attribute(_IFLA_ADDRESS, mac_bytes(mac))
+    return Request(RTM_NEWLINK, 0, payload, f"set the MAC address of interface {name}")
 
 
 def retire(name: str, index: int, retired_name: str) -> Request:
@@ -214,16 +226,30 @@ def parse(message: Message) -> ObservedLink:
     return ObservedLink(index, _number(found.get(_IFLA_MASTER)), link)
 
 
-def parse_state(message: Message) -> tuple[int, int, int, bool]:
-    """(address family, index, device group, whether it is up): all that a listener to every change wants to pay for."""
+class LinkState(NamedTuple):
+    """All that a listener to every change wants to pay for."""
+
+    family: int
+    ifindex: int
+    group: int
+    up: bool
+    enslaved: bool
+    """Whether it is a port of something."""
+
+
+def parse_state(message: Message) -> LinkState:
     family, _kind, index, flags, _change = _IFINFOMSG.unpack_from(message.payload)
+    group, enslaved = int(Group.NONE), False
     offset = _IFINFOMSG.size
     while offset + 4 <= len(message.payload):
         length, kind = _ATTRIBUTE.unpack_from(message.payload, offset)
         if kind == _IFLA_GROUP:
-            return family, index, _U32.unpack_from(message.payload, offset + 4)[0], bool(flags & _IFF_UP)
+            (group,) = _U32.unpack_from(message.payload, offset + 4)
+        elif kind == _IFLA_MASTER:
+            enslaved = True
+            break
         offset += (max(length, 4) + 3) & ~3
-    return family, index, Group.NONE, bool(flags & _IFF_UP)
+    return LinkState(family, index, group, bool(flags & _IFF_UP), enslaved)
 
 
 def _kind(info: dict[int, bytes], device_type: int) -> LinkKind:

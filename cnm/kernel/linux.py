@@ -111,7 +111,10 @@ class LinuxKernel:
                     ]
                 )
                 if created is None:
-                    _raise(configured)
+                    if configured is not None:  # without its mark nobody would know it for ours
+                        netlink.execute([link_messages.retire(link.name, index, f"cr{index:x}")])
+                        self._reaper.wake()
+                        raise configured
                     return
                 if created.errno != errno.EEXIST:
                     raise _explained(created, link)
@@ -137,7 +140,11 @@ class LinuxKernel:
             raise Conflict(
                 f"interface {link.name} exists and is not ours: rename or delete it, or choose another name"
             )
-        netlink.execute([link_messages.change(link, found.index, master)])
+        if link.peer and link.peer.name not in self.interface_names(link.peer.namespace):
+            netlink.execute([link_messages.retire(link.name, found.index, f"cr{found.index:x}")])
+            self._reaper.flush()  # what is left of the other end may have the routes that the new one needs
+            return False
+        netlink.execute([link_messages.change(link, found, master)])
         if link.master:
             netlink.execute([link_messages.port_flags(link, found.index)])
         return True
@@ -230,7 +237,18 @@ class LinuxKernel:
         wanted, foreign = split_findings(findings)
         # A default route can only be set when the link that carried the one before is gone.
         self.remove(foreign, wait=any(state.links for state in foreign))
+        for finding in findings:
+            self._restore_mac(finding)
         self.apply(wanted)
+
+    def _restore_mac(self, finding: Finding) -> None:
+        """Of the sandbox's end of a pair, which `apply` does not make: it would cost every attach something."""
+        link, have = finding.wanted, finding.observed
+        if finding.namespace == HOST or not isinstance(link, Link) or not isinstance(have, Link):
+            return
+        if link.mac != have.mac and link.kind is have.kind:
+            with self._socket_in(finding.namespace) as netlink:
+                netlink.execute([link_messages.set_address(link.name, _index(link.name), link.mac)])
 
     # Namespaces
 
@@ -353,11 +371,6 @@ def _staying(name: str, going: Container[str]) -> int:
         return socket.if_nametoindex(name)
     except OSError:
         return 0
-
-
-def _raise(error: NetlinkError | None) -> None:
-    if error is not None:
-        raise error
 
 
 def _explained(error: NetlinkError, link: Link) -> KernelError:

@@ -40,9 +40,12 @@ def delete(neighbor: Neighbor, index: int) -> Request:
 
 
 def _fdb_payload(entry: FdbEntry, index: int) -> bytes:
-    """A VXLAN entry belongs to the device itself, a bridge port's to its bridge."""
-    flags = _NTF_SELF if entry.remote else _NTF_MASTER
-    payload = _NDMSG.pack(_AF_BRIDGE, 0, index, _NUD_PERMANENT | _NUD_NOARP, flags, 0)
+    """A VXLAN entry belongs to the device itself, a bridge port's to its bridge.
+
+    There a permanent entry would be the host's own address; one that only needs no ARP is static.
+    """
+    flags, state = (_NTF_SELF, _NUD_PERMANENT | _NUD_NOARP) if entry.remote else (_NTF_MASTER, _NUD_NOARP)
+    payload = _NDMSG.pack(_AF_BRIDGE, 0, index, state, flags, 0)
     payload += attribute(_NDA_LLADDR, mac_bytes(entry.mac))
     return payload + (attribute(_NDA_DST, split(entry.remote)[1]) if entry.remote else b"")
 
@@ -77,11 +80,13 @@ def parse(message: Message) -> tuple[int, Neighbor] | None:
 
 
 def parse_fdb(message: Message) -> tuple[int, FdbEntry] | None:
-    """(link index, forwarding entry to a VTEP without its link's name); None for others."""
-    _family, _, index, _state, _flags, _kind = _NDMSG.unpack_from(message.payload)
+    """(link index, static forwarding entry without its link's name); None for learned ones and the kernel's own."""
+    _family, _, index, state, _flags, _kind = _NDMSG.unpack_from(message.payload)
     found = attributes(message.payload, _NDMSG.size)
-    if _NDA_LLADDR not in found or _NDA_DST not in found:
+    if _NDA_LLADDR not in found:
         return None
-    raw = found[_NDA_DST]
-    family = socket.AF_INET if len(raw) == 4 else socket.AF_INET6
-    return index, FdbEntry("", mac_text(found[_NDA_LLADDR]), socket.inet_ntop(family, raw))
+    mac, raw = mac_text(found[_NDA_LLADDR]), found.get(_NDA_DST)
+    if raw is not None:
+        family = socket.AF_INET if len(raw) == 4 else socket.AF_INET6
+        return index, FdbEntry("", mac, socket.inet_ntop(family, raw))
+    return (index, FdbEntry("", mac)) if state & _NUD_NOARP and not state & _NUD_PERMANENT else None
