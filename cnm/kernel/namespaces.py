@@ -77,11 +77,16 @@ class Namespaces:
         The mount comes last: a process killed before it leaves no namespace that is half made. Raises Conflict when
         something stands at `path` already.
         """
-        os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
         try:
+            os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
             os.close(os.open(path, os.O_RDONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o444))
-        except FileExistsError:
-            raise Conflict(f"{path} exists already: remove it, or choose another run directory") from None
+        except FileExistsError as error:
+            raise Conflict(
+                f"{error.filename} exists already: remove it, or choose another run directory"
+            ) from None
+        except OSError as error:
+            number = error.errno or 0
+            raise KernelError(f"cannot make {path}: {os.strerror(number).lower()}", number) from None
         try:
             _call("create a network namespace", _libc.unshare(CLONE_NEWNET))
             try:
