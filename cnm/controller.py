@@ -88,9 +88,11 @@ class Controller:
                 raise Conflict(
                     f"sandbox {sandbox.name} is connected to {networks}: disconnect it first, or use force"
                 )
-            for endpoint in endpoints:
-                with self._network_of(endpoint) as network:
-                    self._endpoints.disconnect(network, endpoint, sandbox, wait=wait)
+            if endpoints:
+                with self._sandboxes.emptied(sandbox):
+                    for endpoint in endpoints:
+                        with self._network_of(endpoint) as network:
+                            self._endpoints.disconnect(network, endpoint, sandbox, wait=wait)
             self._sandboxes.delete(sandbox)
 
     # Endpoints

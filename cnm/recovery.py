@@ -71,6 +71,8 @@ class Recovery:
                 log.info(
                     "sandbox %s was being %s when cnmd ended: removed", sandbox.name, _verb(sandbox.state)
                 )
+                inhabitants = [e for e in self._r.store.load(Endpoint) if e.sandbox_id == sandbox.id]
+                self._r.store.commit(delete=inhabitants, durable=True)
                 self._sandboxes.finish_delete(sandbox)
             elif sandbox.kind is SandboxKind.OWN and not self._r.kernel.namespace_alive(sandbox.netns):
                 log.info("sandbox %s lost its namespace: made again", sandbox.name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Iterator
 
 import msgspec
 
@@ -76,6 +77,17 @@ class SandboxVerbs:
                 raise Conflict(f"network namespace {sandbox.netns} belongs to sandbox {other.name} already")
         if not self._r.kernel.namespace_alive(sandbox.netns):
             raise InvalidParameter(f"{sandbox.netns} is not a network namespace, or does not exist")
+
+    @contextlib.contextmanager
+    def emptied(self, sandbox: Sandbox) -> Iterator[None]:
+        """For the endpoints that go before it is deleted: a process killed in the block leaves the intent of all."""
+        deleting = msgspec.structs.replace(sandbox, state=SandboxState.DELETING)
+        self._r.store.commit(put=[deleting], durable=False)
+        try:
+            yield
+        except BaseException:
+            self._r.store.commit(put=[sandbox], durable=False)
+            raise
 
     def delete(self, sandbox: Sandbox) -> None:
         """A sandbox without endpoints."""
