@@ -1,0 +1,1 @@
+"""What the daemon's verbs cost, beside the least that the kernel itself costs and beside other programs."""
