@@ -76,12 +76,18 @@ class Model:
         with self._lock:
             network_ref, slash, name = ref.rpartition("/")
             if not slash:
-                return _find("endpoint", ref, self._endpoints, {})
+                return self._endpoint_by_id(ref)
             network = self.network(network_ref)
             ident = self._endpoint_names.get((network.id, name))
             if ident is None:
                 raise NotFound(f"endpoint {name} not found on network {network.name}")
             return self._endpoints[ident]
+
+    def _endpoint_by_id(self, ref: str) -> Endpoint:
+        try:
+            return _find("endpoint", ref, self._endpoints, {})
+        except NotFound as error:
+            raise NotFound(f"{error}: name it NETWORK/NAME, or by its id") from None
 
     # Writing
 

@@ -10,6 +10,7 @@ import msgspec
 
 from cnm import names
 from cnm.errors import Conflict, InvalidParameter, KernelError
+from cnm.kernel.state import HOST
 from cnm.model import SHORT, new_id
 from cnm.network_verbs import now
 from cnm.resources import Resources
@@ -72,11 +73,17 @@ class SandboxVerbs:
     def _check_given(self, sandbox: Sandbox) -> None:
         if not os.path.isabs(sandbox.netns):
             raise InvalidParameter(f"network namespace {sandbox.netns} must be an absolute path")
-        for other in self._r.model.sandboxes():
-            if other.netns == sandbox.netns:
-                raise Conflict(f"network namespace {sandbox.netns} belongs to sandbox {other.name} already")
-        if not self._r.kernel.namespace_alive(sandbox.netns):
+        identity = self._r.kernel.namespace_identity
+        wanted = identity(sandbox.netns)
+        if wanted is None:
             raise InvalidParameter(f"{sandbox.netns} is not a network namespace, or does not exist")
+        if wanted == identity(HOST):
+            raise InvalidParameter(
+                f"{sandbox.netns} is the host's own network namespace: give 'host' instead"
+            )
+        for other in self._r.model.sandboxes():
+            if other.kind is not SandboxKind.HOST and identity(other.netns) == wanted:
+                raise Conflict(f"network namespace {sandbox.netns} belongs to sandbox {other.name} already")
 
     @contextlib.contextmanager
     def emptied(self, sandbox: Sandbox) -> Iterator[None]:

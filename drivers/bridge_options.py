@@ -107,7 +107,9 @@ def _interface(text: str) -> str:
     try:
         names.check_interface(text)
     except InvalidParameter:
-        raise ValueError("an interface name has at most 15 bytes without '/', ':' or spaces") from None
+        raise ValueError(
+            "an interface name has at most 15 bytes without '/', ':' or spaces, and is not lo"
+        ) from None
     return text
 
 

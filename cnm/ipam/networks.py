@@ -115,7 +115,7 @@ class _Allocation:
             return _bare(lease.data[GATEWAY])
         if not asked and not wanted:
             return ""
-        with _saying(f"failed to allocate gateway ({asked})"):
+        with _saying(f"failed to allocate gateway ({asked})" if asked else "failed to allocate a gateway"):
             gateway = _bare(self._ipam.request_address(lease.pool_id, asked, _AS_GATEWAY))
         if gateway:
             self._undo.callback(try_release, self._ipam.release_address, lease.pool_id, gateway)

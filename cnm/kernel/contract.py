@@ -55,6 +55,9 @@ class Kernel(Protocol):
 
     def namespace_alive(self, path: str) -> bool: ...
 
+    def namespace_identity(self, path: str) -> tuple[int, int] | None:
+        """What two paths of one namespace have in common; None where there is no network namespace."""
+
     def interface_names(self, namespace: str) -> frozenset[str]: ...
 
     def host_interfaces(self) -> tuple[str, ...]:

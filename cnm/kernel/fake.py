@@ -199,6 +199,9 @@ class FakeKernel:
     def namespace_alive(self, path: str) -> bool:
         return path in self.spaces
 
+    def namespace_identity(self, path: str) -> tuple[int, int] | None:
+        return (0, id(self.spaces[path])) if path in self.spaces else None
+
     def interface_names(self, namespace: str) -> frozenset[str]:
         return frozenset(self._space(namespace).links)
 

@@ -263,6 +263,9 @@ class LinuxKernel:
     def namespace_alive(self, path: str) -> bool:
         return self._namespaces.is_alive(path)
 
+    def namespace_identity(self, path: str) -> tuple[int, int] | None:
+        return self._namespaces.identity(path)
+
     def forget_flows(self, addresses: Sequence[str]) -> None:
         self._forgetter.forget(addresses)
 

@@ -111,11 +111,19 @@ class Namespaces:
 
     def is_alive(self, path: str) -> bool:
         """Whether a network namespace is found at `path`."""
+        return self.identity(path) is not None
+
+    def identity(self, path: str) -> tuple[int, int] | None:
+        """Device and inode number of the namespace at `path`, None where there is none."""
         try:
-            os.close(self.open(path))
+            descriptor = self.open(path)
         except NotFound:
-            return False
-        return True
+            return None
+        try:
+            status = os.fstat(descriptor)
+        finally:
+            os.close(descriptor)
+        return status.st_dev, status.st_ino
 
     def _return_home(self) -> None:
         if _libc.setns(self._home, CLONE_NEWNET) != 0:

@@ -46,7 +46,7 @@ def test_a_sandbox_can_stand_for_a_given_namespace() -> None:
         ({"Name": "a", "Label": {}}, "invalid JSON: unknown key 'Label'"),
         (
             {"Name": "a", "NetnsPath": "here"},
-            "invalid namespace path 'here': it must be absolute, as in /run/netns/NAME",
+            "invalid namespace path 'here': it must be absolute, as in /run/netns/NAME, or host",
         ),
         ({"Name": "a", "Labels": ["x"]}, "invalid JSON: Labels: expected object, got array"),
     ],

@@ -218,6 +218,7 @@ def test_a_kernel_that_makes_no_interface_leaves_all_as_it_was(stage: Stage, box
         (lambda c: c.join("web/idle", "missing"), NotFound, "missing"),
         (lambda c: c.join("missing/idle", "box"), NotFound, "missing"),
         (lambda c: c.endpoint("web/"), NotFound, "web"),
+        (lambda c: c.endpoint("idle"), NotFound, "endpoint idle not found: name it NETWORK/NAME"),
         (lambda c: c.unpublish("web/e", [tcp(80)]), NotFound, "80/tcp"),
     ],
 )

@@ -105,6 +105,10 @@ def test_a_network_of_a_bad_or_taken_name_is_refused(stage: Stage, name: str, er
         ({"ipam_config": (IpamConfig(subnet="10.1.0.0/33"),)}, InvalidParameter, "10.1.0.0/33"),
         ({"ipam_config": (SUBNET, IpamConfig(subnet="10.2.0.0/24"))}, InvalidParameter, "multiple"),
         ({"ipam_config": (IpamConfig(subnet="172.18.0.0/24"),)}, Forbidden, "overlap"),
+        ({"ipam_config": (IpamConfig(subnet="127.1.0.0/24"),)}, InvalidParameter, "loopback"),
+        ({"ipam_config": (IpamConfig(subnet="224.1.0.0/24"),)}, InvalidParameter, "multicast"),
+        ({"ipam_config": (IpamConfig(subnet="fe80::/64"),), "enable_ipv6": True}, InvalidParameter, "link-local"),
+        ({"ipam_config": (IpamConfig(subnet="ff02::/64"),), "enable_ipv6": True}, InvalidParameter, "multicast"),
     ],
 )  # fmt: skip
 def test_a_network_that_cannot_be_is_refused_and_nothing_is_left_of_it(
@@ -291,6 +295,23 @@ def test_a_namespace_that_cannot_be_given_is_refused(stage: Stage, path: str, er
     assert path in refused(lambda: stage.sandbox("second", path), error)
 
     assert stage.picture() == before
+
+
+def test_the_host_s_own_namespace_is_not_given_by_a_path(stage: Stage) -> None:
+    stage.kernel.spaces["/proc/1/ns/net"] = stage.kernel.spaces[HOST]
+
+    message = refused(lambda: stage.sandbox("box", "/proc/1/ns/net"), InvalidParameter)
+
+    assert message == "/proc/1/ns/net is the host's own network namespace: give 'host' instead"
+
+
+def test_a_namespace_is_given_once_whatever_its_path(stage: Stage) -> None:
+    own = stage.sandbox("first")
+    stage.kernel.spaces["/run/netns/alias"] = stage.kernel.spaces[own.netns]
+
+    assert "belongs to sandbox first" in refused(
+        lambda: stage.sandbox("second", "/run/netns/alias"), Conflict
+    )
 
 
 @pytest.mark.parametrize("name", ["", "x", "-box", "a b", "ä1", "x" * 256, "box\n"])
