@@ -34,6 +34,7 @@ _IFLA_IFNAME = 3
 _IFLA_MTU = 4
 _IFLA_LINK = 5
 _IFLA_MASTER = 10
+_IFLA_OPERSTATE = 16
 _IFLA_LINKINFO = 18
 _IFLA_IFALIAS = 20
 _IFLA_AF_SPEC = 26
@@ -53,6 +54,8 @@ _RTEXT_FILTER_SKIP_STATS = 8
 _AF_INET6 = 10
 _ARPHRD_LOOPBACK = 772
 _IFF_UP = 1
+_IFF_LOWER_UP = 1 << 16
+_IF_OPER_UP = 6
 
 _IFINFOMSG = struct.Struct("=BxHiII")
 _ATTRIBUTE = struct.Struct("=HH")
@@ -224,6 +227,13 @@ def parse(message: Message) -> ObservedLink:
         hairpin=port.get(_IFLA_BRPORT_MODE, b"\0") != b"\0",
     )
     return ObservedLink(index, _number(found.get(_IFLA_MASTER)), link)
+
+
+def is_late(message: Message) -> bool:
+    """Whether a link has its carrier, but is not turned on yet (RFC 2863: its operational state is not up)."""
+    _family, _kind, _index, flags, _change = _IFINFOMSG.unpack_from(message.payload)
+    operstate = attributes(message.payload, _IFINFOMSG.size).get(_IFLA_OPERSTATE, b"\0")
+    return bool(flags & _IFF_LOWER_UP) and operstate[0] != _IF_OPER_UP
 
 
 class LinkState(NamedTuple):

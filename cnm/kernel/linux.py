@@ -20,6 +20,7 @@ from cnm.kernel import (
     link_messages,
     neighbor_messages,
     observation,
+    readiness,
     route_messages,
     sysctls,
 )
@@ -29,7 +30,7 @@ from cnm.kernel.diff import is_ours
 from cnm.kernel.forgetting import Forgetter
 from cnm.kernel.host_interfaces import HostInterfaces
 from cnm.kernel.namespaces import Namespaces
-from cnm.kernel.netlink import NetlinkError, NetlinkSocket, Request
+from cnm.kernel.netlink import Message, NetlinkError, NetlinkSocket, Request
 from cnm.kernel.nft import Nft
 from cnm.kernel.reaper import Reaper
 from cnm.kernel.repair import split_findings
@@ -83,6 +84,11 @@ class LinuxKernel:
             if _touches_rtnetlink(state):
                 with self._socket_in(state.namespace) as netlink:
                     self._apply_in(netlink, state)
+        readiness.await_links(self._get, states)
+
+    def _get(self, request: Request) -> Message | None:
+        with self._socket_in(HOST) as netlink:
+            return netlink.get(request)
 
     def _apply_in(self, netlink: NetlinkSocket, state: KernelState) -> None:
         for link in state.links:
@@ -96,6 +102,7 @@ class LinuxKernel:
                 continue
             if error.errno != errno.EEXIST or request.kind == route_messages.RTM_NEWROUTE:
                 self._tolerate_same_route(netlink, state, request, error)
+        readiness.await_addresses(netlink.get, (a.address for a in state.addresses if ":" in a.address))
 
     def _make(self, netlink: NetlinkSocket, link: Link) -> None:
         """Create a link, or bring one of ours that exists to what it should be."""

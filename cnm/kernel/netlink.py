@@ -42,6 +42,7 @@ _ATTRIBUTE = struct.Struct("=HH")
 _U32 = struct.Struct("=I")
 _ERROR = struct.Struct("=i")
 _RECEIVE_BYTES = 1 << 17
+_NONE_THERE = (errno.ENODEV, errno.ENOENT, errno.ESRCH, errno.ENETUNREACH, errno.EHOSTUNREACH)
 _DUMP_RETRIES = 10
 
 
@@ -167,7 +168,7 @@ class NetlinkSocket:
                 continue
             if kind == NLMSG_ERROR:
                 number, detail = _parse_error(payload, _flags)
-                if number in (errno.ENODEV, errno.ENOENT, errno.ESRCH):
+                if number in _NONE_THERE:
                     return None
                 raise NetlinkError(request.doing, number, detail)
             return Message(kind, payload)

@@ -81,6 +81,18 @@ def list_all(family: int, table: int = 0) -> Request:
     return Request(RTM_GETROUTE, 0, _RTMSG.pack(family, 0, 0, 0, table, 0, 0, 0, 0), "list routes")
 
 
+def lookup(address: str) -> Request:
+    """The route that a packet to `address` (its prefix length counts for nothing) would take."""
+    family, packed, _length = split(address)
+    header = _RTMSG.pack(family, 8 * len(packed), 0, 0, 0, 0, 0, 0, 0)
+    return Request(RTM_GETROUTE, 0, header + attribute(_RTA_DST, packed), f"look up the route to {address}")
+
+
+def is_local(message: Message | None) -> bool:
+    """Whether a route leads to the host itself."""
+    return message is not None and _RTMSG.unpack_from(message.payload)[7] == _TYPE_LOCAL
+
+
 def parse(message: Message) -> tuple[int, Route, int] | None:
     """(link index, route without its link's name, RTPROT_*); None for what is not a plain route of ours."""
     family, length, _src, _tos, table, protocol, _scope, kind, flags = _RTMSG.unpack_from(message.payload)

@@ -9,8 +9,6 @@ import pytest
 
 from netns_fixtures import Topology
 
-pytest.register_assert_rewrite("tests.packet.lab")  # so that its assertions say what they compared
-
 from tests.packet.lab import NETWORKS, Lab, running_lab, world
 
 

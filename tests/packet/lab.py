@@ -298,12 +298,14 @@ def answered(probes: Probes) -> list[str]:
 def assert_all_pass(probes: Probes) -> None:
     assert probes
     passed = set(answered(probes))
-    assert [name for name in probes if name not in passed] == []
+    failed = [name for name in probes if name not in passed]
+    assert not failed, f"no answer: {failed}"
 
 
 def assert_all_dropped(lab: Lab, probes: Probes) -> None:
     """Nobody is answered, and no server hears of it."""
     assert probes
     before = lab.heard()
-    assert answered(probes) == []
+    answers = answered(probes)
+    assert not answers, f"answered: {answers}"
     assert lab.heard() == before

@@ -1,10 +1,13 @@
 """Sandboxes answer from their first packet on, twenty times over, with br_netfilter on and hairpin ports.
 
-An earlier prototype of these rules saw whole networks lose IPv4 at random there. What was found: the two ends of a veth
-pair in different namespaces could get the same interface index; the kernel then takes the pair for a link to itself and
-reports its carrier late, so that the bridge port stays mute for up to a second after an attach, and ARP, which unlike
-ND is not resent by a joining host, is what is lost. Our host ends have indexes from 65536 on. Each round attaches
-everything anew, on new bridges, and asks at once.
+An earlier prototype of these rules saw whole networks lose IPv4 at random there, and so did these rounds on a busy
+machine, until an attach waited for its links. The firewall had no part in it. The kernel turns a bridge port on some
+time after it has got its carrier (`cnm.kernel.carrier` says why). An ARP request sent before is lost and repeated only
+after a second, while every packet to that neighbour waits: IPv4 of a whole network is gone for longer than a probe
+waits, and IPv6 with it only if its request was as early. Worse still where both ends of a pair had the same interface
+index: then the kernel is in no hurry and takes up to a second itself; our host ends have indexes from 65536 on.
+
+Each round attaches everything anew, on new bridges, and asks at once.
 """
 
 from __future__ import annotations
