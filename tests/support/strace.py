@@ -14,6 +14,9 @@ from pathlib import Path
 
 _LINE = re.compile(r"(?P<thread>\d+) +(?P<rest>.*)")
 _CALL = re.compile(r"[a-z0-9_]+(?=\()")
+_RESUMED = re.compile(r"<\.\.\. ([a-z0-9_]+) resumed>")
+"""The second half of a call between whose halves another thread wrote."""
+_RESTARTED = "= ? ERESTART"
 
 
 def missing() -> str:
@@ -41,13 +44,18 @@ class Trace:
 
 
 def _count(lines: list[str]) -> Counter[str]:
-    """The second half of a call that another thread's interrupted in the output does not begin with its name.
+    """Without what is logged, and without calls that the kernel breaks off and begins anew.
 
-    What is logged does not count.
+    It does that with writes to /proc/sys/net again and again for as long as another process holds the routing lock.
     """
-    return Counter(
-        found[0] for rest in lines if (found := _CALL.match(rest)) and not rest.startswith("write(2,")
-    )
+    counts: Counter[str] = Counter()
+    for rest in lines:
+        begun, resumed = _CALL.match(rest), _RESUMED.match(rest)
+        if begun and not rest.startswith("write(2,"):
+            counts[begun[0]] += 1
+        if _RESTARTED in rest and (call := begun[0] if begun else resumed[1] if resumed else ""):
+            counts[call] -= 1
+    return +counts
 
 
 @contextmanager
