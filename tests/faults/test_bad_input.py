@@ -92,6 +92,13 @@ CASES = {
     "subnet-nonsense": (subnet("10.300.0.0/24"), 400, "10.300.0.0/24"),
     "subnet-host-bits": (subnet("10.30.0.5/24"), 400, "it should be 10.30.0.0/24"),
     "subnet-overlap": (subnet("10.20.0.128/25"), 403, "overlap"),
+    "subnet-of-the-loopback": (subnet("127.0.0.0/16"), 400, "loopback"),
+    "subnet-of-multicast": (subnet("224.0.0.0/24"), 400, "multicast"),
+    "subnet-link-local": (
+        network(EnableIPv6=True, IPAM={"Config": [{"Subnet": "fe80::/64"}]}),
+        400,
+        "link-local",
+    ),
     "two-subnets": (
         network(IPAM={"Config": [{"Subnet": "10.30.0.0/24"}, {"Subnet": "10.31.0.0/24"}]}),
         400,
@@ -198,6 +205,7 @@ CASES = {
     "namespace-missing": (sandbox("given", NetnsPath="/run/netns/nosuch"), 400, "/run/netns/nosuch"),
     "namespace-relative": (sandbox("given", NetnsPath="run/netns/x"), 400, "absolute"),
     "namespace-a-file": (sandbox("given", NetnsPath="/etc/hostname"), 400, "/etc/hostname"),
+    "namespace-of-the-host": (sandbox("given", NetnsPath="/proc/self/ns/net"), 400, "the host's own"),
     "namespace-of-mounts": (sandbox("given", NetnsPath="/proc/self/ns/mnt"), 400, "/proc/self/ns/mnt"),
     # Bodies
     "broken-json": (("POST", NETWORKS, b'{"Name": '), 400, "invalid JSON"),
