@@ -91,12 +91,13 @@ class LinuxKernel:
             return netlink.get(request)
 
     def _apply_in(self, netlink: NetlinkSocket, state: KernelState) -> None:
+        index = cache(_index)
         for link in state.links:
             if _is_made_here(link):
-                self._make(netlink, link)
+                self._make(netlink, link, index(link.master) if link.master else 0)
         for sysctl in state.sysctls:
             sysctls.write(sysctl)
-        requests = [*_ups(state), *_additions(state)]
+        requests = [*_ups(state, index), *_additions(state, index)]
         for request, error in zip(requests, netlink.send(requests), strict=True) if requests else ():
             if error is None:
                 continue
@@ -104,9 +105,8 @@ class LinuxKernel:
                 self._tolerate_same_route(netlink, state, request, error)
         readiness.await_addresses(netlink.get, (a.address for a in state.addresses if ":" in a.address))
 
-    def _make(self, netlink: NetlinkSocket, link: Link) -> None:
-        """Create a link, or bring one of ours that exists to what it should be."""
-        master = _index(link.master) if link.master else 0
+    def _make(self, netlink: NetlinkSocket, link: Link, master: int) -> None:
+        """Create a link, or bring one of ours that exists to what it should be; `master` is an index, 0 for none."""
         descriptor = self._namespaces.open(link.peer.namespace) if link.peer else -1
         try:
             for _ in range(_INDEX_ATTEMPTS):
@@ -317,14 +317,13 @@ def _index(name: str) -> int:
         ) from None
 
 
-def _ups(state: KernelState) -> Iterator[Request]:
+def _ups(state: KernelState, index: Callable[[str], int]) -> Iterator[Request]:
     for link in state.links:
         if not _is_made_here(link) and link.up:
-            yield link_messages.up(link.name, _index(link.name), link.mtu)
+            yield link_messages.up(link.name, index(link.name), link.mtu)
 
 
-def _additions(state: KernelState) -> Iterator[Request]:
-    index = cache(_index)
+def _additions(state: KernelState, index: Callable[[str], int]) -> Iterator[Request]:
     for address in state.addresses:
         yield address_messages.add(address.link, address.address, index(address.link))
     for route in state.routes:

@@ -105,8 +105,8 @@ def test_attach_with_one_port(cost: Cost, box: str, network: str, more: dict[str
     )
 
     limits = {
-        **{"bind": 2, "ioctl": 6, "openat": 3, "pwrite64": 4, "recvfrom": 9, "sendto": 7},
-        **{"setns": 2, "setsockopt": 4, "socket": 6},
+        **{"bind": 2, "ioctl": 4, "openat": 3, "pwrite64": 4, "recvfrom": 9, "sendto": 7},
+        **{"setns": 2, "setsockopt": 4, "socket": 4},
     }
     assert_within(calls, **(limits | more))
 
