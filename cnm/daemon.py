@@ -18,6 +18,7 @@ from importlib.metadata import entry_points
 import cnm
 from cnm.api.server import Server
 from cnm.api.wsgi import create_app
+from cnm.claim import Claim
 from cnm.config import DEFAULT_CONFIG, Settings, load
 from cnm.controller import Controller
 from cnm.driver import Registry
@@ -77,6 +78,7 @@ def _settings(options: argparse.Namespace) -> Settings:
 def _serve(settings: Settings) -> int:
     _raise_file_limit()
     _make_directories(settings)
+    claim = Claim(settings.run)
     # The nft context comes before anything else opens files: libnftables waits with select(), which fails from
     # descriptor 1,024 on.
     kernel = LinuxKernel(sets.ELEMENT_SETS, ruleset.start_text)
@@ -99,6 +101,7 @@ def _serve(settings: Settings) -> int:
         store.close()
     finally:
         kernel.close()
+        claim.close()
     return 0
 
 

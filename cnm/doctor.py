@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import re
 from collections.abc import Sequence
 
 from cnm import wanted
@@ -29,6 +31,9 @@ def log_findings(doing: str, findings: Sequence[Finding]) -> None:
         log.warning("%s: %s %s is %s%s%s", doing, shown.kind, shown.object, shown.problem, where, detail)
     if len(findings) > _NAMED:
         log.warning("%s: %d findings in all", doing, len(findings))
+
+
+_OWN_NAMESPACE = re.compile(r"[0-9a-f]{12}\Z")
 
 
 class Doctor:
@@ -72,19 +77,20 @@ class Doctor:
             if sandbox.netns == namespace.path:
                 self._sandboxes.recreate_namespace(sandbox)
 
+    def orphaned_namespaces(self) -> list[str]:
+        """Paths in our directory that are named as ours are, and are no sandbox's; other names are other people's."""
+        known = {sandbox.netns for sandbox in self._r.model.sandboxes()}
+        paths = list_directory(self._r.settings.netns)
+        return [p for p in paths if p not in known and _OWN_NAMESPACE.match(os.path.basename(p))]
+
     def _namespaces(self) -> list[Finding]:
         findings = []
-        known = set()
         for sandbox in self._r.model.sandboxes():
-            known.add(sandbox.netns)
             if sandbox.kind is not SandboxKind.HOST and not self._r.kernel.namespace_alive(sandbox.netns):
                 detail = f"of sandbox {sandbox.name}"
                 findings.append(Finding(HOST, Problem.MISSING, Namespace(sandbox.netns), detail=detail))
-        for path in list_directory(self._r.settings.netns):
-            if path not in known:
-                findings.append(
-                    Finding(HOST, Problem.FOREIGN, observed=Namespace(path), detail="of no sandbox")
-                )
+        for path in self.orphaned_namespaces():
+            findings.append(Finding(HOST, Problem.FOREIGN, observed=Namespace(path), detail="of no sandbox"))
         return findings
 
     def _firewall(self) -> list[Finding]:

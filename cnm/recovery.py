@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
-import re
 from collections.abc import Sequence
 
 import msgspec
@@ -13,7 +11,6 @@ from cnm import ipam, ports, wanted
 from cnm.doctor import Doctor, log_findings
 from cnm.endpoint import Endpoint, EndpointState
 from cnm.errors import CnmError, Conflict
-from cnm.kernel.namespaces import list_directory
 from cnm.kernel.state import Finding
 from cnm.network import PREDEFINED, Network, NetworkState
 from cnm.network_verbs import predefined
@@ -23,7 +20,6 @@ from cnm.sandbox import Sandbox, SandboxKind, SandboxState
 from cnm.sandbox_verbs import SandboxVerbs
 
 _DRIVER_OF = dict(zip(PREDEFINED, ("bridge", "host", "null"), strict=True))
-_OWN_NAMESPACE = re.compile(r"[0-9a-f]{12}\Z")
 
 log = logging.getLogger(__name__)
 
@@ -80,11 +76,9 @@ class Recovery:
         self._remove_orphaned_namespaces()
 
     def _remove_orphaned_namespaces(self) -> None:
-        known = {sandbox.netns for sandbox in self._r.model.sandboxes()}
-        for path in list_directory(self._r.settings.netns):
-            if path not in known and _OWN_NAMESPACE.match(os.path.basename(path)):
-                log.info("namespace %s belongs to no sandbox: removed", path)
-                self._r.kernel.remove_namespace(path)
+        for path in self._doctor.orphaned_namespaces():
+            log.info("namespace %s belongs to no sandbox: removed", path)
+            self._r.kernel.remove_namespace(path)
 
     def _load_endpoints(self) -> None:
         for endpoint in self._r.store.load(Endpoint):

@@ -20,6 +20,8 @@ from cnm.network import Network
 from cnm.sandbox import Sandbox
 
 SCHEMA_VERSION = 1
+_APPLICATION_ID = 0x636E6D64
+"""In the file's header, "cnmd" in ASCII: other programs keep SQLite files, too."""
 
 Noun = Network | Sandbox | Endpoint
 _N = TypeVar("_N", Network, Sandbox, Endpoint)
@@ -99,16 +101,26 @@ class Store:
 
 def _open(path: str) -> sqlite3.Connection:
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=1)
-    os.chmod(path, 0o600)
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = FULL")
     # Held from the first write until the process ends, so that two daemons never share a root directory.
     connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+    _check_ours(path, connection)
+    os.chmod(path, 0o600)
+    connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.executescript(_SCHEMA)
+    connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+    return connection
+
+
+def _check_ours(path: str, connection: sqlite3.Connection) -> None:
+    """Raises CnmError for the database of another program, or of a cnmd that knows more than this one."""
+    (application,) = connection.execute("PRAGMA application_id").fetchone()
+    (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    if tables and application != _APPLICATION_ID:
+        raise CnmError(f"{path} is a database of another program: move it away, or use another --root")
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version > SCHEMA_VERSION:
         raise CnmError(
             f"{path} was written by a newer cnmd (schema {version}): upgrade, or use another --root"
         )
-    connection.executescript(_SCHEMA)
-    connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-    return connection

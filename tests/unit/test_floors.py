@@ -26,7 +26,7 @@ _FLOORS = (
     ("ipam", "firewall", "neighbours", "cluster", "relays"),
     ("drivers",),
     _VERBS,
-    ("api", "plugin", "watcher"),
+    ("api", "plugin", "watcher", "claim"),
     ("daemon",),
 )
 """From the ground up: a part may import all floors below it. Drivers emit the firewall's elements."""
