@@ -7,7 +7,7 @@ import os
 import sys
 from pathlib import Path
 
-from bench import report, scale, verbs
+from bench import processor, report, scale, verbs
 from bench.samples import Samples
 from bench.stage import stage
 from netns_fixtures import IsolationError, isolate
@@ -39,6 +39,7 @@ def _measured(quick: bool) -> str:
         _say("many ports, many at once, the command line")
         verbs.measure_many_ports(one, samples, rounds=10 if quick else 40)
         verbs.measure_parallel(one, samples, rounds=5 if quick else 20)
+        processor.measure(one, samples, blocks=5 if quick else 40)
         scale.measure_command_line(one, samples, rounds=10 if quick else 60)
     with stage() as other:
         _say("a thousand endpoints")

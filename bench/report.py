@@ -42,6 +42,8 @@ VERBS = (
     Verb("detach at 1,000 endpoints", "detach at 1,000", "floor detach at 1,000", most=2.5),
     Verb("restart with 1,000 endpoints, reconciled", "restart", most=2000),
     Verb("the same after SIGKILL", "restart after SIGKILL", most=2000),
+    Verb("attach, processor time of cnmd", "processor attach", "floor processor attach"),
+    Verb("detach, processor time of cnmd", "processor detach", "floor processor detach"),
     Verb("doctor at 1,000 endpoints", "doctor"),
     Verb("`cnmctl network ls`, whole process", "cnmctl network ls", "python -c pass", most=80),
 )

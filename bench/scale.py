@@ -9,6 +9,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench import processor
 from bench.floor import Floor, new_namespace
 from bench.samples import Samples
 from bench.stage import PORT, Stage, connecting, disconnecting
@@ -100,12 +101,6 @@ def _resident(pid: int) -> float:
 
 def _idle_share(pid: int, seconds: float) -> float:
     time.sleep(_SETTLE_SECONDS)
-    before, start = _processor_seconds(pid), time.monotonic()
+    before, start = processor.seconds(pid), time.monotonic()
     time.sleep(seconds)
-    return 100 * (_processor_seconds(pid) - before) / (time.monotonic() - start)
-
-
-def _processor_seconds(pid: int) -> float:
-    """Of all threads, to the nanosecond; utime and stime only count ticks."""
-    tasks = Path(f"/proc/{pid}/task").glob("*/schedstat")
-    return sum(int(task.read_text().split()[0]) for task in tasks) / 1e9
+    return 100 * (processor.seconds(pid) - before) / (time.monotonic() - start)
