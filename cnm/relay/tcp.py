@@ -47,7 +47,7 @@ class TcpRelay:
         self.target = target
         self._loop = loop
         self._connections: set[_Connection] = set()
-        listener.listen(_BACKLOG)
+        _listen(listener)
         self._acceptor = Acceptor(loop, listener, self._relay)
 
     def close(self) -> None:
@@ -123,6 +123,21 @@ class _Side:
         """It was sent the other's FIN."""
         self.hung_up = False
         """Both directions have seen their FIN; epoll says so for as long as it is watched, read to the end or not."""
+
+
+def _listen(listener: socket.socket) -> None:
+    """Connections that rest at this port (TIME-WAIT) are looked at once more here, as they were at the bind."""
+    try:
+        listener.listen(_BACKLOG)
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE:
+            raise
+        # For this call only, so that nobody else can share the port afterwards.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.listen(_BACKLOG)
+        finally:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
 
 
 class _Connection:
