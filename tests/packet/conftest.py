@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from netns_fixtures import Topology
-
 from tests.packet.lab import NETWORKS, Lab, running_lab, world
 
 
