@@ -6,6 +6,7 @@ import selectors
 import socket
 import struct
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -34,7 +35,7 @@ class Peer:
     data: bytes = b""
 
 
-class Server:
+class Server(ABC):
     """What both kinds of server share: the socket, the thread, the peers seen. Ends with `close`."""
 
     _kind: int
@@ -101,8 +102,9 @@ class Server:
                     return
                 key.data(key.fileobj)
 
+    @abstractmethod
     def _ready(self, listener: socket.socket) -> None:
-        raise NotImplementedError
+        """Take what arrived at a socket of ours."""
 
     def _remember(self, peer: Peer) -> None:
         with self._arrival:
