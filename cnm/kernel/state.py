@@ -37,6 +37,8 @@ class LinkKind(Enum):
     VXLAN = "vxlan"
     MACVLAN = "macvlan"
     IPVLAN = "ipvlan"
+    VLAN = "vlan"
+    DUMMY = "dummy"
     LOOPBACK = "loopback"
     OTHER = "other"
 
@@ -49,6 +51,8 @@ class Peer:
     name: str
     mac: str
     mtu: int = 0
+    leaves: bool = False
+    """Made for another program (dockerd), which moves and renames it: where it is now is not our affair."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +75,13 @@ class Link:
     """Bridge port flag: no frames between isolated ports (IFLA_BRPORT_ISOLATED)."""
     hairpin: bool = False
     """Bridge port flag: frames may leave by the port they came from (IFLA_BRPORT_MODE)."""
+    parent: str = ""
+    """Name of the link of the host's namespace that a macvlan, ipvlan or vlan stands on, wherever itself is."""
+    mode: str = ""
+    """The kind's own mode in the kernel's words: "bridge", "private", "vepa", "passthru" (macvlan); "l2", "l3", "l3s",
+    with ":bridge", ":private", ":vepa" behind (ipvlan); the VLAN's number (vlan)."""
+    leaves: bool = False
+    """Made for another program (dockerd), which moves and renames it: it may be absent."""
 
 
 @dataclass(frozen=True, slots=True)
