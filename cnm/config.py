@@ -19,6 +19,20 @@ class AddressPool(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     size: int
 
 
+class PluginTcp(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="kebab"):
+    """Plugins over TCP; both sides show certificates of the authority `ca`. Paths of PEM files."""
+
+    listen: dict[str, str]
+    """Address and port by the plugin's name: { cnm = "127.0.0.1:2471" }."""
+    ca: str
+    cert: str
+    key: str
+    """The server's."""
+    client_cert: str = ""
+    client_key: str = ""
+    """dockerd's, told to it in NAME.json."""
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="kebab"):
     """Every setting with its default; the keys of the file have hyphens."""
 
@@ -28,6 +42,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Directory of sockets and namespaces; lost at a reboot."""
     plugin_dir: str = "/run/docker/plugins"
     """Directory where Docker looks for plugin sockets."""
+    plugins: bool = True
+    """Serve Docker's plugin protocol: the drivers cnm, cnm-macvlan and cnm-ipvlan."""
+    plugin_spec_dir: str = ""
+    """Directory for NAME.spec and NAME.json, by which Docker finds plugins elsewhere; "": none are written."""
+    plugin_tcp: PluginTcp | None = None
+    docker_host: str = "unix:///run/docker.sock"
+    """dockerd's API, which names are learnt from; "": it is never asked."""
+    docker_direct: bool = False
+    """Make links inside dockerd's sandboxes where that is known to be safe, on networks that do not say."""
     log_format: str = "text"
     """"text" (key=value) or "json"."""
     log_level: str = "info"
@@ -82,7 +105,7 @@ def _checked(settings: Settings, path: str) -> Settings:
         )
     if not 1 <= settings.threads <= 256:
         raise InvalidParameter(f"{path}: threads must be between 1 and 256, not {settings.threads}")
-    for name in ("root", "run", "plugin_dir"):
-        if not os.path.isabs(getattr(settings, name)):
+    for name in ("root", "run", "plugin_dir", "plugin_spec_dir"):
+        if not os.path.isabs(getattr(settings, name) or "/"):
             raise InvalidParameter(f"{path}: {name.replace('_', '-')} must be an absolute path")
     return settings

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
-from cnm import ipam, names, ports, wanted
+from cnm import handover, ipam, names, ports, wanted
 from cnm.endpoint import Endpoint, EndpointRequest, EndpointState, PortMapping, PortRequest
 from cnm.errors import CnmError, Conflict, Forbidden, InvalidParameter
 from cnm.kernel.contract import PublishedPort
@@ -16,11 +16,14 @@ from cnm.kernel.diff import merge
 from cnm.kernel.state import KernelState
 from cnm.mac import generate_mac
 from cnm.model import SHORT, new_id
-from cnm.network import Network
+from cnm.network import Network, Owner
 from cnm.resources import Resources
 from cnm.sandbox import Sandbox, SandboxKind
 
 replace = msgspec.structs.replace
+
+_FIRST_BESIDE_DOCKERD = 100
+"""dockerd numbers the interfaces that it moves from 0, and knows of no others."""
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +40,7 @@ class EndpointVerbs:
         """Recorded, with its addresses; nothing in the kernel yet."""
         endpoint = self._allocate(network, request, EndpointState.CREATED)
         try:
-            self._r.store.commit(put=[endpoint], durable=True)
+            self._r.store.commit(put=[endpoint], durable=network.owner is Owner.CNM)
         except BaseException:
             self._free(network, endpoint)
             raise
@@ -47,7 +50,7 @@ class EndpointVerbs:
     def _allocate(self, network: Network, request: EndpointRequest, state: EndpointState) -> Endpoint:
         """In the model, with its addresses; not stored."""
         self.check(network, request)
-        ident = new_id()
+        ident = request.id or new_id()
         name = request.name or f"ep-{ident[:SHORT]}"
         service = self._r.ipam_of(network)
         mac = names.parse_mac(request.mac) if request.mac else ""
@@ -123,7 +126,7 @@ class EndpointVerbs:
         with contextlib.ExitStack() as undo:
             self._r.model.exchange(endpoint, replace(endpoint, state=EndpointState.DELETING))
             undo.callback(self._r.model.replace, endpoint)
-            self._r.store.commit(delete=[endpoint], durable=True)
+            self._r.store.commit(delete=[endpoint], durable=network.owner is Owner.CNM)
             undo.pop_all()
         self._free(network, endpoint)
         self._publish_event("destroy", network, endpoint)
@@ -142,17 +145,22 @@ class EndpointVerbs:
             self._free(network, endpoint)
             raise
 
-    def join(self, network: Network, endpoint: Endpoint, sandbox: Sandbox) -> Endpoint:
+    def join(
+        self, network: Network, endpoint: Endpoint, sandbox: Sandbox, *, moved: bool = False
+    ) -> Endpoint:
+        """`moved`: the link is made on the host, and whoever owns the sandbox moves it there."""
         if endpoint.state is not EndpointState.CREATED:
             where = self._r.model.sandbox(endpoint.sandbox_id).name if endpoint.sandbox_id else "a sandbox"
             raise Forbidden(
                 f"endpoint {network.name}/{endpoint.name} is joined to {where} already: leave it first"
             )
         self._check_sandbox(network, sandbox)
-        return self._join(network, endpoint, sandbox, EndpointState.JOINING)
+        return self._join(network, endpoint, sandbox, EndpointState.JOINING, moved=moved)
 
     def _check_sandbox(self, network: Network, sandbox: Sandbox) -> None:
-        """Docker's rules for the host's namespace and for `none`."""
+        """Docker's rules for the host's namespace and for `none`; in its own sandboxes dockerd keeps them."""
+        if sandbox.kind is SandboxKind.DOCKERD:
+            return
         here = [self._r.model.network(e.network_id) for e in self._r.model.endpoints_of_sandbox(sandbox.id)]
         if any(other.id == network.id for other in here):
             raise Forbidden(f"sandbox {sandbox.name} is connected to network {network.name} already")
@@ -170,7 +178,13 @@ class EndpointVerbs:
             )
 
     def _join(
-        self, network: Network, endpoint: Endpoint, sandbox: Sandbox, intent: EndpointState
+        self,
+        network: Network,
+        endpoint: Endpoint,
+        sandbox: Sandbox,
+        intent: EndpointState,
+        *,
+        moved: bool = False,
     ) -> Endpoint:
         r = self._r
         with contextlib.ExitStack() as undo:
@@ -178,7 +192,8 @@ class EndpointVerbs:
                 endpoint,
                 state=intent,
                 sandbox_id=sandbox.id,
-                ifname=self._interface_name(network, endpoint, sandbox),
+                ifname="" if moved else self._interface_name(network, endpoint, sandbox),
+                moved=moved,
             )
             joining = self._reserve(network, joining, endpoint.port_requests, undo)
             r.model.exchange(endpoint, joining)
@@ -215,7 +230,7 @@ class EndpointVerbs:
         if not prefix:
             return ""
         taken = {e.ifname for e in self._r.model.endpoints_of_sandbox(sandbox.id)}
-        if sandbox.kind is SandboxKind.GIVEN:
+        if sandbox.kind in (SandboxKind.GIVEN, SandboxKind.DOCKERD):
             taken |= self._r.kernel.interface_names(sandbox.netns)
         if endpoint.ifname_given:
             if endpoint.ifname in taken:
@@ -223,7 +238,8 @@ class EndpointVerbs:
                     f"interface {endpoint.ifname} exists in sandbox {sandbox.name} already: choose another name"
                 )
             return endpoint.ifname
-        return next(name for number in range(1 << 16) if (name := f"{prefix}{number}") not in taken)
+        first = _FIRST_BESIDE_DOCKERD if sandbox.kind is SandboxKind.DOCKERD else 0
+        return next(name for number in range(first, 1 << 16) if (name := f"{prefix}{number}") not in taken)
 
     def _default_routes(self, sandbox: Sandbox, joining: Endpoint) -> tuple[KernelState, KernelState]:
         """(the default routes that `joining` displaces, those that it brings)."""
@@ -260,7 +276,9 @@ class EndpointVerbs:
 
     def _left(self, endpoint: Endpoint) -> Endpoint:
         ifname = endpoint.ifname if endpoint.ifname_given else ""
-        return replace(endpoint, state=EndpointState.CREATED, sandbox_id="", ports=(), ifname=ifname)
+        return replace(
+            endpoint, state=EndpointState.CREATED, sandbox_id="", ports=(), ifname=ifname, moved=False
+        )
 
     @contextlib.contextmanager
     def _departing(
@@ -277,7 +295,7 @@ class EndpointVerbs:
             r.store.commit(put=[leaving], durable=False)
             undo.callback(r.store.commit, put=[endpoint], durable=False)
             undo.callback(r.kernel.apply, merge((*states, before)))
-            r.kernel.remove(states, wait)
+            r.kernel.remove(handover.departing(states), wait)
             yield
             undo.pop_all()
         self._release(endpoint.ports)

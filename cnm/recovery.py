@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from cnm import ipam, ports, wanted
+from cnm import ipam, ports, stale, wanted
 from cnm.doctor import Doctor, log_findings
 from cnm.endpoint import Endpoint, EndpointState
 from cnm.errors import CnmError, Conflict
@@ -38,6 +38,7 @@ class Recovery:
             self._load_networks()
             self._load_sandboxes()
             self._load_endpoints()
+            self._drop_forgotten()
             self._hold_ports()
             self._agree()
 
@@ -92,6 +93,18 @@ class Recovery:
             self._r.model.add_endpoint(recovered)
             ipam.restore_endpoint(self._r.ipam_of(network), network, recovered.ipv4, recovered.ipv6)
 
+    def _drop_forgotten(self) -> None:
+        """What dockerd's containers left that ended while nobody listened, and sandboxes that nothing is in."""
+        for endpoint_id in stale.gone(self._r):
+            endpoint = self._r.model.endpoint(endpoint_id)
+            log.info("endpoint %s: its container is gone: removed", endpoint.name)
+            self._r.store.commit(delete=[endpoint], durable=True)
+            self._r.model.drop(endpoint)
+        for sandbox in self._r.model.sandboxes():
+            if sandbox.kind is SandboxKind.DOCKERD and not self._r.model.endpoints_of_sandbox(sandbox.id):
+                self._r.store.commit(delete=[sandbox], durable=True)
+                self._r.model.drop(sandbox)
+
     def _recovered(self, endpoint: Endpoint) -> Endpoint | None:
         """What becomes of a stored endpoint: an intent goes back or forward, a dead given namespace lets go."""
         if endpoint.state in (EndpointState.CONNECTING, EndpointState.DELETING):
@@ -103,6 +116,7 @@ class Recovery:
             sandbox_id="",
             ports=(),
             ifname=endpoint.ifname if endpoint.ifname_given else "",
+            moved=False,
         )
         if endpoint.state in (EndpointState.JOINING, EndpointState.LEAVING):
             log.info("endpoint %s was %s when cnmd ended: left", endpoint.name, endpoint.state.value)

@@ -10,15 +10,17 @@ from cnm.driver import Driver, HostFacts, Registry
 from cnm.errors import NotFound
 from cnm.events import EventBus
 from cnm.forwarding import THREW_IPV6, Needs, host_state, needs
-from cnm.ipam import Ipam
+from cnm.ipam import GivenIpam, Ipam
 from cnm.kernel.contract import Kernel
 from cnm.kernel.reservations import Reservations
 from cnm.kernel.state import KernelState
 from cnm.locks import LockTable
 from cnm.model import Model
-from cnm.network import Network
+from cnm.network import Network, Owner
 from cnm.relaying import Relaying
 from cnm.store import Store
+
+_GIVEN = GivenIpam()
 
 
 @dataclass
@@ -45,7 +47,7 @@ class Resources:
         return self.registry.get(network.driver)
 
     def ipam_of(self, network: Network) -> Ipam:
-        return self.ipam(network.ipam_driver)
+        return _GIVEN if network.owner is Owner.DOCKERD else self.ipam(network.ipam_driver)
 
     def ipam(self, name: str) -> Ipam:
         try:

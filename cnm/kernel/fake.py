@@ -20,6 +20,7 @@ from cnm.kernel.state import (
     FdbEntry,
     Finding,
     FirewallElement,
+    Group,
     KernelState,
     Link,
     LinkKind,
@@ -128,6 +129,9 @@ class FakeKernel:
             for link in state.links:
                 have = space.links.get(link.name)
                 if have is None or not _is_same(state.namespace, have, link):
+                    continue
+                if link.peer and link.peer.leaves:
+                    space.links[link.name] = dataclasses.replace(have, up=False, master="", group=Group.LEFT)
                     continue
                 self._drop_link(state.namespace, have)
             space.records.difference_update(_on_links(state))

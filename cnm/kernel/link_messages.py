@@ -184,6 +184,12 @@ def retire(name: str, index: int, retired_name: str) -> Request:
     return Request(RTM_SETLINK, 0, b"".join(parts), f"take interface {name} away")
 
 
+def cut_off(name: str, index: int) -> Request:
+    """Cut a link off as `retire` does, but leave it its name and its life: its other end is taken away by others."""
+    parts = [_header(index, 0, _IFF_UP), u32(_IFLA_MASTER, 0), u32(_IFLA_GROUP, Group.LEFT)]
+    return Request(RTM_SETLINK, 0, b"".join(parts), f"cut interface {name} off")
+
+
 def rename_down(name: str, index: int, new_name: str) -> Request:
     payload = _header(index, 0, _IFF_UP) + text(_IFLA_IFNAME, new_name)
     return Request(RTM_SETLINK, 0, payload, f"rename interface {name}")

@@ -34,7 +34,17 @@ from cnm.kernel.netlink import Message, NetlinkError, NetlinkSocket, Request
 from cnm.kernel.nft import Nft
 from cnm.kernel.reaper import Reaper
 from cnm.kernel.repair import split_findings
-from cnm.kernel.state import HOST, ElementSet, Finding, FirewallElement, KernelState, Link, LinkKind, Sysctl
+from cnm.kernel.state import (
+    HOST,
+    Address,
+    ElementSet,
+    Finding,
+    FirewallElement,
+    KernelState,
+    Link,
+    LinkKind,
+    Sysctl,
+)
 
 _GONE = frozenset({errno.ENODEV, errno.ENOENT, errno.ESRCH, errno.EADDRNOTAVAIL})
 _INDEX_ATTEMPTS = 5
@@ -97,7 +107,7 @@ class LinuxKernel:
                 self._make(netlink, link, index(link.master) if link.master else 0)
         for sysctl in state.sysctls:
             sysctls.write(sysctl)
-        requests = [*_ups(state, index), *_additions(state, index)]
+        requests = list(_additions(state, index))
         for request, error in zip(requests, netlink.send(requests), strict=True) if requests else ():
             if error is None:
                 continue
@@ -147,7 +157,11 @@ class LinuxKernel:
             raise Conflict(
                 f"interface {link.name} exists and is not ours: rename or delete it, or choose another name"
             )
-        if link.peer and link.peer.name not in self.interface_names(link.peer.namespace):
+        if (
+            link.peer
+            and not link.peer.leaves
+            and link.peer.name not in self.interface_names(link.peer.namespace)
+        ):
             netlink.execute([link_messages.retire(link.name, found.index, f"cr{found.index:x}")])
             self._reaper.flush()  # what is left of the other end may have the routes that the new one needs
             return False
@@ -324,14 +338,20 @@ def _ups(state: KernelState, index: Callable[[str], int]) -> Iterator[Request]:
 
 
 def _additions(state: KernelState, index: Callable[[str], int]) -> Iterator[Request]:
-    for address in state.addresses:
-        yield address_messages.add(address.link, address.address, index(address.link))
+    """IPv4 addresses come before their links are up: what is announced then (arp_notify) is what is there."""
+    yield from (_address(a, index) for a in state.addresses if ":" not in a.address)
+    yield from _ups(state, index)
+    yield from (_address(a, index) for a in state.addresses if ":" in a.address)
     for route in state.routes:
         yield route_messages.add(route, index(route.link))
     for neighbor in state.neighbors:
         yield neighbor_messages.add(neighbor, index(neighbor.link))
     for entry in state.fdb:
         yield neighbor_messages.add_fdb(entry, index(entry.link))
+
+
+def _address(address: Address, index: Callable[[str], int]) -> Request:
+    return address_messages.add(address.link, address.address, index(address.link))
 
 
 def _remove_in(netlink: NetlinkSocket, state: KernelState) -> bool:
@@ -344,7 +364,11 @@ def _remove_in(netlink: NetlinkSocket, state: KernelState) -> bool:
             continue
         found = link_messages.parse(message)
         if state.namespace == HOST:
-            if is_ours(found.link) and found.link.alias == link.alias:
+            if not is_ours(found.link) or found.link.alias != link.alias:
+                continue
+            if link.peer and link.peer.leaves:
+                requests.append(link_messages.cut_off(link.name, found.index))
+            else:
                 requests.append(link_messages.retire(link.name, found.index, f"cr{found.index:x}"))
                 retired = True
         elif found.link.kind is link.kind and found.link.mac == link.mac:

@@ -27,6 +27,7 @@ _RTMGRP_IPV4_IFADDR = 1 << 4
 _RTMGRP_IPV6_IFADDR = 1 << 8
 _NFTABLES_GROUP = 1 << 6
 _OURS = (Group.BRIDGE, Group.PORT)
+_GOING = (Group.LEFT, Group.REAP)
 _GATHER_SECONDS = 0.02
 """One verb is some twenty notifications: they are read together, so as not to slow it down."""
 _SO_RCVBUFFORCE = 33
@@ -102,7 +103,7 @@ class Monitor:
         was_ours = state.ifindex in self._ours
         self._ours.discard(state.ifindex)
         if state.group not in _OURS:
-            return was_ours and state.group != Group.REAP
+            return was_ours and state.group not in _GOING
         if message.kind == RTM_NEWLINK:
             self._ours.add(state.ifindex)
         freed = state.group == Group.PORT and not state.enslaved

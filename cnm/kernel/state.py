@@ -25,6 +25,8 @@ class Group(IntEnum):
     """Every bridge of ours: what the `inet cnm` table closes by default."""
     PORT = 0x636E6D02
     """Every bridge port of ours (host end of a veth pair): what the `bridge cnm` table closes by default."""
+    LEFT = 0x636E6D0E
+    """Links that are cut off already, whose other end another program takes away before they are deleted."""
     REAP = 0x636E6D0F
     """Links that are cut off already and wait for the reaper."""
 

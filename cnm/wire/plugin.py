@@ -33,7 +33,7 @@ PROTOCOLS = {6: "tcp", 17: "udp", 132: "sctp"}
 """IANA numbers of the protocols that ports are published for."""
 
 
-class Record(msgspec.Struct, frozen=True, kw_only=True, rename=docker_key):
+class Record(msgspec.Struct, kw_only=True, rename=docker_key):
     """Base of all records; unknown keys are ignored."""
 
 
