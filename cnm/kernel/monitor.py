@@ -26,7 +26,7 @@ RTMGRP_LINK = 1 << 0
 _RTMGRP_IPV4_IFADDR = 1 << 4
 _RTMGRP_IPV6_IFADDR = 1 << 8
 _NFTABLES_GROUP = 1 << 6
-_OURS = (Group.BRIDGE, Group.PORT)
+_OURS = (Group.BRIDGE, Group.PORT, Group.SUB_INTERFACE)
 _GATHER_SECONDS = 0.02
 """One verb is some twenty notifications: they are read together, so as not to slow it down."""
 _SO_RCVBUFFORCE = 33
