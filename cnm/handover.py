@@ -12,7 +12,7 @@ import ipaddress
 from collections.abc import Iterator, Sequence
 
 from cnm.endpoint import Endpoint
-from cnm.kernel.state import HOST, Address, KernelState, Link, Route, Sysctl
+from cnm.kernel.state import HOST, Address, Group, KernelState, Link, Route, Sysctl
 from cnm.network import Network
 from cnm.sandbox import Sandbox, SandboxKind, SandboxState
 
@@ -62,7 +62,7 @@ def _moved(states: Sequence[KernelState], endpoint: Endpoint) -> Iterator[Kernel
             )
         else:
             leaving = tuple(
-                dataclasses.replace(link, name=name, up=False, leaves=True)
+                dataclasses.replace(link, name=name, group=Group.NONE, up=False, leaves=True)
                 for link in state.links
                 if link.parent
             )

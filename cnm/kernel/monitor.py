@@ -26,7 +26,7 @@ RTMGRP_LINK = 1 << 0
 _RTMGRP_IPV4_IFADDR = 1 << 4
 _RTMGRP_IPV6_IFADDR = 1 << 8
 _NFTABLES_GROUP = 1 << 6
-_OURS = (Group.BRIDGE, Group.PORT)
+_OURS = (Group.BRIDGE, Group.PORT, Group.SUB_INTERFACE)
 _GOING = (Group.LEFT, Group.REAP)
 _TABLE = b"cnm"
 """The name of both our tables."""
