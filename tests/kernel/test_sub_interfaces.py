@@ -467,13 +467,17 @@ def test_a_pair_that_is_gone_is_missing_and_is_not_made_again(machine: Machine) 
     }  # fmt: skip
 
 
-def test_a_pair_is_removed_wherever_its_other_end_is(machine: Machine) -> None:
+def test_a_pair_whose_other_end_is_away_is_cut_off_first_and_deleted_when_asked_again(machine: Machine) -> None:
     state = KernelState(links=(pair(),))
     machine.kernel.apply([state])
     machine.move_link("cp1", machine.box, "eth0")
 
     machine.kernel.remove([state], wait=True)
+    (there,) = machine.kernel.observe([state])
+    machine.kernel.remove([KernelState(links=(replace(pair(), peer=None),))], wait=True)
 
+    (cut_off,) = (link for link in there.links if link.name == "cv1")
+    assert (cut_off.group, cut_off.up, cut_off.master) == (Group.LEFT, False, "")
     assert names(machine) == {PARENT}
     assert names(machine, machine.box) == set()
 
