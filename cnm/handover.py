@@ -62,7 +62,7 @@ def _moved(states: Sequence[KernelState], endpoint: Endpoint) -> Iterator[Kernel
             )
         else:
             leaving = tuple(
-                dataclasses.replace(link, name=name, group=Group.NONE, up=False, leaves=True)
+                dataclasses.replace(link, name=name, group=Group.MOVED, up=False, leaves=True)
                 for link in state.links
                 if link.parent
             )

@@ -138,6 +138,8 @@ def _link_info(link: Link, peer_namespace_fd: int) -> bytes:
     peer = [_header(), text(_IFLA_IFNAME, link.peer.name), attribute(_IFLA_ADDRESS, mac_bytes(link.peer.mac))]
     if link.peer.mtu:
         peer.append(u32(_IFLA_MTU, link.peer.mtu))
+    if link.peer.leaves:
+        peer.append(u32(_IFLA_GROUP, Group.MOVED))
     if peer_namespace_fd >= 0:
         peer.append(u32(_IFLA_NET_NS_FD, peer_namespace_fd))
     data = nested(_IFLA_INFO_DATA, attribute(_VETH_INFO_PEER | NLA_F_NESTED, b"".join(peer)))

@@ -28,6 +28,8 @@ class Group(IntEnum):
     SUB_INTERFACE = 0x636E6D03
     """What is no bridge and no port of one: sub-interfaces in sandboxes (given at creation, so that one whose maker was
     killed before it could mark it is known for ours), and on the host the VLANs and dummies that we made for them."""
+    MOVED = 0x636E6D04
+    """Links that were made for another program, which moves them away."""
     LEFT = 0x636E6D0E
     """Links that are cut off already, whose other end another program takes away before they are deleted."""
     REAP = 0x636E6D0F
