@@ -51,6 +51,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """dockerd's API, which names are learnt from; "": it is never asked."""
     docker_direct: bool = False
     """Make links inside dockerd's sandboxes where that is known to be safe, on networks that do not say."""
+    forget_seconds: float = 60
+    """After which an endpoint of dockerd's that no container is behind any more is deleted."""
     log_format: str = "text"
     """"text" (key=value) or "json"."""
     log_level: str = "info"

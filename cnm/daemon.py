@@ -100,7 +100,7 @@ def _serve(settings: Settings) -> int:
         controller.start()
         watcher = Watcher(controller, Monitor([kernel.firewall_port]))
         watcher.start()
-        collector = Collector(controller)
+        collector = Collector(controller, settings.forget_seconds)
         collector.start()
         if plugins:
             plugins.start()
