@@ -305,7 +305,7 @@ def test_a_mac_that_is_in_use_on_the_parent_is_refused_in_words_and_nothing_is_l
     linux.kernel.apply([inside(linux, sub())])
 
     with pytest.raises(
-        KernelError, match=r"^cannot create interface eth1 on up0: the MAC address is in use on it: choose"
+        KernelError, match=r"^cannot create interface eth1 on up0: the MAC address is in use on it, maybe"
     ):
         linux.kernel.apply([inside(linux, sub("eth1"))])
 
