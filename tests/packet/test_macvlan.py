@@ -23,6 +23,7 @@ SUBNETS = {4: "10.70.1.0/24", 6: "fd00:70:1::/64"}
 RANGES = {4: "10.70.1.128/25", 6: "fd00:70:1:0:8000::/66"}
 OTHER_RANGES = {4: "10.70.1.64/26", 6: "fd00:70:1:0:4000::/66"}
 PARENT_MTU = 1400
+ATTACHES = 12
 
 
 def segment(ranges: dict[int, str], *, gateway: bool = False) -> list[dict[str, str]]:
@@ -198,6 +199,14 @@ def test_a_machine_of_the_segment_talks_to_a_sandbox_under_its_own_mac(street: S
 
     assert packet.src == box.mac("eth0") == street.endpoints[box.name]["MacAddress"]
     assert street.router.connect_tcp(street.address(box, version), OPEN, timeout=PASS_SECONDS).answered
+
+
+@FAMILIES
+def test_the_first_packet_of_a_new_endpoint_is_answered(street: Street, version: int) -> None:
+    """In less than the second after which ARP and ND ask again."""
+    network = street.network(Options=options())
+    for _ in range(ATTACHES):
+        assert street.box(network).ping(ROUTER[version], timeout=0.9)
 
 
 @FAMILIES
