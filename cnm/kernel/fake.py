@@ -21,6 +21,7 @@ from cnm.kernel.state import (
     FdbEntry,
     Finding,
     FirewallElement,
+    Group,
     KernelState,
     Link,
     LinkKind,
@@ -106,7 +107,7 @@ class FakeKernel:
             inside.links[link.peer.name] = Link(
                 link.peer.name, LinkKind.VETH, link.peer.mac, link.peer.mtu or link.mtu, up=False
             )
-        space.links[link.name] = link
+        space.links[link.name] = dataclasses.replace(link, group=Group.NONE) if link.leaves else link
 
     def _is_worthless(self, link: Link, have: Link) -> bool:
         if link.peer and not link.peer.leaves:
