@@ -78,7 +78,7 @@ class EndpointVerbs:
         return endpoint
 
     def _derived_mac(self, network: Network, ipv4: str, ipv6: str) -> str:
-        """ "" without an address to derive it from, and where endpoints have none of their own."""
+        """Empty without an address to derive it from, and where endpoints have none of their own."""
         own = self._r.driver_of(network).capabilities.own_mac
         return generate_mac(ipv4, ipv6) if own and (ipv4 or ipv6) else ""
 
