@@ -13,9 +13,11 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from functools import partial
 from importlib.metadata import entry_points
 
 import cnm
+from cnm import wanted
 from cnm.api.server import Server
 from cnm.api.wsgi import create_app
 from cnm.claim import Claim
@@ -25,9 +27,13 @@ from cnm.driver import Registry
 from cnm.errors import CnmError
 from cnm.firewall import ruleset, sets
 from cnm.ipam import Allocator, NullIpam
+from cnm.kernel.filter_tables import FilterTables
+from cnm.kernel.iptables import HostIptables
 from cnm.kernel.linux import LinuxKernel
 from cnm.kernel.monitor import Monitor
 from cnm.kernel.reservations import Reservations
+from cnm.neighbours.docker import Docker
+from cnm.neighbours.worker import Neighbours
 from cnm.relaying import Relaying
 from cnm.relays import Relays
 from cnm.resources import Resources
@@ -88,8 +94,10 @@ def _serve(settings: Settings) -> int:
         controller = Controller(resources)
         server = Server(create_app(controller), settings.socket, threads=settings.threads)
         controller.start()
-        watcher = Watcher(controller, Monitor([kernel.firewall_port]))
+        neighbours = resources.neighbours
+        watcher = Watcher(controller, Monitor([kernel.firewall_port]), neighbours.tables_changed)
         watcher.start()
+        neighbours.start(partial(wanted.bridges, resources))
         _stop_on_signals(server)
         server.bind()
         _notify("READY=1")
@@ -97,6 +105,7 @@ def _serve(settings: Settings) -> int:
         server.serve()
         log.info("cnmd ends; networks and sandboxes stay")
         watcher.close()
+        neighbours.close()
         resources.relaying.close()
         store.close()
     finally:
@@ -117,6 +126,7 @@ def _resources(settings: Settings, store: Store, kernel: LinuxKernel) -> Resourc
         ipams={"default": allocator, "null": NullIpam()},
         reservations=reservations,
         relaying=Relaying(Relays(settings.run), reservations),
+        neighbours=Neighbours([Docker(FilterTables(), HostIptables())], enabled=settings.neighbours),
     )
 
 

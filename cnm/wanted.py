@@ -8,7 +8,7 @@ from cnm import ports
 from cnm.endpoint import Endpoint, EndpointState, PortMapping
 from cnm.gateway import Candidate, Gateways, choose, default_routes
 from cnm.kernel.diff import merge
-from cnm.kernel.state import KernelState
+from cnm.kernel.state import HOST, Group, KernelState
 from cnm.network import Network, NetworkState
 from cnm.resources import Resources
 from cnm.sandbox import Sandbox
@@ -20,6 +20,14 @@ def network_wanted(resources: Resources, network: Network) -> tuple[KernelState,
     if driver.capabilities.needs_ipam and not network.pools:
         return ()
     return driver.network_state(network, resources.facts)
+
+
+def bridges(resources: Resources) -> frozenset[str]:
+    """Names of the bridges that the networks have on the host."""
+    active = (n for n in resources.model.networks() if n.state is NetworkState.ACTIVE)
+    states = (state for network in active for state in network_wanted(resources, network))
+    links = (link for state in states if state.namespace == HOST for link in state.links)
+    return frozenset(link.name for link in links if link.group == Group.BRIDGE)
 
 
 def endpoint_wanted(
