@@ -128,7 +128,8 @@ class Neighbours:
             report = neighbour.undo(
                 "no network needs it" if self._enabled else "switched off in the settings"
             )
-        watched.key = key
+        # Seen before it was written to: were it taken for how things are, the same damage again would be overlooked.
+        watched.key = None if report and report.changed else key
         watched.retry_at = now + _RETRY_SECONDS if report and report.failed else float("inf")
         if report and report.changed:
             self._changes.append(now)
