@@ -33,6 +33,8 @@ class _Watched:
     neighbour: Neighbour
     key: Hashable = None
     report: Report | None = None
+    error: str = ""
+    """Why it could not be dealt with, once told; "" where it could."""
     retry_at: float = float("inf")
     """When to deal with it again though nothing changed (time.monotonic)."""
 
@@ -101,8 +103,11 @@ class Neighbours:
         try:
             report = self._deal_with(watched, hinted)
         except (CnmError, OSError) as error:
-            log.error("a neighbour cannot be looked at: %s", error)
+            if str(error) != watched.error:
+                log.error("a neighbour cannot be looked at: %s", error)
+            watched.error = str(error)
             return
+        watched.error = ""
         if (
             report is not None
             and report is not watched.report

@@ -170,6 +170,8 @@ def test_failure_is_no_end(place: Place, caplog: pytest.LogCaptureFixture) -> No
     place.neighbour.fails = True
     place.start()
     assert comes_true(lambda: "it is away" in caplog.text)
+    assert place.looked(5)
+    assert caplog.text.count("it is away") == 1
 
     place.neighbour.fails = False
 
