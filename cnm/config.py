@@ -62,6 +62,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Switch forwarding on where networks need it and it is off."""
     ip_forward_no_drop: bool = False
     """Do not drop what the host forwards only because forwarding was switched on for our networks."""
+    neighbours: bool = True
+    """Let our networks through where other programs block them (Docker); off: take away what was written for it."""
     threads: int = 16
     """Requests served at the same time."""
 

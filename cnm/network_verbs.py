@@ -107,6 +107,7 @@ class NetworkVerbs:
         that were thrown stay on: the firewall drops what they would let pass.
         """
         r = self._r
+        r.neighbours.networks_changed()
         with r.locks.host:
             needed = r.host_needs()
             if needed == r.host_needed:

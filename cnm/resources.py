@@ -19,6 +19,7 @@ from cnm.kernel.reservations import Reservations
 from cnm.kernel.state import KernelState
 from cnm.locks import LockTable
 from cnm.model import Model
+from cnm.neighbours.worker import Neighbours
 from cnm.network import Network, Owner
 from cnm.relaying import Relaying
 from cnm.store import Store
@@ -41,6 +42,7 @@ class Resources:
     locks: LockTable = field(default_factory=LockTable)
     events: EventBus = field(default_factory=EventBus)
     facts: HostFacts = field(default_factory=HostFacts)
+    neighbours: Neighbours = field(default_factory=Neighbours)
     host_state: KernelState = field(default_factory=KernelState)
     """What the host itself needs for the networks that exist; applied when it changes."""
     host_needed: Needs = field(default_factory=lambda: Needs(ipv4=False, ipv6=False))

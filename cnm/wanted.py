@@ -9,7 +9,7 @@ from cnm import handover, ports
 from cnm.endpoint import Endpoint, EndpointState, PortMapping
 from cnm.gateway import Candidate, Gateways, choose, default_routes
 from cnm.kernel.diff import merge
-from cnm.kernel.state import KernelState
+from cnm.kernel.state import HOST, Group, KernelState
 from cnm.network import Network, NetworkState
 from cnm.resources import Resources
 from cnm.sandbox import Sandbox, SandboxKind
@@ -37,6 +37,14 @@ def network_alone(resources: Resources, network: Network) -> tuple[KernelState, 
         for link in state.links
     }
     return tuple(replace(s, links=tuple(link for link in s.links if link not in kept)) for s in states)
+
+
+def bridges(resources: Resources) -> frozenset[str]:
+    """Names of the bridges that the networks have on the host."""
+    active = (n for n in resources.model.networks() if n.state is NetworkState.ACTIVE)
+    states = (state for network in active for state in network_wanted(resources, network))
+    links = (link for state in states if state.namespace == HOST for link in state.links)
+    return frozenset(link.name for link in links if link.group == Group.BRIDGE)
 
 
 def endpoint_wanted(
