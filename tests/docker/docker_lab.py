@@ -163,8 +163,6 @@ def running_lab(place: Path, *, config: str = "", flags: tuple[str, ...] = ()) -
     """`config` are cnmd's settings, `flags` dockerd's."""
     with Topology(world()) as topology:
         lab = DockerLab(topology, place, config=config, flags=flags)
-        if os.environ.get("TEMPFWD"):
-            lab.host.sysctl("net.ipv4.ip_forward", 1)
         lab.cnmd.start()
         lab.start_docker()
         assert lab.dockerd is not None
