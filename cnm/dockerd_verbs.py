@@ -14,10 +14,11 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
-from cnm import handover, names, ports, wanted
+from cnm import handover, names, ports, stale, wanted
 from cnm.endpoint import Endpoint, EndpointRequest, EndpointState, PortRequest
 from cnm.endpoint_verbs import EndpointVerbs
 from cnm.errors import CnmError, Conflict, InvalidParameter, NotFound
+from cnm.ipam import AddressInUse
 from cnm.kernel.state import KernelState
 from cnm.model import SHORT
 from cnm.network import Network, NetworkRequest, NetworkState, Owner
@@ -68,17 +69,30 @@ class DockerdVerbs:
     # Endpoints
 
     def create_endpoint(self, network_id: str, request: EndpointRequest) -> Endpoint:
-        """Raises NotFound for an unknown network. An endpoint that has its addresses already was forgotten: it goes."""
+        """Raises NotFound for an unknown network, AddressInUse where a container has one of its addresses.
+
+        An endpoint with one of them that no container is behind was forgotten by dockerd: it goes.
+        """
         with self._r.locks.verbs.shared():
             network = self._known_network(network_id)
             have = self._endpoint(request.id)
             if have is not None and have.network_id == network.id:
                 return have
-            for stale in self._with_addresses_of(network, request):
-                log.warning("dockerd gave the addresses of endpoint %s to another: it goes", stale.name)
-                self._discard(stale.id)
+            self._make_way(network, request)
             with self._r.locks.network(network.id).shared():
                 return self._endpoints.create(self._r.model.network(network.id), request)
+
+    def _make_way(self, network: Network, request: EndpointRequest) -> None:
+        holders = self._with_addresses_of(network, request)
+        forgotten = stale.stale(self._r) if holders else ()
+        for holder in holders:
+            if holder.id not in forgotten:
+                raise AddressInUse(
+                    f"Address already in use: {holder.ipv4 or holder.ipv6} by endpoint {holder.name} on network "
+                    f"{network.name}"
+                )
+            log.warning("dockerd gave the addresses of endpoint %s to another: it goes", holder.name)
+            self._discard(holder.id)
 
     def _with_addresses_of(self, network: Network, request: EndpointRequest) -> list[Endpoint]:
         asked = {address for address in (request.ipv4, request.ipv6) if address}

@@ -467,7 +467,9 @@ def test_a_pair_that_is_gone_is_missing_and_is_not_made_again(machine: Machine) 
     }  # fmt: skip
 
 
-def test_a_pair_whose_other_end_is_away_is_cut_off_first_and_deleted_when_asked_again(machine: Machine) -> None:
+def test_a_pair_whose_other_end_is_away_is_cut_off_first_and_deleted_when_asked_again(
+    machine: Machine,
+) -> None:
     state = KernelState(links=(pair(),))
     machine.kernel.apply([state])
     machine.move_link("cp1", machine.box, "eth0")

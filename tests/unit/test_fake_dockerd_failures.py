@@ -158,6 +158,32 @@ def test_refusals_on_the_way_out_are_passed_over(method: str, tmp_path: Path) ->
         assert _methods(dockerd)[-3:] == ["ReleaseAddress", "ReleasePool", "DeleteNetwork"]
 
 
+def test_a_plugin_that_is_away_does_not_keep_a_container_from_stopping(tmp_path: Path) -> None:
+    plugin, path = MinimalPlugin(), tmp_path / "cnm.sock"
+    dockerd = FakeDockerd("29.7", path, netns=tmp_path / "netns")
+    with serve(plugin, path):
+        dockerd.network_create("web")
+        dockerd.run("c1", "web")
+        dockerd.daemon_kill()
+
+    dockerd.rm("c1")
+
+    assert [call.error != "" for call in dockerd.calls[-4:]] == [True] * 4
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_all_exposed_ports_are_published_on_demand(version: str, tmp_path: Path) -> None:
+    with _dockerd(tmp_path, version) as (dockerd, _):
+        dockerd.network_create("web")
+        dockerd.run("c1", "web", ports=["[::1]:8080-8081:80-81/udp"], expose=["53/udp"], publish_all=True)
+
+        join = next(call.request for call in dockerd.calls if call.path == "/NetworkDriver.Join")
+        bindings = join["Options"]["com.docker.network.portmap"] if join else []
+        assert [(b["Proto"], b["HostIP"], b["HostPort"], b["Port"]) for b in bindings] == [
+            *((17, "::1", 8080, 80), (17, "::1", 8081, 81), (17, "", 0, 53))
+        ]
+
+
 @pytest.mark.parametrize(("version", "released"), [("20.10", "21"), ("28.5", "12"), ("29.7", "12")])
 def test_pools_over_the_hosts_routes_are_held_until_one_is_free(
     version: str, released: str, tmp_path: Path
@@ -195,6 +221,32 @@ def test_the_next_endpoint_becomes_the_gateway_after_a_disconnect(version: str, 
             *("RevokeExternalConnectivity", "Leave", "ProgramExternalConnectivity"),
             *("DeleteEndpoint", "ReleaseAddress"),
         ]
+
+
+@pytest.mark.parametrize(
+    ("version", "told"),
+    [
+        ("28.5", [("Program", False), ("Revoke", None), ("Program", True), ("Program", True)]),
+        ("29.7", [("Program", None), ("Program", None)]),
+    ],
+)
+def test_an_ipv6_gateway_beside_an_ipv4_one(
+    version: str, told: list[tuple[str, bool | None]], tmp_path: Path
+) -> None:
+    """No recording has this; it is read from dockerd's code."""
+    key = "com.docker.network.driver.private.no_proxy_6to4"
+    with _dockerd(tmp_path, version) as (dockerd, _):
+        dockerd.network_create("four")
+        dockerd.network_create("six", ipv4=False, ipv6=True)
+        dockerd.run("c1", "four")
+        dockerd.connect("six", "c1")
+
+        calls = [c for c in dockerd.calls if c.path.endswith("ExternalConnectivity")]
+        found = [
+            (c.path[15:].removesuffix("ExternalConnectivity"), (c.request or {}).get("Options", {}).get(key))
+            for c in calls
+        ]
+        assert found == told
 
 
 def test_after_live_restore_29_cannot_take_the_gateway_from_an_older_endpoint(tmp_path: Path) -> None:

@@ -90,6 +90,7 @@ def _run(dockerd: FakeDockerd, words: list[str]) -> None:
             ports=flags.p,
             expose=flags.expose,
             dns=flags.dns,
+            publish_all=flags.P,
             restart_always=flags.restart == "always",
         )
     finally:
@@ -98,14 +99,18 @@ def _run(dockerd: FakeDockerd, words: list[str]) -> None:
 
 
 def _attachment(text: str, plain: Attachment) -> tuple[str, Attachment]:
-    """`--network NAME` or `--network name=NAME,ip=…,mac-address=…,driver-opt=…`."""
+    """`--network NAME` or `--network name=NAME,ip=…,mac-address=…,driver-opt=…,gw-priority=…`."""
     if "=" not in text:
         return text, plain
     pairs = [part.partition("=")[::2] for part in text.split(",")]
     fields = dict(pairs)
     options = _pairs([value for key, value in pairs if key == "driver-opt"])
     return fields["name"], Attachment(
-        fields.get("ip", ""), fields.get("ip6", ""), fields.get("mac-address", ""), options
+        fields.get("ip", ""),
+        fields.get("ip6", ""),
+        fields.get("mac-address", ""),
+        options,
+        int(fields.get("gw-priority", 0)),
     )
 
 

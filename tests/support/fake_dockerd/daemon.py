@@ -146,20 +146,23 @@ class FakeDockerd:
         attachment: Attachment | None = None,
         ports: Sequence[str] = (),
         expose: Sequence[str] = (),
+        publish_all: bool = False,
         dns: Sequence[str] = (),
         restart_always: bool = False,
     ) -> Container:
-        """`docker create`: no calls. `networks` is one network's name, with `attachment`, or several with theirs."""
+        """`docker create`: no calls. `networks` is one network's name, with `attachment`, or several with theirs;
+        `publish_all` is -P."""
         if name in self.containers:
             raise DockerError(f"container name {name} is already in use")
         if isinstance(networks, str):
             networks = {networks: attachment or Attachment()} if networks else {}
         for network in networks:
             self._network(network)
+        published = [*ports, *expose] if publish_all else ports
         container = Container(
             name,
             dict(networks),
-            ports=[port for text in ports for port in Port.parse(text)],
+            ports=[port for text in published for port in Port.parse(text)],
             exposed=[port.exposed for text in expose for port in Port.parse(text)],
             dns=list(dns),
             restarts_always=restart_always,
@@ -175,6 +178,7 @@ class FakeDockerd:
         attachment: Attachment | None = None,
         ports: Sequence[str] = (),
         expose: Sequence[str] = (),
+        publish_all: bool = False,
         dns: Sequence[str] = (),
         restart_always: bool = False,
     ) -> Container:
@@ -185,6 +189,7 @@ class FakeDockerd:
             attachment=attachment,
             ports=ports,
             expose=expose,
+            publish_all=publish_all,
             dns=dns,
             restart_always=restart_always,
         )

@@ -10,7 +10,7 @@ from ipaddress import ip_address, ip_interface, ip_network
 from typing import Any
 
 from tests.support.fake_dockerd.answers import check_reachable
-from tests.support.fake_dockerd.errors import DockerError, PluginError, ProtocolViolation, Rule
+from tests.support.fake_dockerd.errors import DockerError, ProtocolViolation, Rule
 from tests.support.fake_dockerd.gateways import CONNECTIVITY, Pair, rank
 from tests.support.fake_dockerd.ipam import Ipam, PluginIpam
 from tests.support.fake_dockerd.model import Attachment, Container, Endpoint, Network, Pool, Sandbox, new_id
@@ -119,7 +119,7 @@ class Endpoints:
             return
         for endpoint in list(endpoints):
             if self._is_ours(endpoint):
-                with contextlib.suppress(PluginError):
+                with contextlib.suppress(DockerError):
                     self._plugin.ask("/NetworkDriver.EndpointOperInfo", _ids(endpoint))
 
     def _request_addresses(self, endpoint: Endpoint, container: Container) -> None:
@@ -272,7 +272,7 @@ class Endpoints:
         """A call whose failure dockerd only logs; False where it failed."""
         try:
             self._plugin.ask(f"/NetworkDriver.{method}", _ids(endpoint))
-        except PluginError:
+        except DockerError:
             return False
         return True
 

@@ -96,21 +96,21 @@ class OneGateway(Connectivity):
         try:
             if not endpoint.network.internal:
                 self._program(endpoint, options)
-        except PluginError:
+        except DockerError:
             if before[0] is not None:
-                with contextlib.suppress(PluginError):
+                with contextlib.suppress(DockerError):
                     self._program(before[0], options)
             raise
 
     def leaves(self, endpoint: Endpoint, before: Pair) -> None:
         if endpoint is before[0]:
-            with contextlib.suppress(PluginError):
+            with contextlib.suppress(DockerError):
                 self._revoke(endpoint)
 
     def passed_on(self, sandbox: Sandbox, endpoint: Endpoint, before: Pair, options: dict[str, Any]) -> None:
         successor = self.current(sandbox)[0]
         if endpoint is before[0] and successor is not None:
-            with contextlib.suppress(PluginError):
+            with contextlib.suppress(DockerError):
                 self._program(successor, options)
 
 
@@ -133,24 +133,24 @@ class GatewayPerFamily(Connectivity):
         if before[0] is not None and (endpoint is after[0] or reset):
             self._revoke(before[0])
             if reset:
-                with contextlib.suppress(PluginError):
+                with contextlib.suppress(DockerError):
                     self._program(before[0], _with_proxy(options, _split(after)))
         if endpoint is after[1] and before[1] is not None and before[1] is not before[0]:
             self._revoke(before[1])
 
     def leaves(self, endpoint: Endpoint, before: Pair) -> None:
         if endpoint in before:
-            with contextlib.suppress(PluginError):
+            with contextlib.suppress(DockerError):
                 self._revoke(endpoint)
 
     def passed_on(self, sandbox: Sandbox, endpoint: Endpoint, before: Pair, options: dict[str, Any]) -> None:
         if endpoint not in before:
             return
         after = pair(sandbox)
-        with contextlib.suppress(PluginError):
+        with contextlib.suppress(DockerError):
             self._program_ipv4(endpoint, before, after, options)
         if after[1] is not None and endpoint is before[1] and after[1] is not after[0]:
-            with contextlib.suppress(PluginError):
+            with contextlib.suppress(DockerError):
                 self._program(after[1], options)
 
     def _program_ipv4(self, endpoint: Endpoint, before: Pair, after: Pair, options: dict[str, Any]) -> None:

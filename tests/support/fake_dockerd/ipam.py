@@ -97,18 +97,18 @@ class PluginIpam(Ipam):
 
     def replay_address(self, pool: Pool, address: str) -> None:
         """Asks again for a live endpoint's address; a refusal is only logged."""
-        with contextlib.suppress(PluginError):
+        with contextlib.suppress(DockerError):
             self._request(pool.id, address, None, again=True)
 
     def request_address(self, pool: Pool, wanted: str, options: dict[str, str] | None) -> str:
         return _canonical_address(self._request(pool.id, wanted, options))
 
     def release_address(self, pool_id: str, address: str) -> None:
-        with contextlib.suppress(PluginError):
+        with contextlib.suppress(DockerError):
             self._plugin.ask("/IpamDriver.ReleaseAddress", {"PoolID": pool_id, "Address": address})
 
     def release_pool(self, pool_id: str) -> None:
-        with contextlib.suppress(PluginError):
+        with contextlib.suppress(DockerError):
             self._plugin.ask("/IpamDriver.ReleasePool", {"PoolID": pool_id})
 
     def _gateway(self, pool: Pool, wanted: str, data: dict[str, str]) -> str:

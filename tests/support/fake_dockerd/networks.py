@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from typing import Any
 
-from tests.support.fake_dockerd.errors import DockerError, PluginError, ProtocolViolation
+from tests.support.fake_dockerd.errors import DockerError, ProtocolViolation
 from tests.support.fake_dockerd.ipam import Ipam, allocate, release
 from tests.support.fake_dockerd.model import Network, Pool, Subnet
 from tests.support.fake_dockerd.plugin import Plugin
@@ -40,7 +40,7 @@ class NetworkDriver:
         """Gives the pools back, then deletes; a refusal is ignored."""
         release(network, ipam)
         if network.driver == self.name:
-            with contextlib.suppress(PluginError):
+            with contextlib.suppress(DockerError):
                 self._plugin.ask("/NetworkDriver.DeleteNetwork", {"NetworkID": network.id})
 
     def _needs_no_gateway(self, network: Network) -> tuple[bool, bool]:

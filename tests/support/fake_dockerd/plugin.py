@@ -7,7 +7,7 @@ from typing import Any
 
 from tests.support.fake_dockerd.answers import LinkExists, accept_any_link, check, read
 from tests.support.fake_dockerd.client import PluginClient, encode
-from tests.support.fake_dockerd.errors import PluginError
+from tests.support.fake_dockerd.errors import DockerError
 from tests.support.fake_dockerd.ledger import Ledger
 
 
@@ -36,11 +36,10 @@ class Plugin:
 
         Raises PluginError, TransportError, ProtocolViolation.
         """
-        answered = self._client.post(path, encode(request))
         try:
-            document = read(path, answered)
-        except PluginError as error:
-            self.calls.append(Call(self.step, path, request, None, error.message))
+            document = read(path, self._client.post(path, encode(request)))
+        except DockerError as error:
+            self.calls.append(Call(self.step, path, request, None, str(error)))
             raise
         self.calls.append(Call(self.step, path, request, document))
         check(path, request, document, self._link_exists)
