@@ -61,7 +61,7 @@ class FakeKernel:
     def apply(self, states: Sequence[KernelState]) -> None:
         for state in states:
             self.elements.update(state.elements)
-        for state in states:
+        for state in filter(_touches_links, states):
             space = self._space(state.namespace)
             for link in state.links:
                 self._apply_link(space, state.namespace, link)
@@ -290,6 +290,11 @@ class FakeKernel:
             raise NotFound(
                 f"network namespace {namespace} cannot be opened: no such file or directory"
             ) from None
+
+
+def _touches_links(state: KernelState) -> bool:
+    """Without anything in it, nobody looks whether the namespace is there."""
+    return any((state.links, state.sysctls, *_on_links(state)))
 
 
 def _on_links(state: KernelState) -> Iterable[Address | Route | Neighbor | FdbEntry]:
