@@ -253,7 +253,7 @@ class EndpointVerbs:
     ) -> Endpoint:
         """Out of its sandbox; its addresses stay with it."""
         self._check_joined(network, endpoint)
-        left = self._left(endpoint)
+        left = self._left(endpoint, sandbox)
         with self._departing(network, endpoint, sandbox, EndpointState.LEAVING, wait):
             self._r.store.commit(put=[left], durable=False)
         self._r.model.replace(left)
@@ -274,10 +274,16 @@ class EndpointVerbs:
         if endpoint.state is not EndpointState.JOINED:
             raise Conflict(f"endpoint {network.name}/{endpoint.name} is in no sandbox: nothing to leave")
 
-    def _left(self, endpoint: Endpoint) -> Endpoint:
-        ifname = endpoint.ifname if endpoint.ifname_given else ""
+    def _left(self, endpoint: Endpoint, sandbox: Sandbox) -> Endpoint:
+        """Its ports are wanted in its next sandbox too; dockerd tells them anew for each."""
         return replace(
-            endpoint, state=EndpointState.CREATED, sandbox_id="", ports=(), ifname=ifname, moved=False
+            endpoint,
+            state=EndpointState.CREATED,
+            sandbox_id="",
+            ports=(),
+            port_requests=() if sandbox.kind is SandboxKind.DOCKERD else endpoint.port_requests,
+            ifname=endpoint.ifname if endpoint.ifname_given else "",
+            moved=False,
         )
 
     @contextlib.contextmanager

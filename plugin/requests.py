@@ -83,7 +83,9 @@ def _join_mode(text: str) -> bool:
 
 
 def _flag(options: Mapping[str, Any], key: str, default: bool) -> bool:
-    value = options.get(key, default)
+    value = options.get(key)
+    if value is None:
+        return default
     if not isinstance(value, bool):
         raise InvalidParameter(f"invalid value {value!r} for {key}: it must be true or false")
     return value
@@ -91,8 +93,10 @@ def _flag(options: Mapping[str, Any], key: str, default: bool) -> bool:
 
 def _ipam_config(pool: plugin.PoolData) -> IpamConfig:
     """dockerd writes gateways and auxiliary addresses with a prefix length."""
+    if not pool.pool:
+        raise InvalidParameter("a subnet is missing: the network needs an IPAM driver that gives addresses")
     return IpamConfig(
-        subnet=pool.pool or "",
+        subnet=pool.pool,
         gateway=_bare("gateway", pool.gateway),
         aux_addresses={name: _bare(name, address) for name, address in (pool.aux_addresses or {}).items()},
     )
@@ -118,14 +122,22 @@ def endpoint_request(body: plugin.CreateEndpoint) -> EndpointRequest:
         id=checked_id("endpoint", body.endpoint_id),
         ipv4=_bare("address", interface.address),
         ipv6=_bare("address", interface.address_ipv6),
-        mac=mac_address(interface.mac_address) or _mac_of(options.get(plugin.MAC_ADDRESS)),
+        mac=_mac(interface, options),
         ifname=user.pop(IFNAME_OPTION, ""),
         options=user,
     )
 
 
+def _mac(interface: plugin.Interface, options: Mapping[str, Any]) -> str:
+    """dockerd says it as text, or as text and among the options."""
+    text, encoded = mac_address(interface.mac_address), _mac_of(options.get(plugin.MAC_ADDRESS))
+    if text and encoded and text != encoded:
+        raise InvalidParameter(f"MAC address {text} and option {plugin.MAC_ADDRESS} ({encoded}) disagree")
+    return text or encoded
+
+
 def _mac_of(encoded: Any) -> str:
-    """dockerd sends the bytes in base64, too."""
+    """The six bytes in base64."""
     if not encoded:
         return ""
     try:
