@@ -12,14 +12,11 @@ import logging
 import os
 from collections.abc import Iterator, Sequence
 
-import msgspec
-
-from cnm import handover, names, ports, stale, wanted
+from cnm import names, ports, stale, wanted
 from cnm.endpoint import Endpoint, EndpointRequest, EndpointState, PortRequest
 from cnm.endpoint_verbs import EndpointVerbs
 from cnm.errors import CnmError, Conflict, InvalidParameter, NotFound
 from cnm.ipam import AddressInUse
-from cnm.kernel.state import KernelState
 from cnm.locks import Turns
 from cnm.model import SHORT
 from cnm.network import Network, NetworkRequest, NetworkState, Owner
@@ -124,12 +121,8 @@ class DockerdVerbs:
             return
         with self._r.locks.network(endpoint.network_id).shared():
             network = self._r.model.network(endpoint.network_id)
-            self._r.kernel.remove(self._left_behind(network, endpoint))
+            self._r.kernel.remove([wanted.left_behind(self._r, network, endpoint)])
             self._endpoints.delete(network, endpoint)
-
-    def _left_behind(self, network: Network, endpoint: Endpoint) -> tuple[KernelState, ...]:
-        moved = msgspec.structs.replace(endpoint, moved=True)
-        return handover.left_behind(wanted.endpoint_wanted(self._r, network, moved, handover.NOWHERE))
 
     # Joining
 
@@ -155,17 +148,14 @@ class DockerdVerbs:
         self, endpoint_id: str, ident: str, key: str, requests: Sequence[PortRequest], direct: bool
     ) -> Endpoint:
         r = self._r
-        before = r.model.endpoint(endpoint_id)
-        network = r.model.network(before.network_id)
-        unbound = self._without_host_ports(network, before, requests)
+        endpoint = r.model.endpoint(endpoint_id)
+        network = r.model.network(endpoint.network_id)
+        unbound = self._without_host_ports(network, endpoint, requests)
         moved = not (direct and r.kernel.namespace_alive(key))
-        asking = self._ask_for(before, unbound)
         try:
             sandbox = self._ensure_sandbox(ident, key)
-            return self._endpoints.join(network, asking, sandbox, moved=moved)
+            return self._endpoints.join(network, endpoint, sandbox, moved=moved, ports=unbound)
         except BaseException:
-            with contextlib.suppress(Conflict):
-                r.model.exchange(asking, before)
             self._drop_if_empty(ident)
             raise
 
@@ -176,11 +166,6 @@ class DockerdVerbs:
             return ()
         to_hold, _unbound = self._r.driver_of(network).bindings(network, endpoint, requests)
         return () if to_hold else tuple(requests)
-
-    def _ask_for(self, endpoint: Endpoint, requests: tuple[PortRequest, ...]) -> Endpoint:
-        changed = msgspec.structs.replace(endpoint, port_requests=requests)
-        self._r.model.exchange(endpoint, changed)
-        return changed
 
     def _ensure_sandbox(self, ident: str, key: str) -> Sandbox:
         """Callers hold the sandbox's lock."""

@@ -140,22 +140,32 @@ class EndpointVerbs:
         self._check_sandbox(network, sandbox)
         endpoint = self._allocate(network, request, EndpointState.CONNECTING)
         try:
-            return self._join(network, endpoint, sandbox, EndpointState.CONNECTING)
+            return self._join(network, endpoint, sandbox, EndpointState.CONNECTING, request.ports)
         except BaseException:
             self._free(network, endpoint)
             raise
 
     def join(
-        self, network: Network, endpoint: Endpoint, sandbox: Sandbox, *, moved: bool = False
+        self,
+        network: Network,
+        endpoint: Endpoint,
+        sandbox: Sandbox,
+        *,
+        moved: bool = False,
+        ports: tuple[PortRequest, ...] | None = None,
     ) -> Endpoint:
-        """`moved`: the link is made on the host, and whoever owns the sandbox moves it there."""
+        """`moved`: the link is made on the host, and whoever owns the sandbox moves it there.
+
+        `ports` are what is published in this sandbox, if not what the endpoint asks for itself.
+        """
         if endpoint.state is not EndpointState.CREATED:
             where = self._r.model.sandbox(endpoint.sandbox_id).name if endpoint.sandbox_id else "a sandbox"
             raise Forbidden(
                 f"endpoint {network.name}/{endpoint.name} is joined to {where} already: leave it first"
             )
         self._check_sandbox(network, sandbox)
-        return self._join(network, endpoint, sandbox, EndpointState.JOINING, moved=moved)
+        asked = endpoint.port_requests if ports is None else ports
+        return self._join(network, endpoint, sandbox, EndpointState.JOINING, asked, moved=moved)
 
     def _check_sandbox(self, network: Network, sandbox: Sandbox) -> None:
         """Docker's rules for the host's namespace and for `none`; in its own sandboxes dockerd keeps them."""
@@ -183,6 +193,7 @@ class EndpointVerbs:
         endpoint: Endpoint,
         sandbox: Sandbox,
         intent: EndpointState,
+        asked: tuple[PortRequest, ...],
         *,
         moved: bool = False,
     ) -> Endpoint:
@@ -194,8 +205,9 @@ class EndpointVerbs:
                 sandbox_id=sandbox.id,
                 ifname="" if moved else self._interface_name(network, endpoint, sandbox),
                 moved=moved,
+                port_requests=asked,
             )
-            joining = self._reserve(network, joining, endpoint.port_requests, undo)
+            joining = self._reserve(network, joining, asked, undo)
             r.model.exchange(endpoint, joining)
             undo.callback(r.model.replace, endpoint)
             r.store.commit(put=[joining], durable=False)
@@ -205,7 +217,7 @@ class EndpointVerbs:
                 undo.callback(r.kernel.apply, [displaced])
                 r.kernel.remove([displaced])
             states = merge((*wanted.endpoint_wanted(r, network, joining, sandbox), arriving))
-            undo.callback(r.kernel.remove, states)
+            undo.callback(r.kernel.remove, handover.given_up(states))
             r.kernel.settle_flows(_addresses(joining))
             r.kernel.apply(states)
             self._flush_udp(joining.ports)

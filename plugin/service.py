@@ -30,19 +30,17 @@ class Plugins:
         api = DockerdApi(settings.docker_host) if settings.docker_host else None
         self._learner = Learner(api, controller.dockerd)
         names = [name for name, driver in DRIVERS.items() if driver in resources.registry.names()]
-        self.leases = {name: Leases(name, resources.ipam("default"), resources.store) for name in names}
-        self.faces = {
-            name: Face(name, controller.dockerd, leases, self._direct, self._learner)
-            for name, leases in self.leases.items()
-        }
-        """By the name that dockerd knows each by."""
-        self._servers = PluginServers(self.faces.values(), settings, inherited)
+        self._leases = {name: Leases(name, resources.ipam("default"), resources.store) for name in names}
+        faces = [
+            Face(name, controller.dockerd, self._leases[name], self._direct, self._learner) for name in names
+        ]
+        self._servers = PluginServers(faces, settings, inherited)
 
     def bind(self) -> None:
         self._servers.bind()
 
     def start(self) -> None:
-        for leases in self.leases.values():
+        for leases in self._leases.values():
             leases.restore()
         self._learner.start()
         self._servers.start()

@@ -105,7 +105,12 @@ class FakeKernel:
                 where = link.peer.namespace or "the host's namespace"
                 raise Conflict(f"interface {link.peer.name} cannot be made in {where}: file exists")
             inside.links[link.peer.name] = Link(
-                link.peer.name, LinkKind.VETH, link.peer.mac, link.peer.mtu or link.mtu, up=False
+                link.peer.name,
+                LinkKind.VETH,
+                link.peer.mac,
+                link.peer.mtu or link.mtu,
+                group=Group.MOVED if link.peer.leaves else Group.NONE,
+                up=False,
             )
         space.links[link.name] = link
 
@@ -257,7 +262,7 @@ class FakeKernel:
         return frozenset(self._space(namespace).links)
 
     def host_interfaces(self) -> tuple[str, ...]:
-        return tuple(n for n, link in self.spaces[HOST].links.items() if n != "lo" and not is_ours(link))
+        return tuple(n for n, link in self.spaces[HOST].links.items() if n != "lo" and _is_of_the_host(link))
 
     def uplink(self) -> Uplink | None:
         return self._uplink
@@ -290,6 +295,10 @@ class FakeKernel:
             raise NotFound(
                 f"network namespace {namespace} cannot be opened: no such file or directory"
             ) from None
+
+
+def _is_of_the_host(link: Link) -> bool:
+    return not is_ours(link) and link.group is not Group.MOVED
 
 
 def _touches_links(state: KernelState) -> bool:

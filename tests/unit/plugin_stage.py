@@ -14,7 +14,8 @@ from cnm.kernel.state import HOST, Link
 from cnm.lease import LeasedAddress, LeasedPool
 from cnm.leases import Leases
 from cnm.plugin.faces import Face, socket_path
-from cnm.plugin.service import Plugins
+from cnm.plugin.learner import Learner
+from cnm.plugin.listening import PluginServers
 from tests.support.fake_dockerd import Endpoint, FakeDockerd, Sandbox
 from tests.unit.verbs_stage import Stage
 
@@ -41,21 +42,19 @@ class Answer(NamedTuple):
 class PluginStage(Stage):
     """One host with the plugin `cnm`; what dockerd asks goes to `ask` and `say`, or to `socket` while `serving`."""
 
-    plugins: Plugins
+    leases: Leases
+    face: Face
+    direct_is_safe = False
+    """Whether links are made inside dockerd's sandboxes."""
 
     def start(self) -> None:
         super().start()
-        self.plugins = Plugins(self.controller, self.resources, self.settings, {})
-        for leases in self.plugins.leases.values():
-            leases.restore()
-
-    @property
-    def face(self) -> Face:
-        return self.plugins.faces[NAME]
-
-    @property
-    def leases(self) -> Leases:
-        return self.plugins.leases[NAME]
+        self.leases = Leases(NAME, self.resources.ipam("default"), self.resources.store)
+        self.leases.restore()
+        learner = Learner(None, self.controller.dockerd)
+        self.face = Face(
+            NAME, self.controller.dockerd, self.leases, lambda _network: self.direct_is_safe, learner
+        )
 
     @property
     def socket(self) -> str:
@@ -63,13 +62,14 @@ class PluginStage(Stage):
 
     @contextmanager
     def serving(self) -> Iterator[None]:
-        """The faces on their sockets."""
-        self.plugins.bind()
-        self.plugins.start()
+        """The face on its socket."""
+        servers = PluginServers([self.face], self.settings, {})
+        servers.bind()
+        servers.start()
         try:
             yield
         finally:
-            self.plugins.close()
+            servers.stop()
 
     # What dockerd says
 
@@ -91,15 +91,19 @@ class PluginStage(Stage):
         body_out = b"".join(self.face.app(request, start_response))
         return Answer(answered["status"], answered["headers"], body_out)
 
+    def call(self, method: str, **body: Any) -> Answer:
+        """`NetworkDriver.…` or `IpamDriver.…`, by the method's name alone."""
+        return self.ask(f"/{_whole(method)}", body)
+
     def say(self, method: str, **body: Any) -> Any:
-        """The answer to `NetworkDriver.…` or `IpamDriver.…`, which must be none of an error."""
-        answer = self.ask(f"/{_whole(method)}", body)
+        """The answer, which must be none of an error."""
+        answer = self.call(method, **body)
         assert answer.status == 200, answer.document
         return answer.document
 
     def refused(self, method: str, **body: Any) -> str:
         """The one line that it is refused with."""
-        answer = self.ask(f"/{_whole(method)}", body)
+        answer = self.call(method, **body)
         assert answer.status not in (200, 404), answer.body
         assert list(answer.document) == ["Err"]
         text: str = answer.document["Err"]
@@ -136,7 +140,7 @@ class PluginStage(Stage):
         return [lease.id for kind in (LeasedPool, LeasedAddress) for lease in self.store.load(kind)]
 
     def picture(self) -> dict[str, list[str]]:
-        pools = [pool.id for leases in self.plugins.leases.values() for pool in leases.pools()]
+        pools = [pool.id for pool in self.leases.pools()]
         return {**super().picture(), "leases": sorted(self.leased()), "pools": sorted(pools)}
 
 
@@ -176,6 +180,11 @@ def endpoint(ident: str = ENDPOINT, ipv4: str = "10.66.0.2/24", net: str = NETWO
         },
         "Options": more.get("options", {}),
     }
+
+
+def dual_endpoint(ident: str = ENDPOINT) -> Any:
+    """The body of a CreateEndpoint with an address of each family."""
+    return endpoint(ident, ipv6="fd66::2/64")
 
 
 def joining(
