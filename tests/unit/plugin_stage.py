@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cnm.kernel.state import HOST, Link
+from cnm.kernel.state import HOST
 from cnm.lease import LeasedAddress, LeasedPool
 from cnm.leases import Leases
 from cnm.plugin.faces import Face, socket_path
@@ -227,6 +227,12 @@ def make_namespace(stage: Stage, key: str | Path) -> None:
         stage.kernel.create_namespace(str(key))
 
 
+def move_link(stage: Stage, name: str, source: str, new_name: str, target: str) -> None:
+    """From one namespace to another under another name, as dockerd does."""
+    link = stage.links(source).pop(name)
+    stage.links(target)[new_name] = dataclasses.replace(link, name=new_name)
+
+
 class StageMover:
     """dockerd's part in the fake kernel: it makes the namespaces, moves the links in and brings them back."""
 
@@ -243,11 +249,7 @@ class StageMover:
         inside = self._stage.links(sandbox.key)
         number = next(n for n in range(100) if f"{endpoint.link_prefix}{n}" not in inside)
         self._names[endpoint.id] = f"{endpoint.link_prefix}{number}"
-        self._move(endpoint.link, HOST, self._names[endpoint.id], sandbox.key)
-
-    def _move(self, name: str, source: str, new_name: str, target: str) -> None:
-        link = self._stage.links(source).pop(name)
-        self._stage.links(target)[new_name] = _renamed(link, new_name)
+        move_link(self._stage, endpoint.link, HOST, self._names[endpoint.id], sandbox.key)
 
     def route(self, sandbox: Sandbox, ipv4: Endpoint | None, ipv6: Endpoint | None) -> None:
         """No packets are sent here."""
@@ -255,15 +257,11 @@ class StageMover:
     def leave(self, endpoint: Endpoint, sandbox: Sandbox) -> None:
         name = self._names.pop(endpoint.id, "")
         if name in self._stage.links(sandbox.key):
-            self._move(name, sandbox.key, endpoint.link, HOST)
+            move_link(self._stage, name, sandbox.key, endpoint.link, HOST)
 
     def remove(self, sandbox: Sandbox) -> None:
         self._stage.kernel.remove_namespace(sandbox.key)
         Path(sandbox.key).unlink()
-
-
-def _renamed(link: Link, name: str) -> Link:
-    return dataclasses.replace(link, name=name)
 
 
 def dockerd(stage: PluginStage, version: str, **more: Any) -> FakeDockerd:
