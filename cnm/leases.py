@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from cnm.errors import CnmError, InvalidParameter, NotFound
 from cnm.ipam import AddressInUse, AddressSpaces, Ipam, PoolLease, PoolOverlap
@@ -38,7 +38,7 @@ class Leases:
         self._unclaimed: set[str] = set()
         """Ids of what was leased before the present dockerd started, and was not asked for again."""
         self._fresh: dict[str, float] = {}
-        """Ids of pools that nothing was taken from yet, and when they were leased."""
+        """Ids of pools that nothing was done with yet, and when they were leased."""
 
     def restore(self) -> None:
         """Hold again what the store has, at start-up."""
@@ -110,6 +110,14 @@ class Leases:
             self._unclaimed.discard(ident)
             return True
         return since is not None and self._clock() - since < _REPEATED_SECONDS
+
+    def network_made(self, subnets: Iterable[str]) -> None:
+        """A network has these (CIDR texts): whoever asks for one of them now wants another network."""
+        wanted = set(subnets)
+        with self._lock:
+            for pool in self._pools.values():
+                if pool.subnet in wanted:
+                    self._fresh.pop(pool.id, None)
 
     def release_pool(self, pool_id: str) -> None:
         """With the addresses that are left in it. Nothing for a pool that is not held: it was released before."""

@@ -11,7 +11,7 @@ from cnm.network import Network
 from cnm.plugin.app import Call, PluginApp
 from cnm.plugin.ipam_driver import IpamDriver
 from cnm.plugin.learner import Learner
-from cnm.plugin.network_driver import NetworkDriver
+from cnm.plugin.network_driver import NetworkDriver, News
 from cnm.wire import plugin
 
 DRIVERS = {"cnm": "bridge", "cnm-macvlan": "macvlan", "cnm-ipvlan": "ipvlan"}
@@ -37,7 +37,8 @@ class Face:
         self._leases = leases
         self._learner = learner
         calls = {"Plugin.Activate": Call(plugin.Record, self._activate)}
-        calls |= NetworkDriver(DRIVERS[name], dockerd, direct, learner.has_news).calls()
+        news = News(self._network_made, learner.has_news)
+        calls |= NetworkDriver(DRIVERS[name], dockerd, direct, news).calls()
         calls |= IpamDriver(leases, dockerd.subnets_to_avoid).calls()
         self.app = PluginApp(name, calls)
 
@@ -46,3 +47,7 @@ class Face:
         self._leases.dockerd_started()
         self._learner.dockerd_started(self.app.peer)
         return plugin.Activation(implements=[plugin.NETWORK_DRIVER, plugin.IPAM_DRIVER])
+
+    def _network_made(self, network: Network) -> None:
+        self._leases.network_made(pool.subnet for pool in network.pools)
+        self._learner.network_made(network.id, self.app.peer)

@@ -44,7 +44,7 @@ class IpamDriver:
             body.sub_pool or "",
             body.options or {},
             bool(body.v6),
-            self._avoid() if not body.pool else (),
+            self._avoid() if _is_ours_to_choose(body.pool or "") else (),
         )
         return plugin.PoolRequested(pool_id=lease.pool_id, pool=lease.subnet, data=lease.data)
 
@@ -57,3 +57,8 @@ class IpamDriver:
 
     def release_address(self, body: plugin.ReleaseAddress) -> None:
         self._leases.release_address(body.pool_id or "", body.address or "")
+
+
+def _is_ours_to_choose(pool: str) -> bool:
+    """Docker asks for any subnet of a size as 0.0.0.0/24 or ::/64."""
+    return not pool or pool.startswith(("0.0.0.0/", "::/"))

@@ -7,6 +7,7 @@ stay.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import re
 import threading
@@ -14,7 +15,7 @@ import time
 from collections.abc import Callable
 
 from cnm.dockerd_verbs import DockerdVerbs
-from cnm.errors import CnmError, Unavailable
+from cnm.errors import CnmError, NotFound, Unavailable
 from cnm.model import SHORT
 from cnm.network import Network
 from cnm.plugin.dockerd_api import DockerdApi, NetworkRecord
@@ -46,7 +47,12 @@ class Learner:
         self._direct_is_safe = False
         self._started = 0
         """How often a dockerd has made itself known."""
-        self._caller = 0
+        self._callers: set[int] = set()
+        """Processes that asked something of us, as far as they were not found to be the dockerd at `api`."""
+        self._proven: set[int] = set()
+        """Processes that were that dockerd."""
+        self._makers: dict[str, int] = {}
+        """The process that asked for a network, by its id."""
         self._unknown: dict[str, float] = {}
         """Networks that dockerd does not know, and since when."""
         self._thread = threading.Thread(target=self._run, name="learner", daemon=True)
@@ -65,7 +71,13 @@ class Learner:
         """A dockerd has made itself known: what was learnt of the one before holds no more."""
         self._started += 1
         self._direct_is_safe = False
-        self._caller = process
+        self._callers.add(process)
+        self._news.set()
+
+    def network_made(self, network_id: str, process: int) -> None:
+        """A process has made a network, whose name is not known here."""
+        self._makers[network_id] = process
+        self._callers.add(process)
         self._news.set()
 
     def has_news(self) -> None:
@@ -86,21 +98,30 @@ class Learner:
             if self._news.is_set():
                 self._news.clear()
                 time.sleep(_SETTLE_SECONDS)
-            pause = self._look()
+            pause = self.look()
 
-    def _look(self) -> float:
+    def look(self) -> float:
         """Ask everything once; returns for how many seconds to wait unless there is news."""
         assert self._api is not None
         try:
+            self._prove(self._api)
             self._learn_safety(self._api)
             self._learn_networks(self._api)
         except Unavailable as error:
             log.debug("%s", error)
             self._direct_is_safe = False
+            self._unknown = {}
             return _AWAY_SECONDS
         except CnmError as error:
             log.warning("learning from dockerd: %s", error)
         return _LOOK_SECONDS if not self._unknown else _FORGOTTEN_SECONDS / 2
+
+    def _prove(self, api: DockerdApi) -> None:
+        """Find out who is the dockerd that is asked while it lives; it listens before it asks anything of us."""
+        for process in self._callers.copy():
+            if process in self._proven or (process and api.is_served_by(process)):
+                self._proven.add(process)
+                self._callers.discard(process)
 
     def _learn_safety(self, api: DockerdApi) -> None:
         """Only if no other dockerd started meanwhile: the answer would be about the one before."""
@@ -110,24 +131,28 @@ class Learner:
             self._direct_is_safe = safe
 
     def _learn_networks(self, api: DockerdApi) -> None:
+        makers = list(self._makers)
         known = {network.id: network for network in api.networks()}
         ours = self._dockerd.networks()
+        for gone in set(makers) - {network.id for network in ours}:
+            self._makers.pop(gone, None)
         for network in ours:
             if network.id in known:
                 self._unknown.pop(network.id, None)
                 self._learn_names(api, network, known[network.id])
         missing = [network for network in ours if network.id not in known]
-        self._forget(api, missing)
+        self._forget(missing)
 
     def _learn_names(self, api: DockerdApi, network: Network, record: NetworkRecord) -> None:
         if network.name != record.name:
             self._dockerd.rename_network(network, record.name)
-        if not self._dockerd.has_unnamed(network):
-            return
-        for attached in (api.network(network.id).containers or {}).values():
-            self._dockerd.rename_container(attached.endpoint_id, attached.name)
+        with contextlib.suppress(NotFound):  # it may go at any time
+            if not self._dockerd.has_unnamed(network):
+                return
+            for attached in (api.network(network.id).containers or {}).values():
+                self._dockerd.rename_container(attached.endpoint_id, attached.name)
 
-    def _forget(self, api: DockerdApi, missing: list[Network]) -> None:
+    def _forget(self, missing: list[Network]) -> None:
         """Delete what dockerd does not know for a while: it removed it while nobody listened, or died over it.
 
         Only what it once knew, or what its own process asked for: another dockerd may use this plugin, too.
@@ -138,7 +163,7 @@ class Learner:
         for network in missing:
             if now - since[network.id] < _FORGOTTEN_SECONDS:
                 continue
-            if is_named(network) or (self._caller and api.is_served_by(self._caller)):
+            if is_named(network) or self._makers.get(network.id) in self._proven:
                 log.warning("network %s was forgotten by dockerd: removed", network.name)
                 self._dockerd.delete_network(network.id)
 

@@ -76,10 +76,10 @@ def is_internal(options: Mapping[str, Any]) -> bool:
     return _flag(options, plugin.INTERNAL, False)
 
 
-def _join_mode(text: str) -> bool:
+def _join_mode(text: str) -> bool | None:
     if text not in ("", "moved", "direct"):
         raise InvalidParameter(f"invalid value {text!r} for option {JOIN_OPTION}: it must be moved or direct")
-    return text == "direct"
+    return text == "direct" if text else None
 
 
 def _flag(options: Mapping[str, Any], key: str, default: bool) -> bool:
