@@ -256,7 +256,7 @@ class StageMover:
 
     def leave(self, endpoint: Endpoint, sandbox: Sandbox) -> None:
         name = self._names.pop(endpoint.id, "")
-        if name in self._stage.links(sandbox.key):
+        if self._stage.kernel.namespace_alive(sandbox.key) and name in self._stage.links(sandbox.key):
             move_link(self._stage, name, sandbox.key, endpoint.link, HOST)
 
     def remove(self, sandbox: Sandbox) -> None:
