@@ -83,10 +83,16 @@ class NetworkDriver:
         """Answers only the MAC, and only where dockerd gave none: repeating a value counts as changing it."""
         network_id = requests.checked_id("network", body.network_id)
         request = requests.endpoint_request(body)
-        if request.ifname and not self._direct(self._dockerd.network(network_id)):
+        direct = self._direct(self._dockerd.network(network_id))
+        if request.ifname and not direct:
             raise InvalidParameter(
                 f"option {IFNAME_OPTION} has no effect here, since dockerd names the interfaces that it moves: "
                 f"leave it out, or create the network with -o {requests.JOIN_OPTION}=direct"
+            )
+        if direct and plugin.SYSCTLS in (body.options or {}):
+            raise InvalidParameter(
+                f"option {plugin.SYSCTLS} has no effect on links that dockerd does not move: "
+                f"leave it out, or create the network with -o {requests.JOIN_OPTION}=moved"
             )
         endpoint = self._dockerd.create_endpoint(network_id, request)
         mac = "" if endpoint.mac_given else endpoint.mac

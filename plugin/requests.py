@@ -9,16 +9,14 @@ import base64
 import binascii
 import ipaddress
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
-
-import msgspec
 
 from cnm.endpoint import EndpointRequest, PortRequest, Protocol
 from cnm.errors import InvalidParameter
 from cnm.model import SHORT
 from cnm.network import IpamConfig, NetworkRequest, Owner
-from cnm.wire import plugin
+from cnm.wire import codec, plugin
 from cnm.wire.requests import IFNAME_OPTION, mac_address
 
 JOIN_OPTION = "cnm.join"
@@ -34,6 +32,7 @@ _OF_DOCKERD = frozenset(
         plugin.MAC_ADDRESS,
         plugin.DNS_SERVERS,
         plugin.NO_PROXY_6TO4,
+        plugin.SYSCTLS,
     }
 )
 """Keys of an endpoint's options that are not the user's."""
@@ -42,7 +41,7 @@ _OF_DOCKERD = frozenset(
 def network_request(body: plugin.CreateNetwork, driver: str) -> NetworkRequest:
     options = body.options or {}
     ident = checked_id("network", body.network_id)
-    ipv4, ipv6 = body.ipv4_data or [], body.ipv6_data or []
+    ipv4, ipv6 = (_ipam_configs(body.ipv4_data, 4), _ipam_configs(body.ipv6_data, 6))
     user = user_options(options)
     return NetworkRequest(
         id=ident,
@@ -50,10 +49,10 @@ def network_request(body: plugin.CreateNetwork, driver: str) -> NetworkRequest:
         owner=Owner.DOCKERD,
         driver=driver,
         direct=_join_mode(user.pop(JOIN_OPTION, "")),
-        enable_ipv4=bool(ipv4) and _flag(options, plugin.ENABLE_IPV4, True),
-        enable_ipv6=bool(ipv6) and _flag(options, plugin.ENABLE_IPV6, True),
+        enable_ipv4=_flag(options, plugin.ENABLE_IPV4, True) and bool(ipv4),
+        enable_ipv6=_flag(options, plugin.ENABLE_IPV6, True) and bool(ipv6),
         internal=_flag(options, plugin.INTERNAL, False),
-        ipam_config=tuple(_ipam_config(pool) for pool in (*ipv4, *ipv6)),
+        ipam_config=(*ipv4, *ipv6),
         options=user,
     )
 
@@ -91,10 +90,16 @@ def _flag(options: Mapping[str, Any], key: str, default: bool) -> bool:
     return value
 
 
-def _ipam_config(pool: plugin.PoolData) -> IpamConfig:
+def _ipam_configs(pools: Sequence[plugin.PoolData] | None, family: int) -> tuple[IpamConfig, ...]:
+    return tuple(_ipam_config(pool, family) for pool in pools or ())
+
+
+def _ipam_config(pool: plugin.PoolData, family: int) -> IpamConfig:
     """dockerd writes gateways and auxiliary addresses with a prefix length."""
     if not pool.pool:
         raise InvalidParameter("a subnet is missing: the network needs an IPAM driver that gives addresses")
+    if (":" in pool.pool) != (family == 6):
+        raise InvalidParameter(f"invalid subnet {pool.pool!r}: an IPv{family} one is wanted there")
     return IpamConfig(
         subnet=pool.pool,
         gateway=_bare("gateway", pool.gateway),
@@ -157,10 +162,7 @@ def sandbox_key(text: str | None) -> str:
 def ports(options: Mapping[str, Any] | None) -> tuple[PortRequest, ...]:
     """The port map of a join, or of what makes an endpoint its sandbox's way out."""
     given = (options or {}).get(plugin.PORT_MAP) or []
-    try:
-        bindings = msgspec.convert(given, list[plugin.PortBinding])
-    except msgspec.ValidationError as error:
-        raise InvalidParameter(f"invalid {plugin.PORT_MAP}: {error}") from None
+    bindings = codec.convert(plugin.PORT_MAP, given, list[plugin.PortBinding])
     return tuple(_port(binding) for binding in bindings)
 
 

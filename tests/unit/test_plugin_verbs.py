@@ -372,6 +372,19 @@ def test_a_name_for_the_interface_is_for_direct_links(stage: PluginStage) -> Non
     assert "up0" in stage.links(KEY)
 
 
+def test_sysctls_of_an_interface_are_dockerds_to_set_where_it_moves_the_link(stage: PluginStage) -> None:
+    switched = endpoint(
+        options={"com.docker.network.endpoint.sysctls": "net.ipv4.conf.IFNAME.log_martians=1"}
+    )
+    stage.create_network()
+    stage.say("CreateEndpoint", **switched)
+    stage.tell("DeleteEndpoint")
+
+    stage.direct_is_safe = True
+
+    assert "has no effect on links" in stage.refused("CreateEndpoint", **switched)
+
+
 # Ports
 
 
