@@ -43,7 +43,7 @@ class Call(NamedTuple):
     """One method: the record of its body, and what answers it; None answers `{}`."""
 
     body: type[Any]
-    answer: Callable[[Any], Any]
+    answer: Callable[..., Any]
 
 
 class PluginApp:

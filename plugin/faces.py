@@ -36,13 +36,13 @@ class Face:
         self.name = name
         self._leases = leases
         self._learner = learner
-        calls = {"Plugin.Activate": Call(plugin.Record, self._activate)}
+        calls = {"Plugin.Activate": Call(plugin.Record, self.activate)}
         news = News(self._network_made, learner.has_news)
         calls |= NetworkDriver(DRIVERS[name], dockerd, direct, news).calls()
         calls |= IpamDriver(leases, dockerd.subnets_to_avoid).calls()
         self.app = PluginApp(name, calls)
 
-    def _activate(self, _body: plugin.Record) -> plugin.Activation:
+    def activate(self, _body: plugin.Record) -> plugin.Activation:
         """A dockerd asks this once, before anything else."""
         self._leases.dockerd_started()
         self._learner.dockerd_started(self.app.peer)
