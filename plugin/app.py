@@ -49,9 +49,13 @@ class Call(NamedTuple):
 class PluginApp:
     """The WSGI application of one plugin; `calls` are its methods by path without the slash."""
 
-    def __init__(self, name: str, calls: Mapping[str, Call]) -> None:
+    def __init__(
+        self, name: str, calls: Mapping[str, Call], heard: Callable[[int], None] = lambda _process: None
+    ) -> None:
+        """`heard` is told which process asks, 0 where that is not known (over TCP); it returns at once."""
         self.name = name
         self.calls = calls
+        self._heard = heard
         self._asking = threading.local()
 
     @property
@@ -63,6 +67,7 @@ class PluginApp:
         started = time.perf_counter()
         path = environ.get("PATH_INFO", "/").lstrip("/")
         self._asking.process = int(environ.get("X_REMOTE_PID", 0))
+        self._heard(self.peer)
         try:
             status, body = 200, self._answer(path, environ)
         except _Refused as refused:

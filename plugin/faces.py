@@ -39,15 +39,18 @@ class Face:
         calls = {"Plugin.Activate": Call(plugin.Record, self.activate)}
         news = News(self._network_made, learner.has_news)
         calls |= NetworkDriver(DRIVERS[name], dockerd, direct, news).calls()
-        calls |= IpamDriver(leases, dockerd.subnets_to_avoid).calls()
-        self.app = PluginApp(name, calls)
+        calls |= IpamDriver(leases, dockerd.subnets_to_avoid, self._pool_made).calls()
+        self.app = PluginApp(name, calls, learner.heard)
 
     def activate(self, _body: plugin.Record) -> plugin.Activation:
         """A dockerd asks this once, before anything else."""
         self._leases.dockerd_started()
-        self._learner.dockerd_started(self.app.peer)
+        self._learner.dockerd_started()
         return plugin.Activation(implements=[plugin.NETWORK_DRIVER, plugin.IPAM_DRIVER])
 
     def _network_made(self, network: Network) -> None:
         self._leases.network_made(pool.subnet for pool in network.pools)
-        self._learner.network_made(network.id, self.app.peer)
+        self._learner.made(network.id, self.app.peer)
+
+    def _pool_made(self, pool_id: str) -> None:
+        self._learner.made(f"{self.name} {pool_id}", self.app.peer)

@@ -10,11 +10,14 @@ from cnm.wire import plugin
 
 
 class IpamDriver:
-    """`avoid` says which subnets (CIDR texts) a pool of our choice must not touch."""
+    """`avoid` says which subnets (CIDR texts) a pool of our choice must not touch; `made` is told a pool's id."""
 
-    def __init__(self, leases: Leases, avoid: Callable[[], Sequence[str]]) -> None:
+    def __init__(
+        self, leases: Leases, avoid: Callable[[], Sequence[str]], made: Callable[[str], None]
+    ) -> None:
         self._leases = leases
         self._avoid = avoid
+        self._made = made
 
     def calls(self) -> dict[str, Call]:
         methods = {
@@ -46,6 +49,7 @@ class IpamDriver:
             bool(body.v6),
             self._avoid() if _is_ours_to_choose(body.pool or "") else (),
         )
+        self._made(lease.pool_id)
         return plugin.PoolRequested(pool_id=lease.pool_id, pool=lease.subnet, data=lease.data)
 
     def release_pool(self, body: plugin.ReleasePool) -> None:

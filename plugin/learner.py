@@ -12,10 +12,11 @@ import logging
 import re
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from cnm.dockerd_verbs import DockerdVerbs
 from cnm.errors import CnmError, NotFound, Unavailable
+from cnm.leases import Leases
 from cnm.model import SHORT
 from cnm.network import Network
 from cnm.plugin.dockerd_api import DockerdApi, NetworkRecord
@@ -34,13 +35,18 @@ _SAFE_WITH_LIVE_RESTORE = 29
 
 
 class Learner:
-    """One thread; `api` is None where nothing is to be asked."""
+    """One thread; `api` is None where nothing is to be asked. `leases` are the pools by the plugins' names."""
 
     def __init__(
-        self, api: DockerdApi | None, dockerd: DockerdVerbs, clock: Callable[[], float] = time.monotonic
+        self,
+        api: DockerdApi | None,
+        dockerd: DockerdVerbs,
+        leases: Mapping[str, Leases],
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._api = api
         self._dockerd = dockerd
+        self._leases = leases
         self._clock = clock
         self._news = threading.Event()
         self._stopping = False
@@ -52,7 +58,7 @@ class Learner:
         self._proven: set[int] = set()
         """Processes that were that dockerd."""
         self._makers: dict[str, int] = {}
-        """The process that asked for a network, by its id."""
+        """The process that asked for a network or a pool, by its id."""
         self._unknown: dict[str, float] = {}
         """Networks that dockerd does not know, and since when."""
         self._thread = threading.Thread(target=self._run, name="learner", daemon=True)
@@ -67,17 +73,21 @@ class Learner:
         if self._thread.is_alive():
             self._thread.join()
 
-    def dockerd_started(self, process: int) -> None:
+    def dockerd_started(self) -> None:
         """A dockerd has made itself known: what was learnt of the one before holds no more."""
         self._started += 1
         self._direct_is_safe = False
-        self._callers.add(process)
         self._news.set()
 
-    def network_made(self, network_id: str, process: int) -> None:
-        """A process has made a network, whose name is not known here."""
-        self._makers[network_id] = process
-        self._callers.add(process)
+    def heard(self, process: int) -> None:
+        """A request came from this process (0: over TCP)."""
+        if process and process not in self._callers and process not in self._proven:
+            self._callers.add(process)
+            self._news.set()
+
+    def made(self, ident: str, process: int) -> None:
+        """A process has made a network, or has a pool, of this id."""
+        self._makers[ident] = process
         self._news.set()
 
     def has_news(self) -> None:
@@ -119,9 +129,13 @@ class Learner:
     def _prove(self, api: DockerdApi) -> None:
         """Find out who is the dockerd that is asked while it lives; it listens before it asks anything of us."""
         for process in self._callers.copy():
-            if process in self._proven or (process and api.is_served_by(process)):
+            if api.is_served_by(process):
                 self._proven.add(process)
                 self._callers.discard(process)
+
+    def _is_dockerds(self, ident: str) -> bool:
+        """Whether the dockerd that is asked made it, or one before it: another may use this plugin, too."""
+        return self._makers.get(ident) in self._proven
 
     def _learn_safety(self, api: DockerdApi) -> None:
         """Only if no other dockerd started meanwhile: the answer would be about the one before."""
@@ -134,14 +148,15 @@ class Learner:
         makers = list(self._makers)
         known = {network.id: network for network in api.networks()}
         ours = self._dockerd.networks()
-        for gone in set(makers) - {network.id for network in ours}:
+        pools = {pool.id for leases in self._leases.values() for pool in leases.pools()}
+        for gone in set(makers) - {network.id for network in ours} - pools:
             self._makers.pop(gone, None)
         for network in ours:
             if network.id in known:
-                self._unknown.pop(network.id, None)
                 self._learn_names(api, network, known[network.id])
         missing = [network for network in ours if network.id not in known]
-        self._forget(missing)
+        freed = {pool.subnet for network in self._forget(missing) for pool in network.pools}
+        self._release(list(known.values()), freed)
 
     def _learn_names(self, api: DockerdApi, network: Network, record: NetworkRecord) -> None:
         if network.name != record.name:
@@ -152,20 +167,35 @@ class Learner:
             for attached in (api.network(network.id).containers or {}).values():
                 self._dockerd.rename_container(attached.endpoint_id, attached.name)
 
-    def _forget(self, missing: list[Network]) -> None:
-        """Delete what dockerd does not know for a while: it removed it while nobody listened, or died over it.
+    def _forget(self, missing: list[Network]) -> list[Network]:
+        """Delete, and return, what dockerd does not know: it removed it while nobody listened, or died over it.
 
-        Only what it once knew, or what its own process asked for: another dockerd may use this plugin, too.
+        Only what it once knew, or, after a while, what it asked for itself: another dockerd may use this plugin, too.
         """
         now = self._clock()
-        since = {network.id: self._unknown.get(network.id, now) for network in missing}
-        self._unknown = since
+        self._unknown = {network.id: self._unknown.get(network.id, now) for network in missing}
+        forgotten = []
         for network in missing:
-            if now - since[network.id] < _FORGOTTEN_SECONDS:
-                continue
-            if is_named(network) or self._makers.get(network.id) in self._proven:
+            waited = now - self._unknown[network.id] >= _FORGOTTEN_SECONDS
+            if is_named(network) or (waited and self._is_dockerds(network.id)):
                 log.warning("network %s was forgotten by dockerd: removed", network.name)
                 self._dockerd.delete_network(network.id)
+                forgotten.append(network)
+        return forgotten
+
+    def _release(self, known: list[NetworkRecord], freed: set[str]) -> None:
+        """Pools that none of dockerd's networks is from: those it asked for itself, and the subnets that are freed."""
+        for name, leases in self._leases.items():
+            used = {
+                config.subnet
+                for record in known
+                if record.ipam is not None and record.ipam.driver == name
+                for config in record.ipam.config or ()
+            }
+            for pool in leases.settled_pools():
+                if pool.subnet not in used and (pool.subnet in freed or self._is_dockerds(pool.id)):
+                    log.warning("pool %s was forgotten by dockerd: released", pool.subnet)
+                    leases.release_pool(pool.pool_id)
 
 
 def is_named(network: Network) -> bool:

@@ -40,7 +40,7 @@ def calls() -> dict[str, Call]:
     return {
         "Plugin.Activate": Call(plugin.Record, Face.activate),
         **NetworkDriver("", _NOBODY, _NOBODY, _NOBODY).calls(),
-        **IpamDriver(_NOBODY, _NOBODY).calls(),
+        **IpamDriver(_NOBODY, _NOBODY, _NOBODY).calls(),
     }
 
 

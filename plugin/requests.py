@@ -25,6 +25,8 @@ JOIN_OPTION = "cnm.join"
 _ID = re.compile(r"[0-9a-f]{64}|[0-9a-z]{25}")
 """Docker's ids, and those of swarm."""
 _KEY = re.compile(r"/[^\0\n\r]{1,4000}")
+_NO_POOLS = ("0.0.0.0/0", "::/0")
+"""What dockerd's null IPAM gives."""
 _OF_DOCKERD = frozenset(
     {
         plugin.PORT_MAP,
@@ -41,7 +43,8 @@ _OF_DOCKERD = frozenset(
 def network_request(body: plugin.CreateNetwork, driver: str) -> NetworkRequest:
     options = body.options or {}
     ident = checked_id("network", body.network_id)
-    ipv4, ipv6 = (_ipam_configs(body.ipv4_data, 4), _ipam_configs(body.ipv6_data, 6))
+    ipv4, ipv6 = body.ipv4_data or [], body.ipv6_data or []
+    given = (*_ipam_configs(ipv4, 4), *_ipam_configs(ipv6, 6))
     user = user_options(options)
     return NetworkRequest(
         id=ident,
@@ -52,7 +55,8 @@ def network_request(body: plugin.CreateNetwork, driver: str) -> NetworkRequest:
         enable_ipv4=_flag(options, plugin.ENABLE_IPV4, True) and bool(ipv4),
         enable_ipv6=_flag(options, plugin.ENABLE_IPV6, True) and bool(ipv6),
         internal=_flag(options, plugin.INTERNAL, False),
-        ipam_config=(*ipv4, *ipv6),
+        ipam_driver="default" if given else "null",
+        ipam_config=given,
         options=user,
     )
 
@@ -91,7 +95,8 @@ def _flag(options: Mapping[str, Any], key: str, default: bool) -> bool:
 
 
 def _ipam_configs(pools: Sequence[plugin.PoolData] | None, family: int) -> tuple[IpamConfig, ...]:
-    return tuple(_ipam_config(pool, family) for pool in pools or ())
+    """dockerd's null IPAM gives none."""
+    return tuple(_ipam_config(pool, family) for pool in pools or () if pool.pool not in _NO_POOLS)
 
 
 def _ipam_config(pool: plugin.PoolData, family: int) -> IpamConfig:

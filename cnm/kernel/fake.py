@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import errno
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from cnm.errors import Conflict, KernelError, NotBuilt, NotFound
@@ -112,7 +112,7 @@ class FakeKernel:
                 group=Group.MOVED if link.peer.leaves else Group.NONE,
                 up=False,
             )
-        space.links[link.name] = link
+        space.links[link.name] = dataclasses.replace(link, group=Group.NONE) if link.leaves else link
 
     def _is_worthless(self, link: Link, have: Link) -> bool:
         if link.peer and not link.peer.leaves:
@@ -261,8 +261,9 @@ class FakeKernel:
     def interface_names(self, namespace: str) -> frozenset[str]:
         return frozenset(self._space(namespace).links)
 
-    def host_interfaces(self) -> tuple[str, ...]:
-        return tuple(n for n, link in self.spaces[HOST].links.items() if n != "lo" and _is_of_the_host(link))
+    def host_interfaces(self) -> Mapping[str, int]:
+        theirs = [link for link in self.spaces[HOST].links.values() if _is_of_the_host(link)]
+        return {link.name: link.mtu or 1500 for link in theirs}
 
     def uplink(self) -> Uplink | None:
         return self._uplink
@@ -298,7 +299,7 @@ class FakeKernel:
 
 
 def _is_of_the_host(link: Link) -> bool:
-    return not is_ours(link) and link.group is not Group.MOVED
+    return link.name != "lo" and not is_ours(link) and link.group != Group.MOVED
 
 
 def _touches_links(state: KernelState) -> bool:

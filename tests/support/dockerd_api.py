@@ -23,6 +23,8 @@ class DockerdApiDouble:
     """Name by id."""
     containers: dict[str, dict[str, str]] = field(default_factory=dict)
     """By the network's id: container's name by the endpoint's id."""
+    pools: dict[str, list[str]] = field(default_factory=dict)
+    """Subnets of our IPAM by the network's id."""
     status: int = 200
     asked: list[str] = field(default_factory=list)
 
@@ -35,13 +37,18 @@ class DockerdApiDouble:
         if path == "/info":
             return 200, {"LiveRestoreEnabled": self.live_restore}
         if path == "/networks":
-            return 200, [{"Id": i, "Name": name, "Driver": "cnm"} for i, name in self.networks.items()]
+            return 200, [self._network(ident) for ident in self.networks]
         ident = path.removeprefix("/networks/")
         if ident not in self.networks:
             return 404, {"message": f"network {ident} not found"}
         attached = self.containers.get(ident, {})
         within = {f"c{n}": {"Name": name, "EndpointID": e} for n, (e, name) in enumerate(attached.items())}
-        return 200, {"Id": ident, "Name": self.networks[ident], "Containers": within}
+        return 200, {**self._network(ident), "Containers": within}
+
+    def _network(self, ident: str) -> dict[str, Any]:
+        config = [{"Subnet": subnet} for subnet in self.pools.get(ident, [])]
+        ipam = {"Driver": "cnm", "Config": config}
+        return {"Id": ident, "Name": self.networks[ident], "Driver": "cnm", "IPAM": ipam}
 
 
 class _Server(socketserver.ThreadingUnixStreamServer):

@@ -51,7 +51,7 @@ class PluginStage(Stage):
         super().start()
         self.leases = Leases(NAME, self.resources.ipam("default"), self.resources.store)
         self.leases.restore()
-        learner = Learner(None, self.controller.dockerd)
+        learner = Learner(None, self.controller.dockerd, {NAME: self.leases})
         self.face = Face(
             NAME, self.controller.dockerd, self.leases, lambda _network: self.direct_is_safe, learner
         )

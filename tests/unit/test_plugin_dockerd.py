@@ -220,7 +220,7 @@ def a_network_is_refused(play: Play) -> None:
 
 
 def collect(play: Play) -> None:
-    collector = Collector(play.stage.controller)
+    collector = Collector(play.stage.controller, 60)
     for _ in range(2):
         collector.collect()
     assert play.stage.controller.endpoints() == []

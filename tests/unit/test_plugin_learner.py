@@ -38,6 +38,8 @@ class World:
 
     def __init__(self, place: Path) -> None:
         self.stage = PluginStage(place)
+        self.stage_clock = 0.0
+        self.stage.leases._clock = lambda: self.stage_clock
         self.api = DockerdApiDouble()
         self.clock = 0.0
         self.socket = place / "docker.sock"
@@ -48,7 +50,7 @@ class World:
     def start_learner(self) -> None:
         api = DockerdApi(f"unix://{self.socket}")
         dockerd = self.stage.controller.dockerd
-        self.learner = Learner(api, dockerd, lambda: self.clock)
+        self.learner = Learner(api, dockerd, {NAME: self.stage.leases}, lambda: self.clock)
         self.stage.face = Face(NAME, dockerd, self.stage.leases, lambda _n: False, self.learner)
 
     def serve(self) -> None:
@@ -193,8 +195,6 @@ def test_a_network_that_dockerd_knew_is_collected_when_it_is_forgotten(world: Wo
     del world.api.networks[NETWORK]
 
     world.look()
-    assert world.ids == [NETWORK]
-    world.look(after=PATIENT)
 
     assert world.ids == []
 
@@ -247,11 +247,67 @@ def test_a_network_that_turns_up_in_time_stays(world: World) -> None:
     world.look()
     world.api.networks[NETWORK] = "web"
     world.look(after=PATIENT)
-    del world.api.networks[NETWORK]
-
-    world.look(after=PATIENT)
 
     assert world.ids == [NETWORK]
+
+
+# Forgotten pools
+
+
+def make_pool(world: World, process: int) -> None:
+    body = {"AddressSpace": "LocalDefault", "Pool": "10.66.0.0/24"}
+    world.ask("/IpamDriver.RequestPool", body, process or os.getpid())
+
+
+def test_a_pool_that_dockerd_died_over_is_released_when_it_had_the_time_to_use_it(world: World) -> None:
+    world.activate()
+    make_pool(world, os.getpid())
+
+    world.look()
+    assert world.stage.leased() == ["cnm LocalDefault/10.66.0.0/24"]
+    world.stage_clock += PATIENT
+    world.look()
+
+    assert world.stage.leased() == []
+
+
+def test_a_pool_that_another_dockerd_asked_for_stays(world: World) -> None:
+    make_pool(world, ANOTHER_PROCESS)
+    world.activate()
+    world.stage_clock += PATIENT
+
+    world.look()
+    world.look(after=PATIENT)
+
+    assert world.stage.leased() == ["cnm LocalDefault/10.66.0.0/24"]
+
+
+def test_a_pool_that_a_network_of_dockerds_is_from_stays(world: World) -> None:
+    world.activate()
+    make_pool(world, os.getpid())
+    world.api.networks[NETWORK] = "theirs"
+    world.api.pools[NETWORK] = ["10.66.0.0/24"]
+    world.stage_clock += PATIENT
+
+    world.look()
+
+    assert world.stage.leased() == ["cnm LocalDefault/10.66.0.0/24"]
+
+
+def test_the_pool_of_a_network_that_was_known_goes_with_it(world: World) -> None:
+    make_pool(world, ANOTHER_PROCESS)
+    make_network(world, process=ANOTHER_PROCESS)
+    world.api.networks[NETWORK] = "web"
+    world.look()
+    del world.api.networks[NETWORK]
+    world.stage_clock += PATIENT
+
+    world.look()
+
+    assert world.stage.leased() == []
+
+
+# Away
 
 
 @pytest.mark.parametrize("gone", [True, False])

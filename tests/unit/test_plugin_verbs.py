@@ -570,7 +570,7 @@ def test_a_container_that_ended_while_cnmd_was_down_is_gone_after_the_start(join
 def test_what_looks_forgotten_twice_is_collected(stage: PluginStage) -> None:
     stage.create_network()
     stage.create_endpoint()
-    collector = Collector(stage.controller)
+    collector = Collector(stage.controller, 60)
 
     collector.collect()
     assert stage.controller.endpoints()
@@ -580,7 +580,7 @@ def test_what_looks_forgotten_twice_is_collected(stage: PluginStage) -> None:
 
 
 def test_what_has_a_container_is_not_collected(joined: PluginStage) -> None:
-    collector = Collector(joined.controller)
+    collector = Collector(joined.controller, 60)
     for _ in range(3):
         collector.collect()
 
