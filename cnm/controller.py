@@ -25,7 +25,7 @@ from cnm.network_verbs import NetworkVerbs
 from cnm.recovery import Recovery
 from cnm.relaying import relay_reason
 from cnm.resources import Resources
-from cnm.sandbox import Sandbox
+from cnm.sandbox import Sandbox, SandboxKind
 from cnm.sandbox_verbs import SandboxVerbs
 from cnm.wire.control import Status
 
@@ -92,6 +92,8 @@ class Controller:
 
     def delete_sandbox(self, ref: str, force: bool = False, wait: bool = False) -> None:
         with self._r.locks.verbs.shared(), self._sandbox(ref) as sandbox:
+            if sandbox.kind is SandboxKind.DOCKERD:
+                raise Forbidden(f"sandbox {sandbox.name} is a container of dockerd's: docker rm -f it")
             endpoints = self._r.model.endpoints_of_sandbox(sandbox.id)
             if endpoints and not force:
                 networks = ", ".join(self._r.model.network(e.network_id).name for e in endpoints)
@@ -130,6 +132,7 @@ class Controller:
 
     def delete_endpoint(self, ref: str, force: bool = False) -> None:
         with self._r.locks.verbs.shared(), self._endpoint(ref) as (endpoint, sandbox, network):
+            _check_ours(network, _DISCONNECT)
             if force and sandbox is not None:
                 self._endpoints.disconnect(network, endpoint, sandbox)
             else:
@@ -144,6 +147,7 @@ class Controller:
 
     def leave(self, endpoint_ref: str, wait: bool = False) -> None:
         with self._r.locks.verbs.shared(), self._endpoint(endpoint_ref) as (endpoint, sandbox, network):
+            _check_ours(network, _DISCONNECT)
             if sandbox is None:
                 raise Conflict(f"endpoint {network.name}/{endpoint.name} is in no sandbox: nothing to leave")
             self._endpoints.leave(network, endpoint, sandbox, wait=wait)
@@ -162,6 +166,7 @@ class Controller:
         """Leave and delete the endpoint; with `force` a sandbox that is not connected is no error."""
         with self._r.locks.verbs.shared():
             network = self._r.model.network(network_ref)
+            _check_ours(network, _DISCONNECT)
             with self._sandbox(sandbox_ref) as sandbox, self._r.locks.network(network.id).shared():
                 for endpoint in self._r.model.endpoints_of_sandbox(sandbox.id):
                     if endpoint.network_id == network.id:
@@ -171,10 +176,12 @@ class Controller:
 
     def publish(self, endpoint_ref: str, ports: Sequence[PortRequest]) -> tuple[PortMapping, ...]:
         with self._r.locks.verbs.shared(), self._endpoint(endpoint_ref) as (endpoint, _sandbox, network):
+            _check_ours(network, _PUBLISH)
             return self._endpoints.publish(network, endpoint, ports)
 
     def unpublish(self, endpoint_ref: str, ports: Sequence[PortRequest]) -> None:
         with self._r.locks.verbs.shared(), self._endpoint(endpoint_ref) as (endpoint, _sandbox, network):
+            _check_ours(network, _PUBLISH)
             self._endpoints.unpublish(network, endpoint, ports)
 
     def gateways(self, endpoint: Endpoint) -> tuple[str, str]:
@@ -265,9 +272,12 @@ class Controller:
             yield again, self._r.model.sandbox(again.sandbox_id) if again.sandbox_id else None, network
 
 
-def _check_ours(network: Network) -> None:
-    """dockerd gives out the addresses of its networks: nobody else can connect anything to them."""
+_CONNECT = "connect containers with docker network connect"
+_DISCONNECT = "disconnect containers with docker network disconnect"
+_PUBLISH = "publish ports with docker run -p"
+
+
+def _check_ours(network: Network, remedy: str = _CONNECT) -> None:
+    """dockerd gives out the addresses of its networks and knows who is in them: nobody else can change that."""
     if network.owner is Owner.DOCKERD:
-        raise Forbidden(
-            f"network {network.name} is dockerd's: connect containers with docker network connect"
-        )
+        raise Forbidden(f"network {network.name} is dockerd's: {remedy}")

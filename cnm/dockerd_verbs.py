@@ -12,14 +12,12 @@ import logging
 import os
 from collections.abc import Iterator, Sequence
 
-import msgspec
-
-from cnm import handover, names, ports, stale, wanted
+from cnm import names, ports, stale, wanted
 from cnm.endpoint import Endpoint, EndpointRequest, EndpointState, PortRequest
 from cnm.endpoint_verbs import EndpointVerbs
 from cnm.errors import CnmError, Conflict, InvalidParameter, NotFound
 from cnm.ipam import AddressInUse
-from cnm.kernel.state import KernelState
+from cnm.locks import Turns
 from cnm.model import SHORT
 from cnm.network import Network, NetworkRequest, NetworkState, Owner
 from cnm.network_verbs import NetworkVerbs, now
@@ -39,6 +37,7 @@ class DockerdVerbs:
         self._r = resources
         self._networks = networks
         self._endpoints = endpoints
+        self._turns = Turns()
 
     # Networks
 
@@ -47,7 +46,7 @@ class DockerdVerbs:
 
         Raises Conflict where the id has another network.
         """
-        with self._r.locks.verbs.shared():
+        with self._turns.of(request.id), self._r.locks.verbs.shared():
             have = self._network(request.id)
             if have is None:
                 return self._networks.create(request)
@@ -57,7 +56,7 @@ class DockerdVerbs:
 
     def delete_network(self, network_id: str) -> None:
         """With whatever endpoints it still has: dockerd lets no network go that it knows to be used."""
-        with self._r.locks.verbs.shared():
+        with self._turns.of(network_id), self._r.locks.verbs.shared():
             network = self._network(network_id)
             if network is None:
                 return
@@ -69,14 +68,21 @@ class DockerdVerbs:
     # Endpoints
 
     def create_endpoint(self, network_id: str, request: EndpointRequest) -> Endpoint:
-        """Raises NotFound for an unknown network, AddressInUse where a container has one of its addresses.
+        """The same request again is answered with what it made the first time.
+
+        Raises NotFound for an unknown network, AddressInUse where a container has one of its addresses, Conflict where
+        the id has another endpoint.
 
         An endpoint with one of them that no container is behind was forgotten by dockerd: it goes.
         """
-        with self._r.locks.verbs.shared():
+        with self._turns.of(request.id), self._r.locks.verbs.shared():
             network = self._known_network(network_id)
             have = self._endpoint(request.id)
-            if have is not None and have.network_id == network.id:
+            if have is not None:
+                if not _is_same_endpoint(have, network, request):
+                    raise Conflict(
+                        f"endpoint {have.name} exists already with other settings: delete it first"
+                    )
                 return have
             self._make_way(network, request)
             with self._r.locks.network(network.id).shared():
@@ -104,23 +110,19 @@ class DockerdVerbs:
 
     def delete_endpoint(self, endpoint_id: str) -> None:
         """Nothing for an unknown one. What dockerd brought back to the host of a moved link goes with it."""
-        with self._r.locks.verbs.shared():
+        with self._turns.of(endpoint_id), self._r.locks.verbs.shared():
             self._discard(endpoint_id)
 
     def _discard(self, endpoint_id: str) -> None:
-        """Out of its sandbox if need be, then out of the model."""
+        """Out of its sandbox if need be, then out of the kernel, then out of the model: it can be asked for again."""
         self._depart(endpoint_id)
         endpoint = self._endpoint(endpoint_id)
         if endpoint is None:
             return
         with self._r.locks.network(endpoint.network_id).shared():
             network = self._r.model.network(endpoint.network_id)
+            self._r.kernel.remove([wanted.left_behind(self._r, network, endpoint)])
             self._endpoints.delete(network, endpoint)
-            self._r.kernel.remove(self._left_behind(network, endpoint))
-
-    def _left_behind(self, network: Network, endpoint: Endpoint) -> tuple[KernelState, ...]:
-        moved = msgspec.structs.replace(endpoint, moved=True)
-        return handover.left_behind(wanted.endpoint_wanted(self._r, network, moved, handover.NOWHERE))
 
     # Joining
 
@@ -133,7 +135,7 @@ class DockerdVerbs:
         endpoint becomes its sandbox's way out. The same join again is answered like the first. Raises NotFound.
         """
         ident = _sandbox_id(key)
-        with self._r.locks.verbs.shared():
+        with self._turns.of(endpoint_id), self._r.locks.verbs.shared():
             endpoint = self._known_endpoint(network_id, endpoint_id)
             if endpoint.state is EndpointState.JOINED:
                 if endpoint.sandbox_id == ident:
@@ -149,12 +151,10 @@ class DockerdVerbs:
         endpoint = r.model.endpoint(endpoint_id)
         network = r.model.network(endpoint.network_id)
         unbound = self._without_host_ports(network, endpoint, requests)
-        if unbound != endpoint.port_requests:
-            endpoint = self._ask_for(endpoint, unbound)
         moved = not (direct and r.kernel.namespace_alive(key))
         try:
             sandbox = self._ensure_sandbox(ident, key)
-            return self._endpoints.join(network, endpoint, sandbox, moved=moved)
+            return self._endpoints.join(network, endpoint, sandbox, moved=moved, ports=unbound)
         except BaseException:
             self._drop_if_empty(ident)
             raise
@@ -166,11 +166,6 @@ class DockerdVerbs:
             return ()
         to_hold, _unbound = self._r.driver_of(network).bindings(network, endpoint, requests)
         return () if to_hold else tuple(requests)
-
-    def _ask_for(self, endpoint: Endpoint, requests: tuple[PortRequest, ...]) -> Endpoint:
-        changed = msgspec.structs.replace(endpoint, port_requests=requests)
-        self._r.model.exchange(endpoint, changed)
-        return changed
 
     def _ensure_sandbox(self, ident: str, key: str) -> Sandbox:
         """Callers hold the sandbox's lock."""
@@ -189,17 +184,24 @@ class DockerdVerbs:
         return sandbox
 
     def _drop_if_empty(self, ident: str) -> None:
-        """Callers hold the sandbox's lock. A sandbox of dockerd's is there as long as an endpoint is in it."""
+        """Callers hold the sandbox's lock. A sandbox of dockerd's is there as long as an endpoint is in it.
+
+        A record that cannot be deleted is no failure of whoever left: the next start deletes it.
+        """
+        if self._r.model.endpoints_of_sandbox(ident):
+            return
         with contextlib.suppress(NotFound):
             sandbox = self._r.model.sandbox(ident)
-            if not self._r.model.endpoints_of_sandbox(ident):
+            self._r.model.drop(sandbox)
+            self._r.locks.forget(ident)
+            try:
                 self._r.store.commit(delete=[sandbox], durable=False)
-                self._r.model.drop(sandbox)
-                self._r.locks.forget(ident)
+            except CnmError as error:
+                log.warning("the record of sandbox %s stays: %s", sandbox.name, error)
 
     def leave(self, endpoint_id: str) -> None:
         """Nothing for an unknown endpoint, or one that is in no sandbox."""
-        with self._r.locks.verbs.shared():
+        with self._turns.of(endpoint_id), self._r.locks.verbs.shared():
             self._depart(endpoint_id)
 
     def _depart(self, endpoint_id: str) -> None:
@@ -212,20 +214,17 @@ class DockerdVerbs:
             if endpoint.state is EndpointState.JOINED:
                 network = self._r.model.network(endpoint.network_id)
                 self._endpoints.leave(network, endpoint, self._r.model.sandbox(ident))
-                self._forget_ports(endpoint_id)
             self._drop_if_empty(ident)
-
-    def _forget_ports(self, endpoint_id: str) -> None:
-        """The next sandbox may publish others."""
-        endpoint = self._r.model.endpoint(endpoint_id)
-        if endpoint.port_requests:
-            self._ask_for(endpoint, ())
 
     # Ports
 
     def publish(self, network_id: str, endpoint_id: str, requests: Sequence[PortRequest]) -> None:
         """The endpoint is its sandbox's way out: exactly these ports are published, all or none. Raises NotFound."""
-        with self._r.locks.verbs.shared(), self._joined(network_id, endpoint_id) as (network, endpoint):
+        with (
+            self._turns.of(endpoint_id),
+            self._r.locks.verbs.shared(),
+            self._joined(network_id, endpoint_id) as (network, endpoint),
+        ):
             if not self.publishes(network):
                 if requests:
                     log.warning("network %s publishes no ports: those asked for are left out", network.name)
@@ -240,15 +239,13 @@ class DockerdVerbs:
 
     def unpublish(self, endpoint_id: str) -> None:
         """The endpoint is its sandbox's way out no more; ports that need no host port stay. Nothing for an unknown."""
-        endpoint = self._endpoint(endpoint_id)
-        if endpoint is None or endpoint.state is not EndpointState.JOINED:
-            return
-        with (
-            self._r.locks.verbs.shared(),
-            self._joined(endpoint.network_id, endpoint_id) as (network, endpoint),
-        ):
-            if any(mapping.host_port for mapping in endpoint.ports):
-                self._endpoints.unpublish(network, endpoint, ports.as_requests(endpoint.ports))
+        with self._turns.of(endpoint_id), self._r.locks.verbs.shared():
+            known = self._endpoint(endpoint_id)
+            if known is None or known.state is not EndpointState.JOINED:
+                return
+            with self._joined(known.network_id, endpoint_id) as (network, endpoint):
+                if any(mapping.host_port for mapping in endpoint.ports):
+                    self._endpoints.unpublish(network, endpoint, ports.as_requests(endpoint.ports))
 
     def publishes(self, network: Network) -> bool:
         return self._r.driver_of(network).capabilities.publishes_ports and not network.internal
@@ -389,8 +386,21 @@ def _is_same(network: Network, request: NetworkRequest) -> bool:
     """Whether a network is what `request` asks for."""
     return (
         network.driver == request.driver
+        and (network.enable_ipv4, network.enable_ipv6) == (request.enable_ipv4, request.enable_ipv6)
         and network.options == request.options
         and network.internal == request.internal
         and network.direct == request.direct
         and network.ipam_config == request.ipam_config
+    )
+
+
+def _is_same_endpoint(endpoint: Endpoint, network: Network, request: EndpointRequest) -> bool:
+    """Whether an endpoint is what `request` asks for on the network; a MAC of our choice was not asked for."""
+    return (
+        endpoint.network_id == network.id
+        and endpoint.ipv4.partition("/")[0] == request.ipv4
+        and endpoint.ipv6.partition("/")[0] == request.ipv6
+        and (endpoint.mac if endpoint.mac_given else "") == request.mac
+        and (endpoint.ifname if endpoint.ifname_given else "") == request.ifname
+        and endpoint.options == request.options
     )

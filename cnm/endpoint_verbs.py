@@ -145,22 +145,32 @@ class EndpointVerbs:
         self._check_sandbox(network, sandbox)
         endpoint = self._allocate(network, request, EndpointState.CONNECTING)
         try:
-            return self._join(network, endpoint, sandbox, EndpointState.CONNECTING)
+            return self._join(network, endpoint, sandbox, EndpointState.CONNECTING, request.ports)
         except BaseException:
             self._free(network, endpoint)
             raise
 
     def join(
-        self, network: Network, endpoint: Endpoint, sandbox: Sandbox, *, moved: bool = False
+        self,
+        network: Network,
+        endpoint: Endpoint,
+        sandbox: Sandbox,
+        *,
+        moved: bool = False,
+        ports: tuple[PortRequest, ...] | None = None,
     ) -> Endpoint:
-        """`moved`: the link is made on the host, and whoever owns the sandbox moves it there."""
+        """`moved`: the link is made on the host, and whoever owns the sandbox moves it there.
+
+        `ports` are what is published in this sandbox, if not what the endpoint asks for itself.
+        """
         if endpoint.state is not EndpointState.CREATED:
             where = self._r.model.sandbox(endpoint.sandbox_id).name if endpoint.sandbox_id else "a sandbox"
             raise Forbidden(
                 f"endpoint {network.name}/{endpoint.name} is joined to {where} already: leave it first"
             )
         self._check_sandbox(network, sandbox)
-        return self._join(network, endpoint, sandbox, EndpointState.JOINING, moved=moved)
+        asked = endpoint.port_requests if ports is None else ports
+        return self._join(network, endpoint, sandbox, EndpointState.JOINING, asked, moved=moved)
 
     def _check_sandbox(self, network: Network, sandbox: Sandbox) -> None:
         """Docker's rules for the host's namespace and for `none`; in its own sandboxes dockerd keeps them."""
@@ -188,6 +198,7 @@ class EndpointVerbs:
         endpoint: Endpoint,
         sandbox: Sandbox,
         intent: EndpointState,
+        asked: tuple[PortRequest, ...],
         *,
         moved: bool = False,
     ) -> Endpoint:
@@ -199,8 +210,9 @@ class EndpointVerbs:
                 sandbox_id=sandbox.id,
                 ifname="" if moved else self._interface_name(network, endpoint, sandbox),
                 moved=moved,
+                port_requests=asked,
             )
-            joining = self._reserve(network, joining, endpoint.port_requests, undo)
+            joining = self._reserve(network, joining, asked, undo)
             r.model.exchange(endpoint, joining)
             undo.callback(r.model.replace, endpoint)
             r.store.commit(put=[joining], durable=False)
@@ -210,7 +222,7 @@ class EndpointVerbs:
                 undo.callback(r.kernel.apply, [displaced])
                 r.kernel.remove([displaced])
             states = merge((*wanted.endpoint_wanted(r, network, joining, sandbox), arriving))
-            undo.callback(r.kernel.remove, states)
+            undo.callback(r.kernel.remove, handover.given_up(states))
             r.kernel.settle_flows(_addresses(joining))
             r.kernel.apply(states)
             self._flush_udp(joining.ports)
@@ -258,7 +270,7 @@ class EndpointVerbs:
     ) -> Endpoint:
         """Out of its sandbox; its addresses stay with it."""
         self._check_joined(network, endpoint)
-        left = self._left(endpoint)
+        left = self._left(endpoint, sandbox)
         with self._departing(network, endpoint, sandbox, EndpointState.LEAVING, wait):
             self._r.store.commit(put=[left], durable=False)
         self._r.model.replace(left)
@@ -279,10 +291,16 @@ class EndpointVerbs:
         if endpoint.state is not EndpointState.JOINED:
             raise Conflict(f"endpoint {network.name}/{endpoint.name} is in no sandbox: nothing to leave")
 
-    def _left(self, endpoint: Endpoint) -> Endpoint:
-        ifname = endpoint.ifname if endpoint.ifname_given else ""
+    def _left(self, endpoint: Endpoint, sandbox: Sandbox) -> Endpoint:
+        """Its ports are wanted in its next sandbox too; dockerd tells them anew for each."""
         return replace(
-            endpoint, state=EndpointState.CREATED, sandbox_id="", ports=(), ifname=ifname, moved=False
+            endpoint,
+            state=EndpointState.CREATED,
+            sandbox_id="",
+            ports=(),
+            port_requests=() if sandbox.kind is SandboxKind.DOCKERD else endpoint.port_requests,
+            ifname=endpoint.ifname if endpoint.ifname_given else "",
+            moved=False,
         )
 
     @contextlib.contextmanager

@@ -12,7 +12,7 @@ import ipaddress
 from collections.abc import Iterator, Sequence
 
 from cnm.endpoint import Endpoint
-from cnm.kernel.state import HOST, Address, Group, KernelState, Link, Route, Sysctl
+from cnm.kernel.state import HOST, Address, Group, KernelState, Link, LinkKind, Route, Sysctl
 from cnm.network import Network
 from cnm.sandbox import Sandbox, SandboxKind, SandboxState
 
@@ -45,12 +45,34 @@ def departing(states: Sequence[KernelState]) -> tuple[KernelState, ...]:
     )
 
 
-def left_behind(states: Sequence[KernelState]) -> tuple[KernelState, ...]:
+def given_up(states: Sequence[KernelState]) -> tuple[KernelState, ...]:
+    """What is to be removed of a join that failed: dockerd was told of no link, and will bring none back."""
+    return tuple(
+        dataclasses.replace(state, links=tuple(map(_kept_from_dockerd, state.links))) for state in states
+    )
+
+
+def left_behind(states: Sequence[KernelState]) -> KernelState:
     """What may be left on the host of a moved link and its other end, once dockerd has brought it back."""
     links = (
         link for state in states for link in state.links if link.leaves or (link.peer and link.peer.leaves)
     )
-    return (KernelState(links=tuple(dataclasses.replace(link, leaves=False, peer=None) for link in links)),)
+    return KernelState(links=tuple(map(_kept_from_dockerd, links)))
+
+
+def tolerated(left: KernelState) -> KernelState:
+    """The same as something that may be there or not, until dockerd deletes the endpoint: cut off, nobody's fault."""
+    links = (
+        dataclasses.replace(link, leaves=True, group=Group.LEFT if link.kind is LinkKind.VETH else link.group)
+        for link in left.links
+    )
+    return KernelState(links=tuple(links))
+
+
+def _kept_from_dockerd(link: Link) -> Link:
+    if not link.leaves and not (link.peer and link.peer.leaves):
+        return link
+    return dataclasses.replace(link, leaves=False, peer=None)
 
 
 def _moved(states: Sequence[KernelState], endpoint: Endpoint) -> Iterator[KernelState]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from cnm.errors import CnmError, InvalidParameter, NotFound
 from cnm.ipam import AddressInUse, AddressSpaces, Ipam, PoolLease, PoolOverlap
@@ -42,7 +42,7 @@ class Leases:
         self._leased_at: dict[str, float] = {}
         """Ids of pools leased since this process began, and when."""
         self._fresh: dict[str, float] = {}
-        """Ids of pools that nothing was taken from yet, and when they were leased."""
+        """Ids of pools that nothing was done with yet, and when they were leased."""
 
     def restore(self) -> None:
         """Hold again what the store has, at start-up."""
@@ -66,10 +66,14 @@ class Leases:
     def address_spaces(self) -> AddressSpaces:
         return self._ipam.default_address_spaces()
 
+    def pools(self) -> list[LeasedPool]:
+        with self._lock:
+            return list(self._pools.values())
+
     def settled_pools(self) -> list[LeasedPool]:
         """The pools that dockerd has had the time to note down."""
         with self._lock:
-            return [pool for pool in self._pools.values() if not self._is_young(pool)]
+            return [pool for pool in self.pools() if not self._is_young(pool)]
 
     def _is_young(self, pool: LeasedPool) -> bool:
         since = self._leased_at.get(pool.id)
@@ -119,6 +123,14 @@ class Leases:
             self._unclaimed.discard(ident)
             return True
         return since is not None and self._clock() - since < _REPEATED_SECONDS
+
+    def network_made(self, subnets: Iterable[str]) -> None:
+        """A network has these (CIDR texts): whoever asks for one of them now wants another network."""
+        wanted = set(subnets)
+        with self._lock:
+            for pool in self._pools.values():
+                if pool.subnet in wanted:
+                    self._fresh.pop(pool.id, None)
 
     def release_pool(self, pool_id: str) -> None:
         """With the addresses that are left in it. Nothing for a pool that is not held: it was released before."""

@@ -1,5 +1,6 @@
 """Locks of the model, and the order in which they are taken.
 
+0. the turn of an id of dockerd's, which says the same again before it was answered.
 1. `verbs`: shared by every verb, exclusive for doctor, repair and start-up, which need the model at rest.
 2. a sandbox's own lock: join, leave, gateway choice, delete of that sandbox.
 3. a network's lock: shared by endpoint verbs, exclusive for its creation, change and deletion.
@@ -53,6 +54,28 @@ class SharedLock:
             with self._condition:
                 self._writer = False
                 self._condition.notify_all()
+
+
+class Turns:
+    """Those who ask about the same id take turns; of ids that nobody asks about nothing is kept."""
+
+    def __init__(self) -> None:
+        self._guard = threading.Lock()
+        self._turns: dict[str, tuple[threading.Lock, int]] = {}
+
+    @contextmanager
+    def of(self, ident: str) -> Iterator[None]:
+        with self._guard:
+            turn, asking = self._turns.get(ident, (threading.Lock(), 0))
+            self._turns[ident] = turn, asking + 1
+        try:
+            with turn:
+                yield
+        finally:
+            with self._guard:
+                _, asking = self._turns.pop(ident)
+                if asking > 1:
+                    self._turns[ident] = turn, asking - 1
 
 
 class LockTable:

@@ -94,10 +94,12 @@ class Model:
     # Writing
 
     def add_network(self, network: Network) -> None:
-        """Raises Conflict when the name is taken."""
+        """Raises Conflict when the name is taken, or the id."""
         with self._lock:
             if network.name in self._network_names:
                 raise Conflict(f"network with name {network.name} already exists")
+            if network.id in self._networks:
+                raise Conflict(f"network with id {network.id[:SHORT]} already exists")
             self._network_names[network.name] = network.id
             self._networks[network.id] = network
 
@@ -113,8 +115,10 @@ class Model:
             self._sandboxes[sandbox.id] = sandbox
 
     def add_endpoint(self, endpoint: Endpoint) -> None:
-        """Raises Forbidden, as Docker does, when the network has an endpoint of that name."""
+        """Raises Forbidden, as Docker does, when the network has an endpoint of that name; Conflict for a taken id."""
         with self._lock:
+            if endpoint.id in self._endpoints:
+                raise Conflict(f"endpoint {endpoint.id[:SHORT]} exists already on another network")
             key = (endpoint.network_id, endpoint.name)
             if key in self._endpoint_names:
                 network = self._networks[endpoint.network_id].name

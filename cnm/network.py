@@ -61,7 +61,7 @@ class NetworkRequest(msgspec.Struct, frozen=True, kw_only=True):
     id: str = ""
     """Given by its owner; "" for one of our choice."""
     owner: Owner = Owner.CNM
-    direct: bool = False
+    direct: bool | None = None
 
 
 class Pool(msgspec.Struct, frozen=True, kw_only=True):
@@ -100,8 +100,9 @@ class Network(msgspec.Struct, frozen=True, kw_only=True):
     options: dict[str, str] = {}
     labels: dict[str, str] = {}
     owner: Owner = Owner.CNM
-    direct: bool = False
-    """Links are made inside dockerd's sandboxes where that is safe, instead of being moved there by dockerd."""
+    direct: bool | None = None
+    """Links are made inside dockerd's sandboxes where that is safe, instead of being moved there by dockerd; None
+    where the network does not say."""
 
     @property
     def predefined(self) -> bool:

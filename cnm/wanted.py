@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
+import msgspec
+
 from cnm import handover, ports
 from cnm.endpoint import Endpoint, EndpointState, PortMapping
 from cnm.gateway import Candidate, Gateways, choose, default_routes
 from cnm.kernel.diff import merge
 from cnm.kernel.state import HOST, Group, KernelState
-from cnm.network import Network, NetworkState
+from cnm.network import Network, NetworkState, Owner
 from cnm.resources import Resources
 from cnm.sandbox import Sandbox, SandboxKind
 
@@ -61,6 +63,12 @@ def endpoint_wanted(
     return states
 
 
+def left_behind(resources: Resources, network: Network, endpoint: Endpoint) -> KernelState:
+    """What an endpoint of dockerd's that is in no sandbox may have on the host since it left one."""
+    moved = msgspec.structs.replace(endpoint, moved=True)
+    return handover.left_behind(endpoint_wanted(resources, network, moved, handover.NOWHERE))
+
+
 def held_ports(resources: Resources, endpoint: Endpoint) -> tuple[PortMapping, ...]:
     """The published ports without those that another program took while cnmd was down: they are that program's."""
     lost = frozenset(resources.reservations.lost())
@@ -105,3 +113,8 @@ def _everything(resources: Resources) -> Iterator[KernelState]:
         for endpoint in endpoints:
             yield from endpoint_wanted(resources, networks[endpoint.network_id], endpoint, sandbox)
         yield gateway_routes(sandbox, gateways(resources, endpoints))
+    for network in networks.values():
+        if network.owner is Owner.DOCKERD:
+            for endpoint in resources.model.endpoints_of_network(network.id):
+                if endpoint.state is EndpointState.CREATED:
+                    yield handover.tolerated(left_behind(resources, network, endpoint))

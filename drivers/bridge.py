@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import zlib
 from collections.abc import Iterable, Sequence
 
 import msgspec
@@ -237,7 +238,7 @@ def _bridge_sysctls(
 
 def _loopback_route(network: Network, name: str) -> tuple[Route, ...]:
     """Without it a reply to the host's own ::1 is lost on the bridge; the metric keeps networks apart."""
-    metric = int(network.id[:7], 16) + 2
+    metric = (zlib.crc32(network.id.encode()) >> 4) + 2  # ids are hex digits, or swarm's
     return (Route("::1/128", name, table=_TABLE_LOCAL, metric=metric, local=True),)
 
 

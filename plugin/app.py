@@ -6,6 +6,7 @@ A WSGI function of its own and no framework: there is nothing to route, and dock
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -21,6 +22,8 @@ log = logging.getLogger("cnm.plugin")
 
 MAX_BODY = 8 * 1024 * 1024
 """Bytes of a request's body: 65,535 published ports."""
+_LONGEST_ERROR = 1000
+"""Characters; dockerd shows the whole to its user."""
 
 _REASONS = {
     200: "OK",
@@ -40,7 +43,7 @@ class Call(NamedTuple):
     """One method: the record of its body, and what answers it; None answers `{}`."""
 
     body: type[Any]
-    answer: Callable[[Any], Any]
+    answer: Callable[..., Any]
 
 
 class PluginApp:
@@ -53,11 +56,18 @@ class PluginApp:
         self.name = name
         self.calls = calls
         self._heard = heard
+        self._asking = threading.local()
+
+    @property
+    def peer(self) -> int:
+        """The process that asks what the calling thread is answering, 0 where that is not known (over TCP)."""
+        return getattr(self._asking, "process", 0)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         started = time.perf_counter()
         path = environ.get("PATH_INFO", "/").lstrip("/")
-        self._heard(environ.get("X_REMOTE_PID", 0))
+        self._asking.process = int(environ.get("X_REMOTE_PID", 0))
+        self._heard(self.peer)
         try:
             status, body = 200, self._answer(path, environ)
         except _Refused as refused:
@@ -68,7 +78,7 @@ class PluginApp:
         except Exception as error:
             log.exception("%s %s failed", self.name, path)
             status = 500
-            body = _failure(f"internal error: {' '.join(str(error).split()) or type(error).__name__}")
+            body = _failure(f"internal error: {str(error) or type(error).__name__}")
         log.debug("%s %s: %d in %.1f ms", self.name, path, status, (time.perf_counter() - started) * 1000)
         headers = [("Content-Type", CONTENT_TYPE), ("Content-Length", str(len(body)))]
         start_response(f"{status} {_REASONS[status]}", headers)
@@ -111,5 +121,7 @@ def _status(error: CnmError) -> int:
 
 
 def _failure(text: str) -> bytes:
-    """dockerd reads `Err` wherever the status is not 200, of IPAM drivers too."""
-    return codec.encode({"Err": text}) + b"\n"
+    """dockerd reads `Err` wherever the status is not 200, of IPAM drivers too. One line, whatever it quotes."""
+    line = " ".join(text.split())
+    shown = line if len(line) <= _LONGEST_ERROR else f"{line[:_LONGEST_ERROR]}…"
+    return codec.encode({"Err": shown}) + b"\n"

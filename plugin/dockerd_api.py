@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import msgspec
 
-from cnm.errors import InvalidParameter, Unavailable
+from cnm.errors import InvalidParameter, NotFound, Unavailable
 from cnm.wire.keys import docker_key
 
 _SECONDS = 10.0
@@ -81,12 +81,13 @@ class DockerdApi:
         return self._get("/networks", list[NetworkRecord])
 
     def network(self, network_id: str) -> NetworkRecord:
+        """Raises NotFound."""
         return self._get(f"/networks/{network_id}", NetworkRecord)
 
     def is_served_by(self, process: int) -> bool:
         """Whether this process holds the socket that is listened on at the path."""
-        inodes = _listeners(self.path)
         with contextlib.suppress(OSError):
+            inodes = _listeners(self.path)
             for entry in os.scandir(f"/proc/{process}/fd"):
                 with contextlib.suppress(OSError):
                     if os.readlink(entry.path) in inodes:
@@ -103,6 +104,8 @@ class DockerdApi:
             raise Unavailable(f"dockerd at {self.path} does not answer: {error}") from None
         finally:
             connection.close()
+        if answer.status == 404 and path.startswith("/networks/"):
+            raise NotFound(f"dockerd at {self.path} has no network {path.rpartition('/')[2]}")
         if answer.status != 200:
             raise Unavailable(f"dockerd at {self.path} answers {path} with status {answer.status}")
         try:

@@ -11,7 +11,7 @@ from cnm.network import Network
 from cnm.plugin.app import Call, PluginApp
 from cnm.plugin.ipam_driver import IpamDriver
 from cnm.plugin.learner import Learner
-from cnm.plugin.network_driver import NetworkDriver
+from cnm.plugin.network_driver import NetworkDriver, News
 from cnm.wire import plugin
 
 DRIVERS = {"cnm": "bridge", "cnm-macvlan": "macvlan", "cnm-ipvlan": "ipvlan"}
@@ -36,13 +36,21 @@ class Face:
         self.name = name
         self._leases = leases
         self._learner = learner
-        calls = {"Plugin.Activate": Call(plugin.Record, self._activate)}
-        calls |= NetworkDriver(DRIVERS[name], dockerd, direct, learner.has_news).calls()
-        calls |= IpamDriver(leases, dockerd.subnets_to_avoid).calls()
+        calls = {"Plugin.Activate": Call(plugin.Record, self.activate)}
+        news = News(self._network_made, learner.has_news)
+        calls |= NetworkDriver(DRIVERS[name], dockerd, direct, news).calls()
+        calls |= IpamDriver(leases, dockerd.subnets_to_avoid, self._pool_made).calls()
         self.app = PluginApp(name, calls, learner.heard)
 
-    def _activate(self, _body: plugin.Record) -> plugin.Activation:
+    def activate(self, _body: plugin.Record) -> plugin.Activation:
         """A dockerd asks this once, before anything else."""
         self._leases.dockerd_started()
         self._learner.dockerd_started()
         return plugin.Activation(implements=[plugin.NETWORK_DRIVER, plugin.IPAM_DRIVER])
+
+    def _network_made(self, network: Network) -> None:
+        self._leases.network_made(pool.subnet for pool in network.pools)
+        self._learner.made(network.id, self.app.peer)
+
+    def _pool_made(self, pool_id: str) -> None:
+        self._learner.made(f"{self.name} {pool_id}", self.app.peer)

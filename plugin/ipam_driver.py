@@ -10,11 +10,14 @@ from cnm.wire import plugin
 
 
 class IpamDriver:
-    """`avoid` says which subnets (CIDR texts) a pool of our choice must not touch."""
+    """`avoid` says which subnets (CIDR texts) a pool of our choice must not touch; `made` is told a pool's id."""
 
-    def __init__(self, leases: Leases, avoid: Callable[[], Sequence[str]]) -> None:
+    def __init__(
+        self, leases: Leases, avoid: Callable[[], Sequence[str]], made: Callable[[str], None]
+    ) -> None:
         self._leases = leases
         self._avoid = avoid
+        self._made = made
 
     def calls(self) -> dict[str, Call]:
         methods = {
@@ -44,8 +47,9 @@ class IpamDriver:
             body.sub_pool or "",
             body.options or {},
             bool(body.v6),
-            self._avoid() if not body.pool else (),
+            self._avoid() if _is_ours_to_choose(body.pool or "") else (),
         )
+        self._made(lease.pool_id)
         return plugin.PoolRequested(pool_id=lease.pool_id, pool=lease.subnet, data=lease.data)
 
     def release_pool(self, body: plugin.ReleasePool) -> None:
@@ -57,3 +61,8 @@ class IpamDriver:
 
     def release_address(self, body: plugin.ReleaseAddress) -> None:
         self._leases.release_address(body.pool_id or "", body.address or "")
+
+
+def _is_ours_to_choose(pool: str) -> bool:
+    """Docker asks for any subnet of a size as 0.0.0.0/24 or ::/64."""
+    return not pool or pool.startswith(("0.0.0.0/", "::/"))

@@ -7,6 +7,7 @@ stay.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import re
 import threading
@@ -14,7 +15,7 @@ import time
 from collections.abc import Callable, Mapping
 
 from cnm.dockerd_verbs import DockerdVerbs
-from cnm.errors import CnmError, Unavailable
+from cnm.errors import CnmError, NotFound, Unavailable
 from cnm.leases import Leases
 from cnm.model import SHORT
 from cnm.network import Network
@@ -52,7 +53,12 @@ class Learner:
         self._direct_is_safe = False
         self._started = 0
         """How often a dockerd has made itself known."""
-        self._caller = 0
+        self._callers: set[int] = set()
+        """Processes that asked something of us, as far as they were not found to be the dockerd at `api`."""
+        self._proven: set[int] = set()
+        """Processes that were that dockerd."""
+        self._makers: dict[str, int] = {}
+        """The process that asked for a network or a pool, by its id."""
         self._unknown: dict[str, float] = {}
         """Networks that dockerd does not know, and since when."""
         self._thread = threading.Thread(target=self._run, name="learner", daemon=True)
@@ -75,9 +81,14 @@ class Learner:
 
     def heard(self, process: int) -> None:
         """A request came from this process (0: over TCP)."""
-        if process != self._caller:
-            self._caller = process
+        if process and process not in self._callers and process not in self._proven:
+            self._callers.add(process)
             self._news.set()
+
+    def made(self, ident: str, process: int) -> None:
+        """A process has made a network, or has a pool, of this id."""
+        self._makers[ident] = process
+        self._news.set()
 
     def has_news(self) -> None:
         """dockerd has made something that has no name here yet."""
@@ -97,21 +108,34 @@ class Learner:
             if self._news.is_set():
                 self._news.clear()
                 time.sleep(_SETTLE_SECONDS)
-            pause = self._look()
+            pause = self.look()
 
-    def _look(self) -> float:
+    def look(self) -> float:
         """Ask everything once; returns for how many seconds to wait unless there is news."""
         assert self._api is not None
         try:
+            self._prove(self._api)
             self._learn_safety(self._api)
             self._learn_networks(self._api)
         except Unavailable as error:
             log.debug("%s", error)
             self._direct_is_safe = False
+            self._unknown = {}
             return _AWAY_SECONDS
         except CnmError as error:
             log.warning("learning from dockerd: %s", error)
         return _LOOK_SECONDS if not self._unknown else _FORGOTTEN_SECONDS / 2
+
+    def _prove(self, api: DockerdApi) -> None:
+        """Find out who is the dockerd that is asked while it lives; it listens before it asks anything of us."""
+        for process in self._callers.copy():
+            if api.is_served_by(process):
+                self._proven.add(process)
+                self._callers.discard(process)
+
+    def _is_dockerds(self, ident: str) -> bool:
+        """Whether the dockerd that is asked made it, or one before it: another may use this plugin, too."""
+        return self._makers.get(ident) in self._proven
 
     def _learn_safety(self, api: DockerdApi) -> None:
         """Only if no other dockerd started meanwhile: the answer would be about the one before."""
@@ -121,25 +145,29 @@ class Learner:
             self._direct_is_safe = safe
 
     def _learn_networks(self, api: DockerdApi) -> None:
+        makers = list(self._makers)
         known = {network.id: network for network in api.networks()}
         ours = self._dockerd.networks()
+        pools = {pool.id for leases in self._leases.values() for pool in leases.pools()}
+        for gone in set(makers) - {network.id for network in ours} - pools:
+            self._makers.pop(gone, None)
         for network in ours:
             if network.id in known:
                 self._learn_names(api, network, known[network.id])
-        asks = bool(self._caller) and api.is_served_by(self._caller)
-        forgotten = self._forget([network for network in ours if network.id not in known], asks)
-        freed = {pool.subnet for network in forgotten for pool in network.pools}
-        self._release(list(known.values()), lambda subnet: asks or subnet in freed)
+        missing = [network for network in ours if network.id not in known]
+        freed = {pool.subnet for network in self._forget(missing) for pool in network.pools}
+        self._release(list(known.values()), freed)
 
     def _learn_names(self, api: DockerdApi, network: Network, record: NetworkRecord) -> None:
         if network.name != record.name:
             self._dockerd.rename_network(network, record.name)
-        if not self._dockerd.has_unnamed(network):
-            return
-        for attached in (api.network(network.id).containers or {}).values():
-            self._dockerd.rename_container(attached.endpoint_id, attached.name)
+        with contextlib.suppress(NotFound):  # it may go at any time
+            if not self._dockerd.has_unnamed(network):
+                return
+            for attached in (api.network(network.id).containers or {}).values():
+                self._dockerd.rename_container(attached.endpoint_id, attached.name)
 
-    def _forget(self, missing: list[Network], asks: bool) -> list[Network]:
+    def _forget(self, missing: list[Network]) -> list[Network]:
         """Delete, and return, what dockerd does not know: it removed it while nobody listened, or died over it.
 
         Only what it once knew, or, after a while, what it asked for itself: another dockerd may use this plugin, too.
@@ -149,14 +177,14 @@ class Learner:
         forgotten = []
         for network in missing:
             waited = now - self._unknown[network.id] >= _FORGOTTEN_SECONDS
-            if is_named(network) or (asks and waited):
+            if is_named(network) or (waited and self._is_dockerds(network.id)):
                 log.warning("network %s was forgotten by dockerd: removed", network.name)
                 self._dockerd.delete_network(network.id)
                 forgotten.append(network)
         return forgotten
 
-    def _release(self, known: list[NetworkRecord], may_go: Callable[[str], bool]) -> None:
-        """Pools that none of dockerd's networks is from, as far as their subnets may go."""
+    def _release(self, known: list[NetworkRecord], freed: set[str]) -> None:
+        """Pools that none of dockerd's networks is from: those it asked for itself, and the subnets that are freed."""
         for name, leases in self._leases.items():
             used = {
                 config.subnet
@@ -165,7 +193,7 @@ class Learner:
                 for config in record.ipam.config or ()
             }
             for pool in leases.settled_pools():
-                if pool.subnet not in used and may_go(pool.subnet):
+                if pool.subnet not in used and (pool.subnet in freed or self._is_dockerds(pool.id)):
                     log.warning("pool %s was forgotten by dockerd: released", pool.subnet)
                     leases.release_pool(pool.pool_id)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 from cnm import handover
 from cnm.dockerd_verbs import DockerdVerbs
@@ -23,13 +24,18 @@ DirectJoin = Callable[[Network], bool]
 """Whether links of the network may be made inside dockerd's sandboxes; answers at once."""
 
 
+class News(NamedTuple):
+    """What others are told about; all return at once."""
+
+    network_made: Callable[[Network], None]
+    joined: Callable[[], None]
+    """A container whose name is not known may have come."""
+
+
 class NetworkDriver:
     """`driver` is what the networks are made with: bridge, macvlan, ipvlan. Everything may be asked twice."""
 
-    def __init__(
-        self, driver: str, dockerd: DockerdVerbs, direct: DirectJoin, news: Callable[[], None]
-    ) -> None:
-        """`news` is called when dockerd has made something whose name is not known; it returns at once."""
+    def __init__(self, driver: str, dockerd: DockerdVerbs, direct: DirectJoin, news: News) -> None:
         self._driver = driver
         self._dockerd = dockerd
         self._direct = direct
@@ -72,8 +78,8 @@ class NetworkDriver:
         """Nothing was allocated."""
 
     def create_network(self, body: plugin.CreateNetwork) -> None:
-        self._dockerd.create_network(requests.network_request(body, self._driver))
-        self._news()
+        made = self._dockerd.create_network(requests.network_request(body, self._driver))
+        self._news.network_made(made)
 
     def delete_network(self, body: plugin.NetworkRef) -> None:
         self._dockerd.delete_network(requests.checked_id("network", body.network_id))
@@ -82,10 +88,16 @@ class NetworkDriver:
         """Answers only the MAC, and only where dockerd gave none: repeating a value counts as changing it."""
         network_id = requests.checked_id("network", body.network_id)
         request = requests.endpoint_request(body)
-        if request.ifname and not self._direct(self._dockerd.network(network_id)):
+        direct = self._direct(self._dockerd.network(network_id))
+        if request.ifname and not direct:
             raise InvalidParameter(
                 f"option {IFNAME_OPTION} has no effect here, since dockerd names the interfaces that it moves: "
                 f"leave it out, or create the network with -o {requests.JOIN_OPTION}=direct"
+            )
+        if direct and plugin.SYSCTLS in (body.options or {}):
+            raise InvalidParameter(
+                f"option {plugin.SYSCTLS} has no effect on links that dockerd does not move: "
+                f"leave it out, or create the network with -o {requests.JOIN_OPTION}=moved"
             )
         endpoint = self._dockerd.create_endpoint(network_id, request)
         mac = "" if endpoint.mac_given else endpoint.mac
@@ -107,7 +119,7 @@ class NetworkDriver:
             requests.ports(body.options),
             self._direct(self._dockerd.network(network_id)),
         )
-        self._news()
+        self._news.joined()
         return self._joined(endpoint)
 
     def _joined(self, endpoint: Endpoint) -> plugin.Joined:

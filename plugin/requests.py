@@ -9,16 +9,14 @@ import base64
 import binascii
 import ipaddress
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
-
-import msgspec
 
 from cnm.endpoint import EndpointRequest, PortRequest, Protocol
 from cnm.errors import InvalidParameter
 from cnm.model import SHORT
 from cnm.network import IpamConfig, NetworkRequest, Owner
-from cnm.wire import plugin
+from cnm.wire import codec, plugin
 from cnm.wire.requests import IFNAME_OPTION, mac_address
 
 JOIN_OPTION = "cnm.join"
@@ -36,6 +34,7 @@ _OF_DOCKERD = frozenset(
         plugin.MAC_ADDRESS,
         plugin.DNS_SERVERS,
         plugin.NO_PROXY_6TO4,
+        plugin.SYSCTLS,
     }
 )
 """Keys of an endpoint's options that are not the user's."""
@@ -45,7 +44,7 @@ def network_request(body: plugin.CreateNetwork, driver: str) -> NetworkRequest:
     options = body.options or {}
     ident = checked_id("network", body.network_id)
     ipv4, ipv6 = body.ipv4_data or [], body.ipv6_data or []
-    given = [pool for pool in (*ipv4, *ipv6) if pool.pool not in _NO_POOLS]
+    given = (*_ipam_configs(ipv4, 4), *_ipam_configs(ipv6, 6))
     user = user_options(options)
     return NetworkRequest(
         id=ident,
@@ -53,11 +52,11 @@ def network_request(body: plugin.CreateNetwork, driver: str) -> NetworkRequest:
         owner=Owner.DOCKERD,
         driver=driver,
         direct=_join_mode(user.pop(JOIN_OPTION, "")),
-        enable_ipv4=bool(ipv4) and _flag(options, plugin.ENABLE_IPV4, True),
-        enable_ipv6=bool(ipv6) and _flag(options, plugin.ENABLE_IPV6, True),
+        enable_ipv4=_flag(options, plugin.ENABLE_IPV4, True) and bool(ipv4),
+        enable_ipv6=_flag(options, plugin.ENABLE_IPV6, True) and bool(ipv6),
         internal=_flag(options, plugin.INTERNAL, False),
         ipam_driver="default" if given else "null",
-        ipam_config=tuple(_ipam_config(pool) for pool in given),
+        ipam_config=given,
         options=user,
     )
 
@@ -80,23 +79,34 @@ def is_internal(options: Mapping[str, Any]) -> bool:
     return _flag(options, plugin.INTERNAL, False)
 
 
-def _join_mode(text: str) -> bool:
+def _join_mode(text: str) -> bool | None:
     if text not in ("", "moved", "direct"):
         raise InvalidParameter(f"invalid value {text!r} for option {JOIN_OPTION}: it must be moved or direct")
-    return text == "direct"
+    return text == "direct" if text else None
 
 
 def _flag(options: Mapping[str, Any], key: str, default: bool) -> bool:
-    value = options.get(key, default)
+    value = options.get(key)
+    if value is None:
+        return default
     if not isinstance(value, bool):
         raise InvalidParameter(f"invalid value {value!r} for {key}: it must be true or false")
     return value
 
 
-def _ipam_config(pool: plugin.PoolData) -> IpamConfig:
+def _ipam_configs(pools: Sequence[plugin.PoolData] | None, family: int) -> tuple[IpamConfig, ...]:
+    """dockerd's null IPAM gives none."""
+    return tuple(_ipam_config(pool, family) for pool in pools or () if pool.pool not in _NO_POOLS)
+
+
+def _ipam_config(pool: plugin.PoolData, family: int) -> IpamConfig:
     """dockerd writes gateways and auxiliary addresses with a prefix length."""
+    if not pool.pool:
+        raise InvalidParameter("a subnet is missing: the network needs an IPAM driver that gives addresses")
+    if (":" in pool.pool) != (family == 6):
+        raise InvalidParameter(f"invalid subnet {pool.pool!r}: an IPv{family} one is wanted there")
     return IpamConfig(
-        subnet=pool.pool or "",
+        subnet=pool.pool,
         gateway=_bare("gateway", pool.gateway),
         aux_addresses={name: _bare(name, address) for name, address in (pool.aux_addresses or {}).items()},
     )
@@ -122,14 +132,22 @@ def endpoint_request(body: plugin.CreateEndpoint) -> EndpointRequest:
         id=checked_id("endpoint", body.endpoint_id),
         ipv4=_bare("address", interface.address),
         ipv6=_bare("address", interface.address_ipv6),
-        mac=mac_address(interface.mac_address) or _mac_of(options.get(plugin.MAC_ADDRESS)),
+        mac=_mac(interface, options),
         ifname=user.pop(IFNAME_OPTION, ""),
         options=user,
     )
 
 
+def _mac(interface: plugin.Interface, options: Mapping[str, Any]) -> str:
+    """dockerd says it as text, or as text and among the options."""
+    text, encoded = mac_address(interface.mac_address), _mac_of(options.get(plugin.MAC_ADDRESS))
+    if text and encoded and text != encoded:
+        raise InvalidParameter(f"MAC address {text} and option {plugin.MAC_ADDRESS} ({encoded}) disagree")
+    return text or encoded
+
+
 def _mac_of(encoded: Any) -> str:
-    """dockerd sends the bytes in base64, too."""
+    """The six bytes in base64."""
     if not encoded:
         return ""
     try:
@@ -149,10 +167,7 @@ def sandbox_key(text: str | None) -> str:
 def ports(options: Mapping[str, Any] | None) -> tuple[PortRequest, ...]:
     """The port map of a join, or of what makes an endpoint its sandbox's way out."""
     given = (options or {}).get(plugin.PORT_MAP) or []
-    try:
-        bindings = msgspec.convert(given, list[plugin.PortBinding])
-    except msgspec.ValidationError as error:
-        raise InvalidParameter(f"invalid {plugin.PORT_MAP}: {error}") from None
+    bindings = codec.convert(plugin.PORT_MAP, given, list[plugin.PortBinding])
     return tuple(_port(binding) for binding in bindings)
 
 

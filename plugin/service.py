@@ -51,5 +51,9 @@ class Plugins:
 
     def _direct(self, network: Network) -> bool:
         """Only what was asked for, and only where it is known to be safe."""
-        asked = network.direct or self._settings.docker_direct
-        return asked and self._learner.direct_is_safe
+        return asks_for_direct(network, self._settings) and self._learner.direct_is_safe
+
+
+def asks_for_direct(network: Network, settings: Settings) -> bool:
+    """What the network says counts before what is set for all."""
+    return settings.docker_direct if network.direct is None else network.direct

@@ -133,7 +133,7 @@ def _compare_links(wanted: KernelState, observed: KernelState, halves: Container
     findings = []
     for link in dict.fromkeys(wanted.links):  # networks may share one
         if link.leaves:
-            if link.name in have and have[link.name].alias == link.alias:
+            if link.name in have and _has_left(link, have[link.name]):
                 del have[link.name]
             continue
         other = have.pop(link.name, None)
@@ -148,6 +148,11 @@ def _compare_links(wanted: KernelState, observed: KernelState, halves: Container
         Finding(namespace, Problem.FOREIGN, observed=link) for link in have.values() if orphaned(link)
     ]
     return findings
+
+
+def _has_left(wanted: Link, have: Link) -> bool:
+    """Whether a link that may be there is the one that is meant; what was to be cut off must be."""
+    return have.alias == wanted.alias and (wanted.group != Group.LEFT or have.group == Group.LEFT)
 
 
 def is_ours_inside(link: Link) -> bool:

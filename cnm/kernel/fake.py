@@ -61,7 +61,7 @@ class FakeKernel:
     def apply(self, states: Sequence[KernelState]) -> None:
         for state in states:
             self.elements.update(state.elements)
-        for state in states:
+        for state in filter(_touches_links, states):
             space = self._space(state.namespace)
             for link in state.links:
                 self._apply_link(space, state.namespace, link)
@@ -105,7 +105,12 @@ class FakeKernel:
                 where = link.peer.namespace or "the host's namespace"
                 raise Conflict(f"interface {link.peer.name} cannot be made in {where}: file exists")
             inside.links[link.peer.name] = Link(
-                link.peer.name, LinkKind.VETH, link.peer.mac, link.peer.mtu or link.mtu, up=False
+                link.peer.name,
+                LinkKind.VETH,
+                link.peer.mac,
+                link.peer.mtu or link.mtu,
+                group=Group.MOVED if link.peer.leaves else Group.NONE,
+                up=False,
             )
         space.links[link.name] = dataclasses.replace(link, group=Group.NONE) if link.leaves else link
 
@@ -257,9 +262,7 @@ class FakeKernel:
         return frozenset(self._space(namespace).links)
 
     def host_interfaces(self) -> Mapping[str, int]:
-        theirs = [
-            link for link in self.spaces[HOST].links.values() if link.name != "lo" and not is_ours(link)
-        ]
+        theirs = [link for link in self.spaces[HOST].links.values() if _is_of_the_host(link)]
         return {link.name: link.mtu or 1500 for link in theirs}
 
     def uplink(self) -> Uplink | None:
@@ -293,6 +296,15 @@ class FakeKernel:
             raise NotFound(
                 f"network namespace {namespace} cannot be opened: no such file or directory"
             ) from None
+
+
+def _is_of_the_host(link: Link) -> bool:
+    return link.name != "lo" and not is_ours(link) and link.group != Group.MOVED
+
+
+def _touches_links(state: KernelState) -> bool:
+    """Without anything in it, nobody looks whether the namespace is there."""
+    return any((state.links, state.sysctls, *_on_links(state)))
 
 
 def _on_links(state: KernelState) -> Iterable[Address | Route | Neighbor | FdbEntry]:

@@ -38,6 +38,14 @@ def decode(body: bytes, record: type[T]) -> T:
         raise InvalidParameter("invalid JSON: nested too deeply") from None
 
 
+def convert(what: str, value: Any, record: type[T]) -> T:
+    """The record that a part of a decoded document is. Raises InvalidParameter naming `what` and the key."""
+    try:
+        return msgspec.convert(value, record)
+    except msgspec.ValidationError as error:
+        raise InvalidParameter(f"invalid {what}: {_explain(str(error))}") from None
+
+
 def _decoder(record: type[T]) -> msgspec.json.Decoder[T]:
     """Making a decoder costs far more than using it, so each is made once."""
     if record not in _DECODERS:

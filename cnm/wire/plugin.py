@@ -27,6 +27,8 @@ EXPOSED_PORTS = "com.docker.network.endpoint.exposedports"
 MAC_ADDRESS = "com.docker.network.endpoint.macaddress"
 """The six bytes in base64, beside their text in the interface."""
 DNS_SERVERS = "com.docker.network.endpoint.dnsservers"
+SYSCTLS = "com.docker.network.endpoint.sysctls"
+"""Switches of the interface, which dockerd sets itself where it moves the link."""
 NO_PROXY_6TO4 = "com.docker.network.driver.private.no_proxy_6to4"
 
 PROTOCOLS = {6: "tcp", 17: "udp", 132: "sctp"}

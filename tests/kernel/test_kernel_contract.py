@@ -52,6 +52,12 @@ def test_what_is_applied_is_there(machine: Machine) -> None:
     assert "eth1" in machine.kernel.interface_names(machine.box)
 
 
+def test_nobody_looks_for_a_namespace_that_nothing_is_wanted_in(machine: Machine) -> None:
+    machine.kernel.apply([KernelState(namespace="/nowhere")])
+
+    assert differences(machine, KernelState(namespace="/nowhere")) == []
+
+
 def test_applying_again_changes_nothing(machine: Machine) -> None:
     machine.kernel.apply(everything(machine))
     machine.kernel.apply(everything(machine))

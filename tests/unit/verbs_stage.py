@@ -106,8 +106,10 @@ class Faulty:
 class Stage:
     """One host. `restart` is a new daemon over the same store and kernel, as after `kill -9`."""
 
-    def __init__(self, place: Path, pools: Iterable[tuple[str, int]] = ()) -> None:
+    def __init__(self, place: Path, pools: Iterable[tuple[str, int]] = (), **settings: Any) -> None:
+        """`settings` beside the directories, which are in `place`."""
         self.place = place
+        self._more = settings
         self.kernel = FakeKernel(UPLINK)
         self.kernel.spaces[HOST].links[UPLINK.name] = Link(UPLINK.name, LinkKind.OTHER)
         self.faults = Faults()
@@ -115,7 +117,12 @@ class Stage:
         self.start()
 
     def start(self) -> None:
-        self.settings = Settings(root=str(self.place / "root"), run=str(self.place / "run"))
+        self.settings = Settings(
+            root=str(self.place / "root"),
+            run=str(self.place / "run"),
+            plugin_dir=str(self.place / "plugins"),
+            **{"docker_host": "", **self._more},
+        )
         self.store = Store(self.settings.database)
         self.reservations = Reservations()
         self.relays = FakeRelays()
