@@ -50,7 +50,13 @@ class DockerLab:
     """`docker(…)` says a command to dockerd and returns what it prints. Both daemons can end and start again."""
 
     def __init__(
-        self, topology: Topology, place: Path, *, config: str = "", flags: tuple[str, ...] = ()
+        self,
+        topology: Topology,
+        place: Path,
+        *,
+        config: str = "",
+        flags: tuple[str, ...] = (),
+        plugin_dir: str = PLUGINS,
     ) -> None:
         self.host: Host = topology.hosts["host"]
         self.outside: Host = topology.hosts["outside"]
@@ -62,7 +68,7 @@ class DockerLab:
             place / "cnmd",
             self.host.popen,
             config,
-            plugin_dir=PLUGINS,
+            plugin_dir=plugin_dir,
             docker_host=f"unix://{place / 'docker' / 'docker.sock'}",
         )
 
@@ -146,10 +152,12 @@ class DockerLab:
 
 
 @contextlib.contextmanager
-def running_lab(place: Path, *, config: str = "", flags: tuple[str, ...] = ()) -> Iterator[DockerLab]:
-    """`config` are cnmd's settings, `flags` dockerd's."""
+def running_lab(
+    place: Path, *, config: str = "", flags: tuple[str, ...] = (), plugin_dir: str = PLUGINS
+) -> Iterator[DockerLab]:
+    """`config` are cnmd's settings, `flags` dockerd's, `plugin_dir` where cnmd's plugin sockets are."""
     with Topology(world()) as topology:
-        lab = DockerLab(topology, place, config=config, flags=flags)
+        lab = DockerLab(topology, place, config=config, flags=flags, plugin_dir=plugin_dir)
         lab.cnmd.start()
         lab.start_docker()
         assert lab.dockerd is not None
