@@ -110,9 +110,10 @@ def _serve(settings: Settings) -> int:
         store = Store(settings.database)
         resources = _resources(settings, store, kernel)
         controller = Controller(resources)
-        place = UnixPlace(settings.socket, inherited.get(settings.socket))
+        place = UnixPlace(settings.socket, inherited.pop(settings.socket, None))
         server = Server(create_app(controller), place, threads=settings.threads)
         plugins = Plugins(controller, resources, settings, inherited) if settings.plugins else None
+        activation.refuse(inherited)
         if plugins:
             plugins.bind()
         controller.start()

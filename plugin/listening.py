@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 from cnm.config import Settings
 from cnm.errors import CnmError
@@ -16,10 +16,13 @@ from cnm.plugin.faces import Face, socket_path
 
 
 class PluginServers:
-    """The servers of all faces. `inherited` are listening sockets by their paths that a service manager made."""
+    """The servers of all faces.
+
+    `inherited` are listening sockets by their paths that a service manager made; those that are used are taken out.
+    """
 
     def __init__(
-        self, faces: Iterable[Face], settings: Settings, inherited: Mapping[str, socket.socket]
+        self, faces: Iterable[Face], settings: Settings, inherited: dict[str, socket.socket]
     ) -> None:
         """Raises InvalidParameter for certificates that cannot be used."""
         self._settings = settings
@@ -55,9 +58,9 @@ class PluginServers:
             thread.join()
 
 
-def _places(name: str, settings: Settings, inherited: Mapping[str, socket.socket]) -> list[Place]:
+def _places(name: str, settings: Settings, inherited: dict[str, socket.socket]) -> list[Place]:
     path = socket_path(settings.plugin_dir, name)
-    places: list[Place] = [UnixPlace(path, inherited.get(path))]
+    places: list[Place] = [UnixPlace(path, inherited.pop(path, None))]
     if settings.plugin_tcp is not None and name in settings.plugin_tcp.listen:
         places.append(tcp.place(settings.plugin_tcp, name))
     return places
