@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 
 import msgspec
 
 from cnm import ipam, ports, stale, wanted
 from cnm.doctor import Doctor, log_findings
 from cnm.endpoint import Endpoint, EndpointState
-from cnm.errors import CnmError, Conflict
-from cnm.kernel.state import Finding
+from cnm.errors import Conflict
 from cnm.network import PREDEFINED, Network, NetworkState
 from cnm.network_verbs import predefined
 from cnm.relaying import ident
@@ -147,19 +145,7 @@ class Recovery:
         self._r.kernel.start_firewall([element for state in everything for element in state.elements])
         findings = self._doctor.differences(everything)
         log_findings("start-up mends", findings)
-        self._mend(findings)
-
-    def _mend(self, findings: Sequence[Finding]) -> None:
-        """All at once; if the kernel refuses something, one by one, so that one broken network stops no other."""
-        try:
-            self._r.kernel.repair(findings)
-        except CnmError as error:
-            log.warning("repairing one by one after: %s", error)
-            for finding in findings:
-                try:
-                    self._r.kernel.repair([finding])
-                except CnmError as single:
-                    log.error("not repaired: %s; cnmctl doctor shows what is missing", single)
+        self._doctor.mend(findings)
 
 
 def _verb(state: NetworkState | SandboxState) -> str:

@@ -16,6 +16,8 @@ from cnm.controller import Controller
 from cnm.driver import Registry
 from cnm.drivers.bridge import BridgeDriver
 from cnm.drivers.host import HostDriver
+from cnm.drivers.ipvlan import IpvlanDriver
+from cnm.drivers.macvlan import MacvlanDriver
 from cnm.drivers.null import NullDriver
 from cnm.endpoint import Endpoint, PortRequest
 from cnm.errors import CnmError, KernelError
@@ -126,7 +128,7 @@ class Stage:
         }
         self.resources = Resources(
             settings=self.settings,
-            registry=Registry([BridgeDriver(), HostDriver(), NullDriver()]),
+            registry=Registry([BridgeDriver(), HostDriver(), NullDriver(), MacvlanDriver(), IpvlanDriver()]),
             ipams={"default": Faulty(self.ipam, "ipam", self.faults), "null": NullIpam()},
             relaying=self.relaying,
             **faulty,
