@@ -49,7 +49,7 @@ class Watcher:
 
     def _run(self) -> None:
         while (hint := self._hints.wait(_LOOK_SECONDS)) is not Hint.CLOSED:
-            if hint is Hint.CHANGED:
+            if hint in (Hint.CHANGED, Hint.FILTER_CHANGED):
                 self._told()
             if self._stopping.wait(_SETTLE_SECONDS):
                 return

@@ -65,7 +65,7 @@ def lab(
 ) -> Iterator[DockerLab]:
     place = tmp_path_factory.mktemp(request.param)
     config = f'plugin-spec-dir = "{SPECS}"\n' + (_over_tls(place) if request.param == "json" else "")
-    with running_lab(place / "lab", config=config, plugin_dir=str(place / "elsewhere")) as running:
+    with running_lab(place / "lab", config=config, plugins=str(place / "elsewhere")) as running:
         yield running
     shutil.rmtree(SPECS)
 
