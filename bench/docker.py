@@ -76,7 +76,10 @@ def place(name: str, *flags: str) -> Iterator[Place]:
         Topology({"hosts": {"host": {}}}) as topology,
     ):
         host, state = topology.hosts["host"], Path(directory) / "docker"
-        programs = {**os.environ, **unpacked.environment()}  # cnmd opens Docker's chain with the iptables there
+        programs = {
+            **os.environ,
+            **unpacked.environment(),
+        }  # cnmd opens Docker's chain with the iptables there
         cnmd = Cnmd(Path(directory) / "cnmd", partial(host.popen, env=programs), plugin_dir=_PLUGINS)
         cnmd.docker_host = f"unix://{state / 'docker.sock'}"
         cnmd.start()

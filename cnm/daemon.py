@@ -24,7 +24,7 @@ from cnm.collector import Collector
 from cnm.config import DEFAULT_CONFIG, Settings, load
 from cnm.controller import Controller
 from cnm.driver import Registry
-from cnm.errors import CnmError
+from cnm.errors import CnmError, InvalidParameter
 from cnm.firewall import ruleset, sets
 from cnm.http import activation
 from cnm.http.listener import UnixPlace
@@ -37,6 +37,8 @@ from cnm.kernel.monitor import Monitor
 from cnm.kernel.reservations import Reservations
 from cnm.neighbours.docker import Docker
 from cnm.neighbours.worker import Neighbours
+from cnm.plugin import tcp
+from cnm.plugin.dockerd_api import DockerdApi
 from cnm.plugin.service import Plugins
 from cnm.relaying import Relaying
 from cnm.relays import Relays
@@ -46,6 +48,9 @@ from cnm.watcher import Watcher
 
 log = logging.getLogger("cnm")
 
+_NO_HOST = "0" * 32
+"""Stands for the host's id where nothing is given out."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The entry point; returns the exit code."""
@@ -53,7 +58,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         settings = _settings(options)
         if options.check_config:
-            print(f"{options.config or DEFAULT_CONFIG}: ok")
+            path = options.config or DEFAULT_CONFIG
+            _check(settings, path)
+            print(f"{path}: ok")
             return 0
         if os.geteuid() != 0:
             raise CnmError("cnmd needs root: run it as root")
@@ -86,6 +93,17 @@ def _settings(options: argparse.Namespace) -> Settings:
     return load(options.config or DEFAULT_CONFIG, overrides, must_exist=options.config is not None)
 
 
+def _check(settings: Settings, path: str) -> None:
+    """Whatever a start would stumble on, as far as that can be known without one. Raises InvalidParameter."""
+    try:
+        _allocator(settings, _NO_HOST)
+        if settings.docker_host:
+            DockerdApi(settings.docker_host)
+        tcp.check(settings)
+    except InvalidParameter as error:
+        raise InvalidParameter(f"{path}: {error}") from None
+
+
 def _serve(settings: Settings) -> int:
     _raise_file_limit()
     inherited = activation.inherited()
@@ -98,9 +116,10 @@ def _serve(settings: Settings) -> int:
         store = Store(settings.database)
         resources = _resources(settings, store, kernel)
         controller = Controller(resources)
-        place = UnixPlace(settings.socket, inherited.get(settings.socket))
+        place = UnixPlace(settings.socket, inherited.pop(settings.socket, None))
         server = Server(create_app(controller), place, threads=settings.threads)
         plugins = Plugins(controller, resources, settings, inherited) if settings.plugins else None
+        activation.refuse(inherited)
         if plugins:
             plugins.bind()
         controller.start()
@@ -132,8 +151,7 @@ def _serve(settings: Settings) -> int:
 
 
 def _resources(settings: Settings, store: Store, kernel: LinuxKernel) -> Resources:
-    pools = [(pool.base, pool.size) for pool in settings.default_address_pools]
-    allocator = Allocator(_host_id(store), local_pools=pools)
+    allocator = _allocator(settings, _host_id(store))
     reservations = Reservations()
     return Resources(
         settings=settings,
@@ -145,6 +163,11 @@ def _resources(settings: Settings, store: Store, kernel: LinuxKernel) -> Resourc
         relaying=Relaying(Relays(settings.run), reservations),
         neighbours=Neighbours([Docker(FilterTables(), HostIptables())], enabled=settings.neighbours),
     )
+
+
+def _allocator(settings: Settings, host_id: str) -> Allocator:
+    pools = [(pool.base, pool.size) for pool in settings.default_address_pools]
+    return Allocator(host_id, local_pools=pools)
 
 
 def _host_id(store: Store) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import logging
 from collections.abc import Iterator, Sequence
 
@@ -354,7 +355,7 @@ class EndpointVerbs:
             added = changed.ports[len(endpoint.ports) :]
             r.store.commit(put=[changed], durable=False)
             undo.callback(r.store.commit, put=[endpoint], durable=False)
-            states = r.driver_of(network).port_state(network, endpoint, added, r.facts)
+            states = self._port_state(network, endpoint, added, beside=endpoint.ports)
             undo.callback(r.kernel.remove, states)
             r.kernel.apply(states)
             self._flush_udp(added)
@@ -363,6 +364,22 @@ class EndpointVerbs:
         r.relaying.serve(changed, added, r.facts)
         self._publish_event("publish", network, changed)
         return added
+
+    def _port_state(
+        self,
+        network: Network,
+        endpoint: Endpoint,
+        mappings: Sequence[PortMapping],
+        beside: Sequence[PortMapping],
+    ) -> tuple[KernelState, ...]:
+        """What `mappings` want and those `beside` them do not: two host ports may lead to one port of a container."""
+        driver = self._r.driver_of(network)
+        others = driver.port_state(network, endpoint, beside, self._r.facts)
+        shared = {element for state in others for element in state.elements}
+        return tuple(
+            dataclasses.replace(state, elements=tuple(e for e in state.elements if e not in shared))
+            for state in driver.port_state(network, endpoint, mappings, self._r.facts)
+        )
 
     def _ask_for(self, endpoint: Endpoint, ports: tuple[PortRequest, ...]) -> None:
         """Record what is to be published when the endpoint is joined."""
@@ -380,7 +397,7 @@ class EndpointVerbs:
             self._ask_for(endpoint, ports.as_requests(staying))
             return
         changed = replace(endpoint, port_requests=ports.as_requests(staying), ports=staying)
-        states = r.driver_of(network).port_state(network, endpoint, going, r.facts)
+        states = self._port_state(network, endpoint, going, beside=staying)
         with contextlib.ExitStack() as undo:
             r.store.commit(put=[changed], durable=False)
             undo.callback(r.store.commit, put=[endpoint], durable=False)
