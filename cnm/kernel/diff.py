@@ -122,7 +122,7 @@ def is_ours(link: Link) -> bool:
 def _changes(wanted: Link, have: Link) -> str:
     """What differs, in words; fields that `wanted` leaves open do not count."""
     words = []
-    if wanted.kind is not have.kind:
+    if wanted.kind is not have.kind and not wanted.taken_from:
         words.append(f"is a {have.kind.value}")
     for name in ("mac", "mtu", "master", "alias", "group"):
         value = getattr(wanted, name)

@@ -56,7 +56,10 @@ class FakeKernel:
         for state in states:
             space = self._space(state.namespace)
             for link in state.links:
-                self._apply_link(space, state.namespace, link)
+                if link.taken_from:
+                    self._take(space, state.namespace, link)
+                else:
+                    self._apply_link(space, state.namespace, link)
             for sysctl in state.sysctls:
                 self._set(state.namespace, space, sysctl)
             for record in _on_links(state):
@@ -99,6 +102,21 @@ class FakeKernel:
             )
         space.links[link.name] = link
 
+    def _take(self, space: _Space, namespace: str, link: Link) -> None:
+        theirs = self.spaces[HOST].links.get(link.taken_from)
+        have = space.links.get(link.name)
+        if have is not None and theirs is not None:
+            raise Conflict(
+                f"interface {link.name} exists in {namespace} already: {link.taken_from} cannot have that name"
+            )
+        if have is None and theirs is None:
+            raise NotFound(f"interface {link.taken_from} is not in the host's namespace")
+        if theirs is not None:
+            self._drop_link(HOST, theirs)
+            have = dataclasses.replace(theirs, name=link.name)
+        assert have is not None
+        space.links[link.name] = dataclasses.replace(have, mac=link.mac or have.mac, up=link.up)
+
     def _set(self, namespace: str, space: _Space, sysctl: Sysctl) -> None:
         parts = sysctl.key.split("/")
         if "conf" in parts and parts[-2] not in (*space.links, "all", "default"):
@@ -127,10 +145,19 @@ class FakeKernel:
             space = self.spaces[state.namespace]
             for link in state.links:
                 have = space.links.get(link.name)
+                if have is not None and link.taken_from:
+                    self._drop_link(state.namespace, have)
+                    self._give_back(have, link)
+                    continue
                 if have is None or not _is_same(state.namespace, have, link):
                     continue
                 self._drop_link(state.namespace, have)
             space.records.difference_update(_on_links(state))
+
+    def _give_back(self, have: Link, link: Link) -> None:
+        there = self.spaces[HOST].links
+        name = link.taken_from if link.taken_from not in there else f"gb{len(there):x}"
+        there[name] = dataclasses.replace(have, name=name, up=False)
 
     def _drop_link(self, namespace: str, link: Link) -> None:
         """With all that is on it, and with its other end."""

@@ -82,6 +82,9 @@ class Link:
     with ":bridge", ":private", ":vepa" behind (ipvlan); the VLAN's number (vlan)."""
     leaves: bool = False
     """Made for another program (dockerd), which moves and renames it: it may be absent."""
+    taken_from: str = ""
+    """Another program's link, of any kind and without our mark: its name in the host's namespace, where it is taken
+    from when it is wanted here and given back to, down and under that name, when it is not."""
 
 
 @dataclass(frozen=True, slots=True)
