@@ -28,6 +28,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Directory of sockets and namespaces; lost at a reboot."""
     plugin_dir: str = "/run/docker/plugins"
     """Directory where Docker looks for plugin sockets."""
+    plugin_socket_dirs: tuple[str, ...] = ()
+    """Directories with the sockets of other people's plugins; empty: `plugin_dir`."""
+    plugin_spec_dirs: tuple[str, ...] = ("/etc/docker/plugins", "/usr/lib/docker/plugins")
+    """Directories with their .spec and .json files."""
+    plugin_timeout: float = 60.0
+    """Seconds that another program's plugin may take for a call."""
     log_format: str = "text"
     """"text" (key=value) or "json"."""
     log_level: str = "info"
@@ -43,6 +49,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     @property
     def socket(self) -> str:
         return os.path.join(self.run, "cnm.sock")
+
+    @property
+    def own_sockets(self) -> tuple[str, ...]:
+        """Sockets that plugins are not to be found at, since they are ours."""
+        names = ("cnm", "cnm-overlay", "cnm-macvlan", "cnm-ipvlan")
+        return (self.socket, *(os.path.join(self.plugin_dir, f"{name}.sock") for name in names))
 
     @property
     def netns(self) -> str:
@@ -82,7 +94,12 @@ def _checked(settings: Settings, path: str) -> Settings:
         )
     if not 1 <= settings.threads <= 256:
         raise InvalidParameter(f"{path}: threads must be between 1 and 256, not {settings.threads}")
+    if not settings.plugin_timeout > 0:
+        raise InvalidParameter(f"{path}: plugin-timeout must be more than 0, not {settings.plugin_timeout:g}")
     for name in ("root", "run", "plugin_dir"):
         if not os.path.isabs(getattr(settings, name)):
             raise InvalidParameter(f"{path}: {name.replace('_', '-')} must be an absolute path")
+    for name in ("plugin_socket_dirs", "plugin_spec_dirs"):
+        if not all(map(os.path.isabs, getattr(settings, name))):
+            raise InvalidParameter(f"{path}: {name.replace('_', '-')} must be absolute paths")
     return settings

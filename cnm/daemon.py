@@ -22,6 +22,7 @@ from cnm.claim import Claim
 from cnm.config import DEFAULT_CONFIG, Settings, load
 from cnm.controller import Controller
 from cnm.driver import Registry
+from cnm.drivers.remote import RemoteDriver
 from cnm.errors import CnmError
 from cnm.firewall import ruleset, sets
 from cnm.ipam import Allocator, NullIpam
@@ -33,6 +34,9 @@ from cnm.relays import Relays
 from cnm.resources import Resources
 from cnm.store import Store
 from cnm.watcher import Watcher
+from cnm.wire.plugin_client import Plugins
+from cnm.wire.plugin_discovery import Places
+from cnm.wire.plugin_retry import RealClock
 
 log = logging.getLogger("cnm")
 
@@ -84,19 +88,22 @@ def _serve(settings: Settings) -> int:
     kernel = LinuxKernel(sets.ELEMENT_SETS, ruleset.start_text)
     try:
         store = Store(settings.database)
-        resources = _resources(settings, store, kernel)
+        clock = RealClock()
+        plugins = Plugins(_places(settings), clock, settings.plugin_timeout)
+        resources = _resources(settings, store, kernel, plugins)
         controller = Controller(resources)
         server = Server(create_app(controller), settings.socket, threads=settings.threads)
         controller.start()
         watcher = Watcher(controller, Monitor([kernel.firewall_port]))
         watcher.start()
-        _stop_on_signals(server)
+        _stop_on_signals(server, clock)
         server.bind()
         _notify("READY=1")
         log.info("cnmd %s listens on %s", cnm.__version__, settings.socket)
         server.serve()
         log.info("cnmd ends; networks and sandboxes stay")
         watcher.close()
+        plugins.close()
         resources.relaying.close()
         store.close()
     finally:
@@ -105,7 +112,16 @@ def _serve(settings: Settings) -> int:
     return 0
 
 
-def _resources(settings: Settings, store: Store, kernel: LinuxKernel) -> Resources:
+def _places(settings: Settings) -> Places:
+    """Where other people's plugins are looked for."""
+    return Places(
+        socket_dirs=settings.plugin_socket_dirs or (settings.plugin_dir,),
+        spec_dirs=settings.plugin_spec_dirs,
+        own_sockets=settings.own_sockets,
+    )
+
+
+def _resources(settings: Settings, store: Store, kernel: LinuxKernel, plugins: Plugins) -> Resources:
     pools = [(pool.base, pool.size) for pool in settings.default_address_pools]
     allocator = Allocator(_host_id(store), local_pools=pools)
     reservations = Reservations()
@@ -113,7 +129,11 @@ def _resources(settings: Settings, store: Store, kernel: LinuxKernel) -> Resourc
         settings=settings,
         store=store,
         kernel=kernel,
-        registry=Registry(point.load()() for point in entry_points(group="cnm.drivers")),
+        registry=Registry(
+            (point.load()() for point in entry_points(group="cnm.drivers")),
+            lambda name: RemoteDriver(name, plugins),
+        ),
+        plugins=plugins,
         ipams={"default": allocator, "null": NullIpam()},
         reservations=reservations,
         relaying=Relaying(Relays(settings.run), reservations),
@@ -143,11 +163,15 @@ def _raise_file_limit() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def _stop_on_signals(server: Server) -> None:
+def _stop_on_signals(server: Server, clock: RealClock) -> None:
+    def end() -> None:
+        clock.close()  # no request waits for a plugin to come back
+        server.stop()
+
     def stop(number: int, _frame: object) -> None:
         log.info("stopping on %s", signal.Signals(number).name)
         _notify("STOPPING=1")
-        threading.Thread(target=server.stop, name="stop").start()
+        threading.Thread(target=end, name="stop").start()
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)

@@ -57,7 +57,7 @@ class Doctor:
         return diff(everything, self._r.kernel.observe(everything))
 
     def repair(self) -> list[Finding]:
-        """Mend what `examine` finds and return what was found."""
+        """Mend what `examine` finds and return what was found. Raises what the kernel refused, the rest being done."""
         findings = self.examine()
         for finding in findings:
             if isinstance(finding.wanted, Namespace):
@@ -67,10 +67,27 @@ class Doctor:
         if any(isinstance(f.wanted, FirewallTable) for f in findings):
             elements = [e for state in wanted.everything(self._r) for e in state.elements]
             self._r.kernel.start_firewall(elements)
-        self._r.kernel.repair(self.differences(wanted.everything(self._r)))
+        refused = self.mend(self.differences(wanted.everything(self._r)))
         self._r.host_state, self._r.host_needed = self._r.wanted_host_state(), self._r.host_needs()
         self._r.relaying.reconcile(self._r.model.endpoints(), self._r.facts)
+        if refused:
+            raise refused[0]
         return findings
+
+    def mend(self, findings: Sequence[Finding]) -> list[CnmError]:
+        """All at once; if the kernel refuses something, one by one, so that one broken network stops no other."""
+        try:
+            self._r.kernel.repair(findings)
+            return []
+        except CnmError as error:
+            log.warning("repairing one by one after: %s", error)
+        refused = []
+        for finding in findings:
+            try:
+                self._r.kernel.repair([finding])
+            except CnmError as error:
+                refused.append(error)
+        return refused
 
     def _recreate(self, namespace: Namespace) -> None:
         for sandbox in self._r.model.sandboxes():

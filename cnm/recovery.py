@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 
 import msgspec
 
-from cnm import ipam, ports, wanted
+from cnm import external, ipam, ports, wanted
 from cnm.doctor import Doctor, log_findings
 from cnm.endpoint import Endpoint, EndpointState
-from cnm.errors import CnmError, Conflict
-from cnm.kernel.state import Finding
+from cnm.errors import Conflict
 from cnm.network import PREDEFINED, Network, NetworkState
 from cnm.network_verbs import predefined
 from cnm.relaying import ident
@@ -40,6 +38,7 @@ class Recovery:
             self._load_endpoints()
             self._hold_ports()
             self._agree()
+        self._r.afterwork.begin()
 
     def _load_networks(self) -> None:
         stored = self._r.store.load(Network)
@@ -48,11 +47,13 @@ class Recovery:
                 log.info(
                     "network %s was being %s when cnmd ended: removed", network.name, _verb(network.state)
                 )
+                external.forget_network(self._r, network)
                 self._r.store.commit(delete=[network], durable=True)
                 continue
             self._r.model.add_network(network)
             if network.pools:
                 ipam.restore_network(self._r.ipam_of(network), network)
+                external.resume(self._r, network)
         have = {network.name for network in stored}
         for name in PREDEFINED:
             if name not in have:
@@ -68,6 +69,8 @@ class Recovery:
                     "sandbox %s was being %s when cnmd ended: removed", sandbox.name, _verb(sandbox.state)
                 )
                 inhabitants = [e for e in self._r.store.load(Endpoint) if e.sandbox_id == sandbox.id]
+                for endpoint in inhabitants:
+                    external.forget_endpoint(self._r, endpoint, deleted=True)
                 self._r.store.commit(delete=inhabitants, durable=True)
                 self._sandboxes.finish_delete(sandbox)
             elif sandbox.kind is SandboxKind.OWN and not self._r.kernel.namespace_alive(sandbox.netns):
@@ -83,6 +86,8 @@ class Recovery:
     def _load_endpoints(self) -> None:
         for endpoint in self._r.store.load(Endpoint):
             recovered = self._recovered(endpoint)
+            if recovered is not endpoint:
+                external.forget_endpoint(self._r, endpoint, deleted=recovered is None)
             if recovered is None:
                 self._r.store.commit(delete=[endpoint], durable=True)
                 continue
@@ -103,6 +108,7 @@ class Recovery:
             sandbox_id="",
             ports=(),
             ifname=endpoint.ifname if endpoint.ifname_given else "",
+            attachment=None,
         )
         if endpoint.state in (EndpointState.JOINING, EndpointState.LEAVING):
             log.info("endpoint %s was %s when cnmd ended: left", endpoint.name, endpoint.state.value)
@@ -133,19 +139,8 @@ class Recovery:
         self._r.kernel.start_firewall([element for state in everything for element in state.elements])
         findings = self._doctor.differences(everything)
         log_findings("start-up mends", findings)
-        self._mend(findings)
-
-    def _mend(self, findings: Sequence[Finding]) -> None:
-        """All at once; if the kernel refuses something, one by one, so that one broken network stops no other."""
-        try:
-            self._r.kernel.repair(findings)
-        except CnmError as error:
-            log.warning("repairing one by one after: %s", error)
-            for finding in findings:
-                try:
-                    self._r.kernel.repair([finding])
-                except CnmError as single:
-                    log.error("not repaired: %s; cnmctl doctor shows what is missing", single)
+        for error in self._doctor.mend(findings):
+            log.error("not repaired: %s; cnmctl doctor shows what is missing", error)
 
 
 def _verb(state: NetworkState | SandboxState) -> str:

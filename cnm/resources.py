@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from cnm.afterwork import Afterwork
 from cnm.config import Settings
 from cnm.driver import Driver, HostFacts, Registry
 from cnm.errors import NotFound
 from cnm.events import EventBus
 from cnm.forwarding import THREW_IPV6, Needs, host_state, needs
-from cnm.ipam import Ipam
+from cnm.ipam import Ipam, RemoteIpam
 from cnm.kernel.contract import Kernel
 from cnm.kernel.reservations import Reservations
 from cnm.kernel.state import KernelState
@@ -19,6 +19,7 @@ from cnm.model import Model
 from cnm.network import Network
 from cnm.relaying import Relaying
 from cnm.store import Store
+from cnm.wire.plugin_client import Plugins
 
 
 @dataclass
@@ -29,9 +30,13 @@ class Resources:
     store: Store
     kernel: Kernel
     registry: Registry
-    ipams: Mapping[str, Ipam]
+    ipams: dict[str, Ipam]
+    """The built-in ones, and the plugins that networks have used."""
     reservations: Reservations
     relaying: Relaying
+    plugins: Plugins | None = None
+    """Other people's, where cnm is to use them."""
+    afterwork: Afterwork = field(default_factory=Afterwork)
     model: Model = field(default_factory=Model)
     locks: LockTable = field(default_factory=LockTable)
     events: EventBus = field(default_factory=EventBus)
@@ -42,17 +47,35 @@ class Resources:
     """What `host_state` was computed for."""
 
     def driver_of(self, network: Network) -> Driver:
-        return self.registry.get(network.driver)
+        return self.registry.of_network(network.driver)
 
     def ipam_of(self, network: Network) -> Ipam:
         return self.ipam(network.ipam_driver)
 
     def ipam(self, name: str) -> Ipam:
+        """The IPAM of a network that exists: nobody is contacted. Raises NotFound."""
+        if name not in self.ipams:
+            if self.plugins is None:
+                raise self._unknown_ipam(name)
+            self.ipams.setdefault(name, RemoteIpam(name, self.plugins))
+        return self.ipams[name]
+
+    def find_ipam(self, name: str) -> None:
+        """Make sure that a new network can have this IPAM: a plugin of the name is looked for. Raises NotFound."""
+        if name in self.ipams:
+            return
+        if self.plugins is None:
+            raise self._unknown_ipam(name)
+        found = RemoteIpam(name, self.plugins)
         try:
-            return self.ipams[name]
-        except KeyError:
-            known = ", ".join(sorted(self.ipams))
-            raise NotFound(f'could not find ipam driver "{name}": known are {known}') from None
+            found.capabilities()
+        except NotFound:
+            raise self._unknown_ipam(name) from None
+        self.ipams.setdefault(name, found)
+
+    def _unknown_ipam(self, name: str) -> NotFound:
+        known = ", ".join(sorted(self.ipams))
+        return NotFound(f'could not find ipam driver "{name}": known are {known}')
 
     def refresh_facts(self) -> None:
         """Read again what others may have changed on the host."""

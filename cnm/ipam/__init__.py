@@ -17,6 +17,7 @@ from cnm.ipam.contract import (
 from cnm.ipam.endpoints import allocate_endpoint, release_endpoint, restore_endpoint
 from cnm.ipam.networks import allocate_network, network_status, release_network, restore_network
 from cnm.ipam.null import NullIpam
+from cnm.ipam.remote import RemoteIpam
 
 __all__ = [
     "AddressInUse",
@@ -31,6 +32,7 @@ __all__ = [
     "PoolOverlap",
     "PoolStatus",
     "PoolsExhausted",
+    "RemoteIpam",
     "allocate_endpoint",
     "allocate_network",
     "network_status",

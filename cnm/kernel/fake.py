@@ -110,7 +110,10 @@ class FakeKernel:
                 f"interface {link.name} exists in {namespace} already: {link.taken_from} cannot have that name"
             )
         if have is None and theirs is None:
-            raise NotFound(f"interface {link.taken_from} is not in the host's namespace")
+            raise KernelError(
+                f"interface {link.taken_from} is not in the host's namespace: "
+                "the program that owns it did not make it, or took it away"
+            )
         if theirs is not None:
             self._drop_link(HOST, theirs)
             have = dataclasses.replace(theirs, name=link.name)

@@ -6,9 +6,10 @@ it, in one message, so that no other program ever sees it half done (net/core/rt
 
 from __future__ import annotations
 
+import errno
 import os
 
-from cnm.errors import Conflict, NotFound
+from cnm.errors import Conflict, KernelError
 from cnm.kernel import link_messages
 from cnm.kernel.link_messages import ObservedLink
 from cnm.kernel.namespaces import Namespaces
@@ -21,11 +22,15 @@ def take(
 ) -> None:
     """Move the link to where `inside` is, unless it is there; it is down afterwards, and has its MAC.
 
-    Raises NotFound where the host's namespace has no such link, Conflict where its new name is taken.
+    Raises KernelError where the host's namespace has no such link, Conflict where its new name is taken.
     """
     theirs, have = _find(host, link.taken_from), _find(inside, link.name)
     if theirs is None and have is None:
-        raise NotFound(f"interface {link.taken_from} is not in the host's namespace")
+        raise KernelError(
+            f"interface {link.taken_from} is not in the host's namespace: the program that owns it did not make it, "
+            "or took it away",
+            errno.ENODEV,
+        )
     if theirs is not None:
         if have is not None:
             raise Conflict(

@@ -147,8 +147,8 @@ class Plugins:
     def get(self, name: str, kind: str) -> Plugin:
         """The plugin, activated; concurrent callers wait for the first, and share its outcome.
 
-        Raises NotFound where there is none, or it is not of this kind ("NetworkDriver"), and what `Plugin.call`
-        raises. A failure is not remembered.
+        Raises NotFound where there is none, InvalidParameter where it is not of this kind ("NetworkDriver"), and what
+        `Plugin.call` raises. A failure is not remembered.
         """
         with self._lock:
             known = self._active.get(name)
@@ -157,7 +157,7 @@ class Plugins:
             self._activate(name, future)
         plugin, kinds = future.result()
         if kind not in kinds:
-            raise NotFound(
+            raise InvalidParameter(
                 f"plugin {name} does not implement the requested driver: requested implementation={kind}, "
                 f"it has {', '.join(sorted(kinds)) or 'none'}"
             )

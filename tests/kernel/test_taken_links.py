@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cnm.errors import Conflict, NotFound
+from cnm.errors import Conflict, KernelError
 from cnm.kernel.diff import diff
 from cnm.kernel.state import Address, Finding, KernelState, Link, LinkKind, Problem, Route, Sysctl
 from tests.support.kernels import MAC, LinuxMachine, Machine, fake_machine, linux_machine
@@ -89,7 +89,7 @@ def test_without_a_mac_the_link_keeps_its_own(machine: Machine) -> None:
 
 
 def test_a_link_that_is_not_there_is_said(machine: Machine) -> None:
-    with pytest.raises(NotFound, match="interface gone is not in the host's namespace"):
+    with pytest.raises(KernelError, match="interface gone is not in the host's namespace"):
         machine.kernel.apply([wanted(machine, replace(LINK, taken_from="gone"))])
 
 

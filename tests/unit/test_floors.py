@@ -16,7 +16,7 @@ _GROUND = ("errors", "config")
 _NOUNS = ("network", "endpoint", "sandbox", "driver", "events", "names", "mac", "ports", "gateway")
 _VERBS = (
     *("controller", "network_verbs", "endpoint_verbs", "sandbox_verbs", "doctor", "recovery", "overview"),
-    *("resources", "wanted", "model", "locks", "forwarding", "relaying"),
+    *("resources", "wanted", "model", "locks", "forwarding", "relaying", "external", "afterwork"),
 )
 _FLOORS = (
     _GROUND,
