@@ -189,7 +189,7 @@ class EndpointVerbs:
             undo.callback(r.model.replace, endpoint)
             r.store.commit(put=[joining], durable=False)
             undo.callback(self._unjoin, endpoint)
-            joining = external.join(r, network, joining, sandbox, undo, self._namer(joining, sandbox))
+            joining = external.join(r, network, joining, sandbox, undo, self._namer(endpoint, sandbox))
             displaced, arriving = self._default_routes(sandbox, joining)
             if displaced.routes:
                 undo.callback(r.kernel.apply, [displaced])

@@ -1,7 +1,7 @@
 """A Docker plugin whose answers a test writes: a real HTTP server on a Unix socket, well-behaved where nothing is said.
 
 It keeps what it was told, so that a test can ask what is left in it. `make_link` and `drop_link` are what a network
-driver does on the host when a sandbox joins and leaves.
+driver does on the host when a sandbox joins, and when the endpoint goes.
 """
 
 from __future__ import annotations
@@ -58,8 +58,9 @@ class Kept:
 
     networks: set[str] = field(default_factory=set)
     endpoints: set[str] = field(default_factory=set)
-    joined: dict[str, str] = field(default_factory=dict)
-    """Name of the link, by endpoint."""
+    joined: set[str] = field(default_factory=set)
+    links: dict[str, str] = field(default_factory=dict)
+    """Names, by endpoint; they go with it."""
     programmed: dict[str, list[int]] = field(default_factory=dict)
     """Container ports, by endpoint."""
     pools: set[str] = field(default_factory=set)
@@ -153,25 +154,24 @@ class ScriptedPlugin:
         return {"Interface": {"MacAddress": ":".join(["02", "77", *pairs])}}
 
     def _NetworkDriver_DeleteEndpoint(self, body: dict[str, Any]) -> Answer:
-        self._drop(body["EndpointID"])
         self.kept.endpoints.discard(body["EndpointID"])
+        link = self.kept.links.pop(body["EndpointID"], "")
+        if link:
+            self.drop_link(link)
         return {}
 
     def _NetworkDriver_Join(self, body: dict[str, Any]) -> Answer:
         link = f"sp{body['EndpointID'][:9]}"
-        self.make_link(link)
-        self.kept.joined[body["EndpointID"]] = link
+        if body["EndpointID"] not in self.kept.links:
+            self.make_link(link)
+            self.kept.links[body["EndpointID"]] = link
+        self.kept.joined.add(body["EndpointID"])
         return {"InterfaceName": {"SrcName": link, "DstPrefix": "eth"}, **self.join_answer}
 
     def _NetworkDriver_Leave(self, body: dict[str, Any]) -> Answer:
         self.kept.programmed.pop(body["EndpointID"], None)
-        self._drop(body["EndpointID"])
+        self.kept.joined.discard(body["EndpointID"])
         return {}
-
-    def _drop(self, endpoint: str) -> None:
-        link = self.kept.joined.pop(endpoint, "")
-        if link:
-            self.drop_link(link)
 
     def _NetworkDriver_ProgramExternalConnectivity(self, body: dict[str, Any]) -> Answer:
         ports = body["Options"]["com.docker.network.portmap"]
