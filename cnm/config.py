@@ -19,6 +19,20 @@ class AddressPool(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     size: int
 
 
+class PluginTcp(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="kebab"):
+    """Plugins over TCP; both sides show certificates of the authority `ca`. Paths of PEM files."""
+
+    listen: dict[str, str]
+    """Address and port by the plugin's name: { cnm = "127.0.0.1:2471" }."""
+    ca: str
+    cert: str
+    key: str
+    """The server's."""
+    client_cert: str = ""
+    client_key: str = ""
+    """dockerd's, told to it in NAME.json."""
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="kebab"):
     """Every setting with its default; the keys of the file have hyphens."""
 
@@ -28,11 +42,20 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Directory of sockets and namespaces; lost at a reboot."""
     plugin_dir: str = "/run/docker/plugins"
     """Directory where Docker looks for plugin sockets."""
-    plugin_socket_dirs: tuple[str, ...] = ()
+    plugins: bool = True
+    """Serve Docker's plugin protocol: the drivers cnm, cnm-macvlan and cnm-ipvlan."""
+    plugin_spec_dir: str = ""
+    """Directory for NAME.spec and NAME.json, by which Docker finds plugins elsewhere; "": none are written."""
+    plugin_tcp: PluginTcp | None = None
+    docker_host: str = "unix:///run/docker.sock"
+    """dockerd's API, which names are learnt from; "": it is never asked."""
+    docker_direct: bool = False
+    """Make links inside dockerd's sandboxes where that is known to be safe, on networks that do not say."""
+    remote_plugin_dirs: tuple[str, ...] = ()
     """Directories with the sockets of other people's plugins; empty: `plugin_dir`."""
-    plugin_spec_dirs: tuple[str, ...] = ("/etc/docker/plugins", "/usr/lib/docker/plugins")
+    remote_plugin_spec_dirs: tuple[str, ...] = ("/etc/docker/plugins", "/usr/lib/docker/plugins")
     """Directories with their .spec and .json files."""
-    plugin_timeout: float = 60.0
+    remote_plugin_timeout: float = 60.0
     """Seconds that another program's plugin may take for a call."""
     log_format: str = "text"
     """"text" (key=value) or "json"."""
@@ -94,12 +117,14 @@ def _checked(settings: Settings, path: str) -> Settings:
         )
     if not 1 <= settings.threads <= 256:
         raise InvalidParameter(f"{path}: threads must be between 1 and 256, not {settings.threads}")
-    if not settings.plugin_timeout > 0:
-        raise InvalidParameter(f"{path}: plugin-timeout must be more than 0, not {settings.plugin_timeout:g}")
-    for name in ("root", "run", "plugin_dir"):
-        if not os.path.isabs(getattr(settings, name)):
+    if not settings.remote_plugin_timeout > 0:
+        raise InvalidParameter(
+            f"{path}: remote-plugin-timeout must be more than 0, not {settings.remote_plugin_timeout:g}"
+        )
+    for name in ("root", "run", "plugin_dir", "plugin_spec_dir"):
+        if not os.path.isabs(getattr(settings, name) or "/"):
             raise InvalidParameter(f"{path}: {name.replace('_', '-')} must be an absolute path")
-    for name in ("plugin_socket_dirs", "plugin_spec_dirs"):
+    for name in ("remote_plugin_dirs", "remote_plugin_spec_dirs"):
         if not all(map(os.path.isabs, getattr(settings, name))):
             raise InvalidParameter(f"{path}: {name.replace('_', '-')} must be absolute paths")
     return settings

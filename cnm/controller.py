@@ -10,14 +10,16 @@ import contextlib
 import queue
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from cnm import ipam, overview, wanted
+from cnm import ipam, overview, stale, wanted
+from cnm.dockerd_verbs import DockerdVerbs
 from cnm.doctor import Doctor
 from cnm.endpoint import Endpoint, EndpointRequest, PortMapping, PortRequest
 from cnm.endpoint_verbs import EndpointVerbs
-from cnm.errors import Conflict, NotFound
+from cnm.errors import Conflict, Forbidden, NotFound
 from cnm.events import Event
 from cnm.kernel.state import Finding
-from cnm.network import Network, NetworkRequest
+from cnm.model import SHORT
+from cnm.network import Network, NetworkRequest, Owner
 from cnm.network_verbs import NetworkVerbs
 from cnm.recovery import Recovery
 from cnm.relaying import relay_reason
@@ -36,6 +38,8 @@ class Controller:
         self._sandboxes = SandboxVerbs(resources)
         self._endpoints = EndpointVerbs(resources)
         self._doctor = Doctor(resources, self._sandboxes)
+        self.dockerd = DockerdVerbs(resources, self._networks, self._endpoints)
+        """What dockerd asks for by its own ids; the other verbs leave its networks alone."""
 
     def start(self) -> None:
         """Make the kernel agree with the store."""
@@ -55,7 +59,12 @@ class Controller:
 
     def delete_network(self, ref: str) -> None:
         with self._r.locks.verbs.shared():
-            self._networks.delete(ref)
+            network = self._r.model.network(ref)
+            if network.owner is Owner.DOCKERD:
+                raise Forbidden(
+                    f"network {network.name} is dockerd's: docker network rm {network.id[:SHORT]}"
+                )
+            self._networks.delete(network.id)
 
     def prune_networks(self, keep: Callable[[Network], bool]) -> list[str]:
         with self._r.locks.verbs.shared():
@@ -129,6 +138,7 @@ class Controller:
         with self._r.locks.verbs.shared(), self._sandbox(sandbox_ref) as sandbox:
             endpoint = self._r.model.endpoint(endpoint_ref)
             with self._network_of(endpoint) as network:
+                _check_ours(network)
                 return self._endpoints.join(network, self._r.model.endpoint(endpoint.id), sandbox)
 
     def leave(self, endpoint_ref: str, wait: bool = False) -> None:
@@ -186,6 +196,8 @@ class Controller:
             return self._doctor.examine()
 
     def repair(self) -> list[Finding]:
+        """Of dockerd's endpoints, those whose container is gone are deleted instead."""
+        self.dockerd.discard(stale.gone(self._r))
         with self._r.locks.verbs.exclusive():
             return self._doctor.repair()
 
@@ -202,6 +214,10 @@ class Controller:
                 self._r.facts.bridge_nf_ipv6,
             )
             return switched or self._r.wanted_host_state() != self._r.host_state
+
+    def stale_endpoints(self) -> list[str]:
+        """Ids of dockerd's endpoints that no container is behind now."""
+        return stale.stale(self._r)
 
     def past_events(self, since: int = 0) -> list[Event]:
         return self._r.events.past(since)
@@ -222,6 +238,7 @@ class Controller:
     def _network(self, ref: str) -> Iterator[Network]:
         """The network under its lock, shared; made real if it is a predefined one at its first use."""
         network = self._networks.materialise(ref)
+        _check_ours(network)
         with self._r.locks.network(network.id).shared():
             yield self._r.model.network(network.id)
 
@@ -244,3 +261,11 @@ class Controller:
                     f"endpoint {network.name}/{endpoint.name} was joined or left meanwhile: try again"
                 )
             yield again, self._r.model.sandbox(again.sandbox_id) if again.sandbox_id else None, network
+
+
+def _check_ours(network: Network) -> None:
+    """dockerd gives out the addresses of its networks: nobody else can connect anything to them."""
+    if network.owner is Owner.DOCKERD:
+        raise Forbidden(
+            f"network {network.name} is dockerd's: connect containers with docker network connect"
+        )

@@ -16,25 +16,29 @@ from collections.abc import Sequence
 from importlib.metadata import entry_points
 
 import cnm
-from cnm.api.server import Server
 from cnm.api.wsgi import create_app
 from cnm.claim import Claim
+from cnm.collector import Collector
 from cnm.config import DEFAULT_CONFIG, Settings, load
 from cnm.controller import Controller
 from cnm.driver import Registry
 from cnm.drivers.remote import RemoteDriver
 from cnm.errors import CnmError
 from cnm.firewall import ruleset, sets
+from cnm.http import activation
+from cnm.http.listener import UnixPlace
+from cnm.http.server import Server
 from cnm.ipam import Allocator, NullIpam
 from cnm.kernel.linux import LinuxKernel
 from cnm.kernel.monitor import Monitor
 from cnm.kernel.reservations import Reservations
+from cnm.plugin.service import Plugins
 from cnm.relaying import Relaying
 from cnm.relays import Relays
 from cnm.resources import Resources
 from cnm.store import Store
 from cnm.watcher import Watcher
-from cnm.wire.plugin_client import Plugins
+from cnm.wire.plugin_client import Plugins as RemotePlugins
 from cnm.wire.plugin_discovery import Places
 from cnm.wire.plugin_retry import RealClock
 
@@ -65,6 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--plugin-dir", metavar="DIR", help="where Docker looks for plugins (/run/docker/plugins)"
     )
+    parser.add_argument("--docker-host", metavar="URL", help="dockerd's API (unix:///run/docker.sock)")
     parser.add_argument("--config", metavar="FILE", help=f"settings, TOML ({DEFAULT_CONFIG})")
     parser.add_argument("--check-config", action="store_true", help="check the settings and exit")
     parser.add_argument("--log-format", choices=("text", "json"), help="text (key=value) or json")
@@ -74,13 +79,14 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _settings(options: argparse.Namespace) -> Settings:
-    names = ("root", "run", "plugin_dir", "log_format", "log_level")
+    names = ("root", "run", "plugin_dir", "docker_host", "log_format", "log_level")
     overrides = {name: getattr(options, name) for name in names}
     return load(options.config or DEFAULT_CONFIG, overrides, must_exist=options.config is not None)
 
 
 def _serve(settings: Settings) -> int:
     _raise_file_limit()
+    inherited = activation.inherited()
     _make_directories(settings)
     claim = Claim(settings.run)
     # The nft context comes before anything else opens files: libnftables waits with select(), which fails from
@@ -89,21 +95,32 @@ def _serve(settings: Settings) -> int:
     try:
         store = Store(settings.database)
         clock = RealClock()
-        plugins = Plugins(_places(settings), clock, settings.plugin_timeout)
-        resources = _resources(settings, store, kernel, plugins)
+        remote = RemotePlugins(_places(settings), clock, settings.remote_plugin_timeout)
+        resources = _resources(settings, store, kernel, remote)
         controller = Controller(resources)
-        server = Server(create_app(controller), settings.socket, threads=settings.threads)
+        place = UnixPlace(settings.socket, inherited.get(settings.socket))
+        server = Server(create_app(controller), place, threads=settings.threads)
+        plugins = Plugins(controller, resources, settings, inherited) if settings.plugins else None
+        if plugins:
+            plugins.bind()
         controller.start()
         watcher = Watcher(controller, Monitor([kernel.firewall_port]))
         watcher.start()
+        collector = Collector(controller)
+        collector.start()
+        if plugins:
+            plugins.start()
         _stop_on_signals(server, clock)
         server.bind()
         _notify("READY=1")
         log.info("cnmd %s listens on %s", cnm.__version__, settings.socket)
         server.serve()
         log.info("cnmd ends; networks and sandboxes stay")
+        if plugins:
+            plugins.close()
+        collector.close()
         watcher.close()
-        plugins.close()
+        remote.close()
         resources.relaying.close()
         store.close()
     finally:
@@ -115,13 +132,14 @@ def _serve(settings: Settings) -> int:
 def _places(settings: Settings) -> Places:
     """Where other people's plugins are looked for."""
     return Places(
-        socket_dirs=settings.plugin_socket_dirs or (settings.plugin_dir,),
-        spec_dirs=settings.plugin_spec_dirs,
+        socket_dirs=settings.remote_plugin_dirs or (settings.plugin_dir,),
+        spec_dirs=settings.remote_plugin_spec_dirs,
         own_sockets=settings.own_sockets,
+        own_addresses=tuple(settings.plugin_tcp.listen.values()) if settings.plugin_tcp else (),
     )
 
 
-def _resources(settings: Settings, store: Store, kernel: LinuxKernel, plugins: Plugins) -> Resources:
+def _resources(settings: Settings, store: Store, kernel: LinuxKernel, remote: RemotePlugins) -> Resources:
     pools = [(pool.base, pool.size) for pool in settings.default_address_pools]
     allocator = Allocator(_host_id(store), local_pools=pools)
     reservations = Reservations()
@@ -131,9 +149,9 @@ def _resources(settings: Settings, store: Store, kernel: LinuxKernel, plugins: P
         kernel=kernel,
         registry=Registry(
             (point.load()() for point in entry_points(group="cnm.drivers")),
-            lambda name: RemoteDriver(name, plugins),
+            lambda name: RemoteDriver(name, remote),
         ),
-        plugins=plugins,
+        plugins=remote,
         ipams={"default": allocator, "null": NullIpam()},
         reservations=reservations,
         relaying=Relaying(Relays(settings.run), reservations),

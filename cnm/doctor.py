@@ -103,7 +103,8 @@ class Doctor:
     def _namespaces(self) -> list[Finding]:
         findings = []
         for sandbox in self._r.model.sandboxes():
-            if sandbox.kind is not SandboxKind.HOST and not self._r.kernel.namespace_alive(sandbox.netns):
+            whole = sandbox.kind in (SandboxKind.HOST, SandboxKind.DOCKERD)
+            if not whole and not self._r.kernel.namespace_alive(sandbox.netns):
                 detail = f"of sandbox {sandbox.name}"
                 findings.append(Finding(HOST, Problem.MISSING, Namespace(sandbox.netns), detail=detail))
         for path in self.orphaned_namespaces():

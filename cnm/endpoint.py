@@ -78,6 +78,8 @@ class EndpointRequest(msgspec.Struct, frozen=True, kw_only=True):
     gw_priority: int = 0
     options: dict[str, str] = {}
     ports: tuple[PortRequest, ...] = ()
+    id: str = ""
+    """Given by its network's owner; "" for one of our choice."""
 
 
 class StaticRoute(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -110,7 +112,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     state: EndpointState = EndpointState.CREATED
     sandbox_id: str = ""
     ifname: str = ""
-    """Name of the interface in the sandbox; given by the user or chosen at join."""
+    """Name of the interface in the sandbox; given by the user or chosen at join, "" where dockerd chooses it."""
     ifname_given: bool = False
     mac: str = ""
     mac_given: bool = False
@@ -124,3 +126,5 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     ports: tuple[PortMapping, ...] = ()
     """What is published now."""
     attachment: Attachment | None = None
+    moved: bool = False
+    """Joined by a link that was made on the host, for dockerd to move it into its sandbox."""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import msgspec
 
-from cnm import external, ipam, names, ports, wanted
+from cnm import external, handover, ipam, names, ports, wanted
 from cnm.endpoint import Endpoint, EndpointRequest, EndpointState, PortMapping, PortRequest
 from cnm.errors import CnmError, Conflict, Forbidden, InvalidParameter
 from cnm.kernel.contract import PublishedPort
@@ -16,11 +16,14 @@ from cnm.kernel.diff import merge
 from cnm.kernel.state import KernelState
 from cnm.mac import generate_mac, random_mac
 from cnm.model import SHORT, new_id
-from cnm.network import Network
+from cnm.network import Network, Owner
 from cnm.resources import Resources
 from cnm.sandbox import Sandbox, SandboxKind
 
 replace = msgspec.structs.replace
+
+_FIRST_BESIDE_DOCKERD = 100
+"""dockerd numbers the interfaces that it moves from 0, and knows of no others."""
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +42,7 @@ class EndpointVerbs:
         with contextlib.ExitStack() as undo:
             undo.callback(self._free, network, endpoint)
             endpoint = external.create_endpoint(self._r, network, endpoint, undo)
-            self._r.store.commit(put=[endpoint], durable=True)
+            self._r.store.commit(put=[endpoint], durable=network.owner is Owner.CNM)
             undo.pop_all()
         self._publish_event("create", network, endpoint)
         return endpoint
@@ -47,7 +50,7 @@ class EndpointVerbs:
     def _allocate(self, network: Network, request: EndpointRequest, state: EndpointState) -> Endpoint:
         """In the model, with its addresses; not stored."""
         self.check(network, request)
-        ident = new_id()
+        ident = request.id or new_id()
         name = request.name or f"ep-{ident[:SHORT]}"
         service = self._r.ipam_of(network)
         mac = names.parse_mac(request.mac) if request.mac else ""
@@ -127,7 +130,7 @@ class EndpointVerbs:
             self._r.model.exchange(endpoint, replace(endpoint, state=EndpointState.DELETING))
             undo.callback(self._r.model.replace, endpoint)
             external.delete_endpoint(self._r, network, endpoint, undo)
-            self._r.store.commit(delete=[endpoint], durable=True)
+            self._r.store.commit(delete=[endpoint], durable=network.owner is Owner.CNM)
             undo.pop_all()
         self._free(network, endpoint)
         self._publish_event("destroy", network, endpoint)
@@ -146,17 +149,22 @@ class EndpointVerbs:
             self._free(network, endpoint)
             raise
 
-    def join(self, network: Network, endpoint: Endpoint, sandbox: Sandbox) -> Endpoint:
+    def join(
+        self, network: Network, endpoint: Endpoint, sandbox: Sandbox, *, moved: bool = False
+    ) -> Endpoint:
+        """`moved`: the link is made on the host, and whoever owns the sandbox moves it there."""
         if endpoint.state is not EndpointState.CREATED:
             where = self._r.model.sandbox(endpoint.sandbox_id).name if endpoint.sandbox_id else "a sandbox"
             raise Forbidden(
                 f"endpoint {network.name}/{endpoint.name} is joined to {where} already: leave it first"
             )
         self._check_sandbox(network, sandbox)
-        return self._join(network, endpoint, sandbox, EndpointState.JOINING)
+        return self._join(network, endpoint, sandbox, EndpointState.JOINING, moved=moved)
 
     def _check_sandbox(self, network: Network, sandbox: Sandbox) -> None:
-        """Docker's rules for the host's namespace and for `none`."""
+        """Docker's rules for the host's namespace and for `none`; in its own sandboxes dockerd keeps them."""
+        if sandbox.kind is SandboxKind.DOCKERD:
+            return
         here = [self._r.model.network(e.network_id) for e in self._r.model.endpoints_of_sandbox(sandbox.id)]
         if any(other.id == network.id for other in here):
             raise Forbidden(f"sandbox {sandbox.name} is connected to network {network.name} already")
@@ -174,7 +182,13 @@ class EndpointVerbs:
             )
 
     def _join(
-        self, network: Network, endpoint: Endpoint, sandbox: Sandbox, intent: EndpointState
+        self,
+        network: Network,
+        endpoint: Endpoint,
+        sandbox: Sandbox,
+        intent: EndpointState,
+        *,
+        moved: bool = False,
     ) -> Endpoint:
         r = self._r
         with contextlib.ExitStack() as undo:
@@ -182,7 +196,8 @@ class EndpointVerbs:
                 endpoint,
                 state=intent,
                 sandbox_id=sandbox.id,
-                ifname=self._interface_name(network, endpoint, sandbox),
+                ifname="" if moved else self._interface_name(network, endpoint, sandbox),
+                moved=moved,
             )
             joining = self._reserve(network, joining, endpoint.port_requests, undo)
             r.model.exchange(endpoint, joining)
@@ -225,7 +240,7 @@ class EndpointVerbs:
     def _free_name(self, prefix: str, endpoint: Endpoint, sandbox: Sandbox) -> str:
         inside = self._r.model.endpoints_of_sandbox(sandbox.id)
         taken = {e.ifname for e in inside if e.id != endpoint.id}
-        if sandbox.kind is SandboxKind.GIVEN:
+        if sandbox.kind in (SandboxKind.GIVEN, SandboxKind.DOCKERD):
             taken |= self._r.kernel.interface_names(sandbox.netns)
         if endpoint.ifname_given:
             if endpoint.ifname in taken:
@@ -233,7 +248,8 @@ class EndpointVerbs:
                     f"interface {endpoint.ifname} exists in sandbox {sandbox.name} already: choose another name"
                 )
             return endpoint.ifname
-        return next(name for number in range(1 << 16) if (name := f"{prefix}{number}") not in taken)
+        first = _FIRST_BESIDE_DOCKERD if sandbox.kind is SandboxKind.DOCKERD else 0
+        return next(name for number in range(first, 1 << 16) if (name := f"{prefix}{number}") not in taken)
 
     def _default_routes(self, sandbox: Sandbox, joining: Endpoint) -> tuple[KernelState, KernelState]:
         """(the default routes that `joining` displaces, those that it brings)."""
@@ -271,7 +287,13 @@ class EndpointVerbs:
     def _left(self, endpoint: Endpoint) -> Endpoint:
         ifname = endpoint.ifname if endpoint.ifname_given else ""
         return replace(
-            endpoint, state=EndpointState.CREATED, sandbox_id="", ports=(), ifname=ifname, attachment=None
+            endpoint,
+            state=EndpointState.CREATED,
+            sandbox_id="",
+            ports=(),
+            ifname=ifname,
+            moved=False,
+            attachment=None,
         )
 
     @contextlib.contextmanager
@@ -290,7 +312,7 @@ class EndpointVerbs:
             undo.callback(r.store.commit, put=[endpoint], durable=False)
             undo.callback(r.kernel.apply, merge((*states, before)))
             external.leave(r, network, endpoint, sandbox, undo)
-            r.kernel.remove(states, wait)
+            r.kernel.remove(handover.departing(states), wait)
             if intent is EndpointState.DELETING:
                 external.delete_endpoint(r, network, endpoint, undo)
             yield

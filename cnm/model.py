@@ -7,6 +7,8 @@ import threading
 from collections.abc import Iterable, Mapping
 from typing import TypeVar
 
+import msgspec
+
 from cnm.endpoint import TRANSITIONS, Endpoint
 from cnm.errors import Conflict, Forbidden, InvalidParameter, NotFound
 from cnm.network import Network
@@ -122,6 +124,18 @@ class Model:
             self._of_network.setdefault(endpoint.network_id, {})[endpoint.id] = None
             if endpoint.sandbox_id:
                 self._of_sandbox.setdefault(endpoint.sandbox_id, {})[endpoint.id] = None
+
+    def rename(self, noun: Network | Sandbox, name: str) -> Network | Sandbox:
+        """The noun under its new name. Raises Conflict when that is taken."""
+        with self._lock:
+            names = self._network_names if isinstance(noun, Network) else self._sandbox_names
+            if names.get(name, noun.id) != noun.id:
+                raise Conflict(f"the name {name} is in use already")
+            renamed = msgspec.structs.replace(noun, name=name)
+            del names[noun.name]
+            names[name] = noun.id
+            self.replace(renamed)
+            return renamed
 
     def replace(self, noun: Network | Sandbox | Endpoint) -> None:
         """Put a changed record in the place of the one with the same id; names do not change."""

@@ -21,6 +21,15 @@ TRANSITIONS: dict[NetworkState, frozenset[NetworkState]] = {
     NetworkState.DELETING: frozenset(),
 }
 
+
+class Owner(StrEnum):
+    """Whose network it is: who gives its addresses and decides when it goes."""
+
+    CNM = "cnm"
+    DOCKERD = "dockerd"
+    """Made by dockerd through its plugin protocol, with its id; pools and addresses are what dockerd says."""
+
+
 PREDEFINED = ("bridge", "host", "none")
 """Networks that exist from first start and cannot be deleted."""
 
@@ -49,6 +58,10 @@ class NetworkRequest(msgspec.Struct, frozen=True, kw_only=True):
     ipam_config: tuple[IpamConfig, ...] = ()
     options: dict[str, str] = {}
     labels: dict[str, str] = {}
+    id: str = ""
+    """Given by its owner; "" for one of our choice."""
+    owner: Owner = Owner.CNM
+    direct: bool = False
 
 
 class Pool(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,6 +97,9 @@ class Network(msgspec.Struct, frozen=True, kw_only=True):
     """Bytes, decided at creation (option, or the uplink's); 0: the kernel's default."""
     options: dict[str, str] = {}
     labels: dict[str, str] = {}
+    owner: Owner = Owner.CNM
+    direct: bool = False
+    """Links are made inside dockerd's sandboxes where that is safe, instead of being moved there by dockerd."""
 
     @property
     def predefined(self) -> bool:

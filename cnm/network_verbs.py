@@ -13,7 +13,7 @@ from cnm import external, ipam, names, wanted
 from cnm.errors import Forbidden
 from cnm.kernel.state import KernelState
 from cnm.model import SHORT, new_id
-from cnm.network import Network, NetworkRequest, NetworkState
+from cnm.network import Network, NetworkRequest, NetworkState, Owner
 from cnm.resources import Resources
 
 _NAMESERVER = re.compile(r"^\s*nameserver\s+([0-9.]+)\s*$", re.MULTILINE)
@@ -70,7 +70,7 @@ class NetworkVerbs:
             if driver.capabilities.needs_ipam:
                 gateway_v4, gateway_v6 = driver.wants_gateways(network)
                 pools = ipam.allocate_network(
-                    service, request, self._avoid(), gateway_v4=gateway_v4, gateway_v6=gateway_v6
+                    service, request, self.subnets_to_avoid(), gateway_v4=gateway_v4, gateway_v6=gateway_v6
                 )
                 undo.callback(ipam.release_network, service, pools)
                 network = msgspec.structs.replace(network, pools=pools)
@@ -165,15 +165,16 @@ class NetworkVerbs:
         """Names of the networks deleted: those without endpoints that `keep` does not hold on to."""
         deleted = []
         for network in self._r.model.networks():
-            if network.predefined or keep(network) or self._r.model.endpoints_of_network(network.id):
+            kept = network.predefined or network.owner is not Owner.CNM or keep(network)
+            if kept or self._r.model.endpoints_of_network(network.id):
                 continue
             with contextlib.suppress(Forbidden):
                 self.delete(network.id)
                 deleted.append(network.name)
         return deleted
 
-    def _avoid(self) -> tuple[str, ...]:
-        """What a chosen subnet must not touch: the host's own networks and its name servers."""
+    def subnets_to_avoid(self) -> tuple[str, ...]:
+        """CIDR texts that a chosen subnet must not touch: the host's own networks and its name servers."""
         return (*self._r.kernel.on_link_routes(), *(f"{address}/32" for address in _nameservers()))
 
 
@@ -193,11 +194,13 @@ def now() -> str:
 
 def _from_request(request: NetworkRequest) -> Network:
     return Network(
-        id=new_id(),
+        id=request.id or new_id(),
         name=request.name,
         driver=request.driver,
         created=now(),
         state=NetworkState.CREATING,
+        owner=request.owner,
+        direct=request.direct,
         scope=request.scope or "local",
         enable_ipv4=request.enable_ipv4 is not False,
         enable_ipv6=request.enable_ipv6 is True,

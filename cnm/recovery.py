@@ -6,7 +6,7 @@ import logging
 
 import msgspec
 
-from cnm import external, ipam, ports, wanted
+from cnm import external, ipam, ports, stale, wanted
 from cnm.doctor import Doctor, log_findings
 from cnm.endpoint import Endpoint, EndpointState
 from cnm.errors import Conflict
@@ -36,6 +36,7 @@ class Recovery:
             self._load_networks()
             self._load_sandboxes()
             self._load_endpoints()
+            self._drop_forgotten()
             self._hold_ports()
             self._agree()
         self._r.afterwork.begin()
@@ -97,6 +98,18 @@ class Recovery:
             self._r.model.add_endpoint(recovered)
             ipam.restore_endpoint(self._r.ipam_of(network), network, recovered.ipv4, recovered.ipv6)
 
+    def _drop_forgotten(self) -> None:
+        """What dockerd's containers left that ended while nobody listened, and sandboxes that nothing is in."""
+        for endpoint_id in stale.gone(self._r):
+            endpoint = self._r.model.endpoint(endpoint_id)
+            log.info("endpoint %s: its container is gone: removed", endpoint.name)
+            self._r.store.commit(delete=[endpoint], durable=True)
+            self._r.model.drop(endpoint)
+        for sandbox in self._r.model.sandboxes():
+            if sandbox.kind is SandboxKind.DOCKERD and not self._r.model.endpoints_of_sandbox(sandbox.id):
+                self._r.store.commit(delete=[sandbox], durable=True)
+                self._r.model.drop(sandbox)
+
     def _recovered(self, endpoint: Endpoint) -> Endpoint | None:
         """What becomes of a stored endpoint: an intent goes back or forward, a dead given namespace lets go."""
         if endpoint.state in (EndpointState.CONNECTING, EndpointState.DELETING):
@@ -108,6 +121,7 @@ class Recovery:
             sandbox_id="",
             ports=(),
             ifname=endpoint.ifname if endpoint.ifname_given else "",
+            moved=False,
             attachment=None,
         )
         if endpoint.state in (EndpointState.JOINING, EndpointState.LEAVING):

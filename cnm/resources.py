@@ -10,16 +10,18 @@ from cnm.driver import Driver, HostFacts, Registry
 from cnm.errors import NotFound
 from cnm.events import EventBus
 from cnm.forwarding import THREW_IPV6, Needs, host_state, needs
-from cnm.ipam import Ipam, RemoteIpam
+from cnm.ipam import GivenIpam, Ipam, RemoteIpam
 from cnm.kernel.contract import Kernel
 from cnm.kernel.reservations import Reservations
 from cnm.kernel.state import KernelState
 from cnm.locks import LockTable
 from cnm.model import Model
-from cnm.network import Network
+from cnm.network import Network, Owner
 from cnm.relaying import Relaying
 from cnm.store import Store
 from cnm.wire.plugin_client import Plugins
+
+_GIVEN = GivenIpam()
 
 
 @dataclass
@@ -50,7 +52,7 @@ class Resources:
         return self.registry.of_network(network.driver)
 
     def ipam_of(self, network: Network) -> Ipam:
-        return self.ipam(network.ipam_driver)
+        return _GIVEN if network.owner is Owner.DOCKERD else self.ipam(network.ipam_driver)
 
     def ipam(self, name: str) -> Ipam:
         """The IPAM of a network that exists: nobody is contacted. Raises NotFound."""

@@ -8,11 +8,13 @@ import msgspec
 
 
 class SandboxKind(StrEnum):
-    """Whose namespace it is: made by us, given by its path (never deleted by us), or the host's."""
+    """Whose namespace it is: made by us, given by its path (never deleted by us), the host's, or dockerd's."""
 
     OWN = "own"
     GIVEN = "given"
     HOST = "host"
+    DOCKERD = "dockerd"
+    """A container's, known by Docker's sandbox key; it may not exist yet, and its default routes are dockerd's."""
 
 
 class SandboxState(StrEnum):

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from cnm import ports
+from cnm import handover, ports
 from cnm.endpoint import Endpoint, EndpointState, PortMapping
 from cnm.gateway import Candidate, Gateways, choose, default_routes
 from cnm.kernel.diff import merge
 from cnm.kernel.state import KernelState
 from cnm.network import Network, NetworkState
 from cnm.resources import Resources
-from cnm.sandbox import Sandbox
+from cnm.sandbox import Sandbox, SandboxKind
 
 
 def network_wanted(resources: Resources, network: Network) -> tuple[KernelState, ...]:
@@ -28,6 +28,8 @@ def endpoint_wanted(
     """The joined endpoint with its published ports, without default routes."""
     driver = resources.driver_of(network)
     states = driver.join_state(network, endpoint, sandbox, resources.facts)
+    if sandbox.kind is SandboxKind.DOCKERD:
+        states = handover.for_dockerd(states, network, endpoint)
     published = held_ports(resources, endpoint)
     if published:
         states += driver.port_state(network, endpoint, published, resources.facts)
@@ -57,6 +59,9 @@ def joined_endpoints(resources: Resources, sandbox_id: str) -> list[Endpoint]:
 
 
 def gateway_routes(sandbox: Sandbox, chosen: Gateways) -> KernelState:
+    """None where they are dockerd's affair."""
+    if sandbox.kind is SandboxKind.DOCKERD:
+        return KernelState(namespace=sandbox.netns)
     return KernelState(namespace=sandbox.netns, routes=default_routes(chosen))
 
 

@@ -29,6 +29,8 @@ _RESERVED = (
     ("multicast", ipaddress.ip_network("ff00::/8")),
 )
 """What no endpoint can have: RFC 6890; every interface has link-local IPv6 addresses of its own."""
+_NO_SUBNETS = ("0.0.0.0/0", "::/0")
+"""What dockerd's null IPAM gives."""
 _NAT = (GatewayMode.NAT, GatewayMode.NAT_UNPROTECTED)
 _FORWARDING = (*_NAT, GatewayMode.ROUTED)
 _AUXILIARY_GATEWAYS = ("DefaultGatewayIPv4", "DefaultGatewayIPv6")
@@ -58,7 +60,7 @@ class BridgeDriver:
         options = parse(network.options)
         if not network.enable_ipv4 and not network.enable_ipv6:
             raise InvalidParameter(f"network {network.name} needs IPv4 or IPv6")
-        if network.ipam_driver == "null":
+        if network.ipam_driver == "null" or any(p.subnet in _NO_SUBNETS for p in network.pools):
             raise InvalidParameter(
                 f"network {network.name}: driver bridge needs an IPAM driver that gives addresses"
             )

@@ -12,10 +12,8 @@ from flask import Response, request
 from cnm.api import filters, times
 from cnm.api.routes import Call
 from cnm.events import Event
+from cnm.http.server import LONG_STREAM
 from cnm.wire import codec, views
-
-LONG_STREAM = "cnm.long_stream"
-"""Key of the WSGI environment that tells the server to serve the answer from a thread of its own."""
 
 HEARTBEAT = 1.0
 """Seconds after which a stream without news yields an empty chunk: its server then looks for the client."""

@@ -15,6 +15,7 @@ from cnm.ipam.contract import (
     PoolStatus,
 )
 from cnm.ipam.endpoints import allocate_endpoint, release_endpoint, restore_endpoint
+from cnm.ipam.given import GivenIpam
 from cnm.ipam.networks import allocate_network, network_status, release_network, restore_network
 from cnm.ipam.null import NullIpam
 from cnm.ipam.remote import RemoteIpam
@@ -24,6 +25,7 @@ __all__ = [
     "AddressOutOfRange",
     "AddressSpaces",
     "Allocator",
+    "GivenIpam",
     "Ipam",
     "IpamCapabilities",
     "NullIpam",

@@ -10,9 +10,11 @@ from cnm.kernel.state import (
     Group,
     KernelState,
     Link,
+    LinkKind,
     Peer,
     Problem,
     Record,
+    Sysctl,
 )
 
 MARK = "cnm:"
@@ -26,7 +28,8 @@ def diff(wanted: Sequence[KernelState], observed: Sequence[KernelState]) -> list
     findings: list[Finding] = []
     for state in asked:
         have = exists.get(state.namespace, KernelState(namespace=state.namespace))
-        findings += _compare(state, have, _halves(state, {other.namespace for other in asked}, exists))
+        halves = _halves(state, {other.namespace for other in asked}, exists)
+        findings += _compare(state, have, halves)
     return findings
 
 
@@ -37,7 +40,18 @@ def _halves(wanted: KernelState, asked: Container[str], exists: Mapping[str, Ker
         inside = exists.get(peer.namespace, KernelState())
         return peer.namespace not in asked or any(link.name == peer.name for link in inside.links)
 
-    return frozenset(link.name for link in wanted.links if link.peer and not is_there(link.peer))
+    return frozenset(
+        link.name for link in wanted.links if link.peer and not link.peer.leaves and not is_there(link.peer)
+    )
+
+
+def is_another(wanted: Link, have: Link) -> bool:
+    """Whether a sub-interface stands elsewhere or is of another sort: it cannot be changed, only made anew."""
+    return bool(wanted.parent) and (wanted.kind, wanted.mode, wanted.parent) != (
+        have.kind,
+        have.mode,
+        have.parent,
+    )
 
 
 def merge(states: Iterable[KernelState]) -> tuple[KernelState, ...]:
@@ -64,7 +78,8 @@ def _concatenate(namespace: str, parts: list[KernelState]) -> KernelState:
 def _compare(wanted: KernelState, observed: KernelState, halves: Container[str]) -> list[Finding]:
     namespace = wanted.namespace
     findings = _compare_links(wanted, observed, halves)
-    have_sysctls = {sysctl.key: sysctl for sysctl in observed.sysctls}
+    anew = {f.wanted.name for f in findings if isinstance(f.wanted, Link) and _is_made_anew(f, halves)}
+    have_sysctls = {sysctl.key: sysctl for sysctl in observed.sysctls if link_of(sysctl) not in anew}
     for sysctl in wanted.sysctls:
         have = have_sysctls.get(sysctl.key)
         if have != sysctl:
@@ -73,7 +88,7 @@ def _compare(wanted: KernelState, observed: KernelState, halves: Container[str])
                 Finding(namespace, problem, sysctl, have, f"is {have.value if have else 'absent'}")
             )
     for pick in _SETS:
-        have_records = frozenset(r for r in pick(observed) if getattr(r, "link", "") not in halves)
+        have_records = frozenset(r for r in pick(observed) if link_of(r) not in anew)
         findings += [Finding(namespace, Problem.MISSING, r) for r in pick(wanted) if r not in have_records]
     if namespace == HOST:
         for pick in (lambda state: state.neighbors, lambda state: state.elements):
@@ -95,11 +110,32 @@ _SETS: tuple[Callable[[KernelState], Iterable[Record]], ...] = (
 )
 
 
+def link_of(record: Record | None) -> str:
+    """The name of the link that a record is, or is on; "" for others."""
+    if isinstance(record, Link):
+        return record.name
+    if isinstance(record, Sysctl):
+        return record.key.partition("/conf/")[2].rpartition("/")[0]
+    return getattr(record, "link", "")
+
+
+def _is_made_anew(finding: Finding, halves: Container[str]) -> bool:
+    """Whether what is on the link now goes with it when the finding is mended."""
+    link, have = finding.wanted, finding.observed
+    if not isinstance(link, Link) or not isinstance(have, Link):
+        return False
+    return link.name in halves or is_another(link, have)
+
+
 def _compare_links(wanted: KernelState, observed: KernelState, halves: Container[str]) -> list[Finding]:
     namespace = wanted.namespace
     have = {link.name: link for link in observed.links}
     findings = []
-    for link in wanted.links:
+    for link in dict.fromkeys(wanted.links):  # networks may share one
+        if link.leaves:
+            if link.name in have and have[link.name].alias == link.alias:
+                del have[link.name]
+            continue
         other = have.pop(link.name, None)
         if other is None:
             findings.append(Finding(namespace, Problem.MISSING, link))
@@ -107,11 +143,20 @@ def _compare_links(wanted: KernelState, observed: KernelState, halves: Container
             findings.append(Finding(namespace, Problem.CHANGED, link, other, "its other end is gone"))
         elif detail := _changes(link, other):
             findings.append(Finding(namespace, Problem.CHANGED, link, other, detail))
-    if namespace == HOST:
-        findings += [
-            Finding(namespace, Problem.FOREIGN, observed=link) for link in have.values() if is_ours(link)
-        ]
+    orphaned = is_ours if namespace == HOST else is_ours_inside
+    findings += [
+        Finding(namespace, Problem.FOREIGN, observed=link) for link in have.values() if orphaned(link)
+    ]
     return findings
+
+
+def is_ours_inside(link: Link) -> bool:
+    """Whether a link of a sandbox is one that we made in it, marked already or not.
+
+    Its kind and its group say so: ends of pairs are judged by their host's ends, and in a namespace that somebody gave
+    us another daemon may have bridges and ports of its own.
+    """
+    return link.kind in (LinkKind.MACVLAN, LinkKind.IPVLAN) and link.group == Group.SUB_INTERFACE
 
 
 def is_ours(link: Link) -> bool:
@@ -124,7 +169,7 @@ def _changes(wanted: Link, have: Link) -> str:
     words = []
     if wanted.kind is not have.kind and not wanted.taken_from:
         words.append(f"is a {have.kind.value}")
-    for name in ("mac", "mtu", "master", "alias", "group"):
+    for name in ("mac", "mtu", "master", "alias", "group", "parent", "mode"):
         value = getattr(wanted, name)
         if value and value != getattr(have, name):
             words.append(f"{name} is {getattr(have, name) or 'not set'}")

@@ -7,12 +7,13 @@ and against the real one.
 from __future__ import annotations
 
 import dataclasses
+import errno
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from cnm.errors import Conflict, KernelError, NotFound
+from cnm.errors import Conflict, KernelError, NotBuilt, NotFound
 from cnm.kernel.contract import PublishedPort, Uplink
-from cnm.kernel.diff import is_ours
+from cnm.kernel.diff import is_another, is_ours, is_ours_inside
 from cnm.kernel.repair import split_findings
 from cnm.kernel.state import (
     HOST,
@@ -20,6 +21,7 @@ from cnm.kernel.state import (
     FdbEntry,
     Finding,
     FirewallElement,
+    Group,
     KernelState,
     Link,
     LinkKind,
@@ -39,14 +41,20 @@ class _Space:
 
 
 class FakeKernel:
-    """`fail_on` makes the next apply of a link of that name fail, as a kernel short of memory would."""
+    """`fail_on` makes the next apply of a link of that name fail, as a kernel short of memory would.
 
-    def __init__(self, uplink: Uplink | None = None, on_link: Iterable[str] = ()) -> None:
+    `lacking` are kinds of links that this kernel has not.
+    """
+
+    def __init__(
+        self, uplink: Uplink | None = None, on_link: Iterable[str] = (), lacking: Iterable[LinkKind] = ()
+    ) -> None:
         self.spaces: dict[str, _Space] = {HOST: _Space()}
         self.elements: set[FirewallElement] = set()
         self.sysctls: dict[str, str] = {"net/ipv4/ip_forward": "0", "net/ipv6/conf/lo/force_forwarding": "0"}
         self.flushed: list[str] = []
         self.fail_on = ""
+        self.lacking = frozenset(lacking)
         self._uplink = uplink
         self._on_link = tuple(on_link)
 
@@ -74,6 +82,9 @@ class FakeKernel:
         if link.name == self.fail_on:
             raise KernelError(f"cannot create interface {link.name}: cannot allocate memory")
         have = space.links.get(link.name)
+        if link.parent and namespace != HOST:
+            self._apply_inside(space, namespace, link)
+            return
         if link.kind is LinkKind.VETH and link.peer is None and namespace != HOST:
             if have is None:
                 raise KernelError(
@@ -81,22 +92,21 @@ class FakeKernel:
                 )
             space.links[link.name] = dataclasses.replace(have, mac=link.mac, mtu=link.mtu, up=link.up)
             return
+        self._check_parent(link)
         if have is not None and (not is_ours(have) or have.alias != link.alias):
             raise Conflict(
                 f"interface {link.name} exists and is not ours: rename or delete it, or choose another name"
             )
         if link.master and link.master not in space.links:
             raise KernelError(f"interface {link.master} does not exist: cnmctl doctor shows what is missing")
-        if link.peer:
-            inside = self._space(link.peer.namespace)
-            if have is not None and link.peer.name not in inside.links:
-                self._drop_link(namespace, have)
-                have = None
+        if have is not None and self._is_worthless(link, have):
+            self.drop_link(namespace, have)
+            have = None
         if link.peer and have is None:
+            inside = self._space(link.peer.namespace)
             if link.peer.name in inside.links:
-                raise Conflict(
-                    f"interface {link.peer.name} cannot be made in {link.peer.namespace}: file exists"
-                )
+                where = link.peer.namespace or "the host's namespace"
+                raise Conflict(f"interface {link.peer.name} cannot be made in {where}: file exists")
             inside.links[link.peer.name] = Link(
                 link.peer.name, LinkKind.VETH, link.peer.mac, link.peer.mtu or link.mtu, up=False
             )
@@ -115,10 +125,35 @@ class FakeKernel:
                 "the program that owns it did not make it, or took it away"
             )
         if theirs is not None:
-            self._drop_link(HOST, theirs)
+            self.drop_link(HOST, theirs)
             have = dataclasses.replace(theirs, name=link.name)
         assert have is not None
         space.links[link.name] = dataclasses.replace(have, mac=link.mac or have.mac, up=link.up)
+
+    def _is_worthless(self, link: Link, have: Link) -> bool:
+        if link.peer and not link.peer.leaves:
+            return link.peer.name not in self._space(link.peer.namespace).links
+        return is_another(link, have)
+
+    def _apply_inside(self, space: _Space, namespace: str, link: Link) -> None:
+        """A sub-interface in a sandbox."""
+        self._check_parent(link)
+        have = space.links.get(link.name)
+        if have is not None and not (is_ours_inside(have) and have.alias == link.alias):
+            raise Conflict(f"interface {link.name} cannot be made in {namespace}: file exists")
+        if have is not None and is_another(link, have):
+            self.drop_link(namespace, have)
+        space.links[link.name] = link
+
+    def _check_parent(self, link: Link) -> None:
+        if link.kind in self.lacking:
+            raise NotBuilt(f"cannot create interface {link.name}: this kernel has no {link.kind.value} links")
+        if link.parent and link.parent not in self.spaces[HOST].links:
+            raise KernelError(
+                f"cannot create interface {link.name}: its parent {link.parent} does not exist on the host: "
+                "bring it back, or make the network anew on another",
+                errno.ENODEV,
+            )
 
     def _set(self, namespace: str, space: _Space, sysctl: Sysctl) -> None:
         parts = sysctl.key.split("/")
@@ -147,22 +182,27 @@ class FakeKernel:
                 continue
             space = self.spaces[state.namespace]
             for link in state.links:
-                have = space.links.get(link.name)
-                if have is not None and link.taken_from:
-                    self._drop_link(state.namespace, have)
-                    self._give_back(have, link)
+                if link.taken_from:
+                    self._give_back(state.namespace, link)
                     continue
-                if have is None or not _is_same(state.namespace, have, link):
-                    continue
-                self._drop_link(state.namespace, have)
+                for have in [h for h in space.links.values() if _is_same(state.namespace, h, link)]:
+                    if link.peer and link.peer.leaves:
+                        space.links[have.name] = dataclasses.replace(
+                            have, up=False, master="", group=Group.LEFT
+                        )
+                    else:
+                        self.drop_link(state.namespace, have)
             space.records.difference_update(_on_links(state))
 
-    def _give_back(self, have: Link, link: Link) -> None:
-        there = self.spaces[HOST].links
+    def _give_back(self, namespace: str, link: Link) -> None:
+        have, there = self.spaces[namespace].links.get(link.name), self.spaces[HOST].links
+        if have is None:
+            return
+        self.drop_link(namespace, have)
         name = link.taken_from if link.taken_from not in there else f"gb{len(there):x}"
         there[name] = dataclasses.replace(have, name=name, up=False)
 
-    def _drop_link(self, namespace: str, link: Link) -> None:
+    def drop_link(self, namespace: str, link: Link) -> None:
         """With all that is on it, and with its other end."""
         space = self.spaces[namespace]
         space.links.pop(link.name, None)
@@ -174,10 +214,23 @@ class FakeKernel:
             }
         for key in [key for key in self.sysctls if _is_of(key, namespace, link.name)]:
             del self.sysctls[key]
-        if link.peer and link.peer.namespace in self.spaces:
-            inside = self.spaces[link.peer.namespace].links.get(link.peer.name)
-            if inside is not None and inside.mac == link.peer.mac:
-                self._drop_link(link.peer.namespace, inside)
+        for path, other in self._other_ends(link):
+            self.drop_link(path, other)
+        for path, standing in [(p, li) for p, s in self.spaces.items() for li in s.links.values()]:
+            if namespace == HOST and standing.parent == link.name:
+                self.drop_link(path, standing)
+
+    def _other_ends(self, link: Link) -> list[tuple[str, Link]]:
+        """(path of the namespace, other end of a pair), wherever it was moved if it was made to be."""
+        if link.peer is None:
+            return []
+        return [
+            (path, other)
+            for path, space in self.spaces.items()
+            for other in space.links.values()
+            if other.kind is LinkKind.VETH and other.peer is None and other.mac == link.peer.mac
+            if link.peer.leaves or (path, other.name) == (link.peer.namespace, link.peer.name)
+        ]
 
     def observe(self, states: Sequence[KernelState]) -> tuple[KernelState, ...]:
         observed = []
@@ -222,8 +275,8 @@ class FakeKernel:
 
     def remove_namespace(self, path: str) -> None:
         for link in list(self.spaces[HOST].links.values()):
-            if link.peer and link.peer.namespace == path:
-                self._drop_link(HOST, link)
+            if any(where == path for where, _ in self._other_ends(link)):
+                self.drop_link(HOST, link)
         self.spaces.pop(path, None)
 
     def namespace_alive(self, path: str) -> bool:
@@ -279,7 +332,12 @@ def _on_links(state: KernelState) -> Iterable[Address | Route | Neighbor | FdbEn
 
 
 def _is_same(namespace: str, have: Link, link: Link) -> bool:
-    """Whether a link is the one meant: on the host by its mark, in a sandbox by its kind and MAC."""
+    """Whether a link is the one meant: sub-interfaces in sandboxes by their mark, others by name and mark or MAC."""
+    if namespace != HOST and link.kind in (LinkKind.MACVLAN, LinkKind.IPVLAN):
+        same = have.alias == link.alias if link.alias else have.name == link.name
+        return same and is_ours_inside(have)
+    if have.name != link.name:
+        return False
     if namespace == HOST:
         return is_ours(have) and have.alias == link.alias
     return (have.kind, have.mac) == (link.kind, link.mac)

@@ -44,5 +44,6 @@ class HostInterfaces:
 
 
 def _is_theirs(message: Message) -> bool:
-    family, _index, group, _up, _enslaved = link_messages.parse_state(message)
-    return family == socket.AF_UNSPEC and group not in _NOT_THEIRS
+    """Not a port of anything either: what comes in by one is its bridge's to forward, and dockerd makes many."""
+    family, _index, group, _up, enslaved = link_messages.parse_state(message)
+    return family == socket.AF_UNSPEC and group not in _NOT_THEIRS and not enslaved

@@ -9,6 +9,7 @@ import struct
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from cnm.kernel import link_data
 from cnm.kernel.netlink import (
     NLA_F_NESTED,
     NLM_F_CREATE,
@@ -64,11 +65,15 @@ _U32 = struct.Struct("=I")
 
 @dataclass(frozen=True, slots=True)
 class ObservedLink:
-    """A link as the kernel has it: our record of it, its index, and its master's index (0: none)."""
+    """A link as the kernel has it: our record of it, its index, and its master's and its parent's index (0: none).
+
+    The parent's index counts in the host's namespace for a sub-interface of ours, wherever that is.
+    """
 
     index: int
     master_index: int
     link: Link
+    parent_index: int = 0
 
 
 def _header(index: int = 0, flags: int = 0, change: int = 0) -> bytes:
@@ -83,7 +88,9 @@ def mac_text(raw: bytes) -> str:
     return raw.hex(":")
 
 
-def create(link: Link, index: int, master_index: int = 0, peer_namespace_fd: int = -1) -> Request:
+def create(
+    link: Link, index: int, master_index: int = 0, peer_namespace_fd: int = -1, parent_index: int = 0
+) -> Request:
     """Create `link` down, with the index `index`, so that a following `configure` can only meet this one."""
     parts = [_header(index), text(_IFLA_IFNAME, link.name)]
     if link.mac:
@@ -92,17 +99,47 @@ def create(link: Link, index: int, master_index: int = 0, peer_namespace_fd: int
         parts.append(u32(_IFLA_MTU, link.mtu))
     if master_index:
         parts.append(u32(_IFLA_MASTER, master_index))
+    if parent_index:
+        parts.append(u32(_IFLA_LINK, parent_index))
     parts.append(_link_info(link, peer_namespace_fd))
     return Request(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, b"".join(parts), f"create interface {link.name}")
+
+
+def create_inside(link: Link, name: str, parent_index: int, namespace_fd: int) -> Request:
+    """Create a sub-interface down in another namespace than its parent's, in which the request is sent.
+
+    `name` is one that neither namespace has: before Linux 6.15 the kernel looks for it where the request is sent. The
+    group is its mark until `configure_inside`.
+    """
+    parts = [_header(), text(_IFLA_IFNAME, name), u32(_IFLA_LINK, parent_index)]
+    parts += [u32(_IFLA_NET_NS_FD, namespace_fd), u32(_IFLA_GROUP, Group.SUB_INTERFACE)]
+    if link.mac:
+        parts.append(attribute(_IFLA_ADDRESS, mac_bytes(link.mac)))
+    if link.mtu:
+        parts.append(u32(_IFLA_MTU, link.mtu))
+    parts.append(_link_info(link, -1))
+    return Request(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, b"".join(parts), f"create interface {link.name}")
+
+
+def configure_inside(link: Link, index: int) -> Request:
+    """Give a new sub-interface its name, mark and state; and its MAC, which passthru takes from the parent at first."""
+    parts = [_header(index, _IFF_UP if link.up else 0, _IFF_UP), text(_IFLA_IFNAME, link.name)]
+    if link.mac:
+        parts.append(attribute(_IFLA_ADDRESS, mac_bytes(link.mac)))
+    parts.append(attribute(_IFLA_IFALIAS, link.alias.encode()))
+    return Request(RTM_NEWLINK, 0, b"".join(parts), f"configure interface {link.name}")
 
 
 def _link_info(link: Link, peer_namespace_fd: int) -> bytes:
     kind = text(_IFLA_INFO_KIND, link.kind.value)
     if link.peer is None:
-        return nested(_IFLA_LINKINFO, kind)
+        data = link_data.pack(link.kind, link.mode)
+        return nested(_IFLA_LINKINFO, kind, *([nested(_IFLA_INFO_DATA, data)] if data else ()))
     peer = [_header(), text(_IFLA_IFNAME, link.peer.name), attribute(_IFLA_ADDRESS, mac_bytes(link.peer.mac))]
     if link.peer.mtu:
         peer.append(u32(_IFLA_MTU, link.peer.mtu))
+    if link.peer.leaves:
+        peer.append(u32(_IFLA_GROUP, Group.MOVED))
     if peer_namespace_fd >= 0:
         peer.append(u32(_IFLA_NET_NS_FD, peer_namespace_fd))
     data = nested(_IFLA_INFO_DATA, attribute(_VETH_INFO_PEER | NLA_F_NESTED, b"".join(peer)))
@@ -184,6 +221,12 @@ def retire(name: str, index: int, retired_name: str) -> Request:
     return Request(RTM_SETLINK, 0, b"".join(parts), f"take interface {name} away")
 
 
+def cut_off(name: str, index: int) -> Request:
+    """Cut a link off as `retire` does, but leave it its name and its life: its other end is taken away by others."""
+    parts = [_header(index, 0, _IFF_UP), u32(_IFLA_MASTER, 0), u32(_IFLA_GROUP, Group.LEFT)]
+    return Request(RTM_SETLINK, 0, b"".join(parts), f"cut interface {name} off")
+
+
 def rename_down(name: str, index: int, new_name: str) -> Request:
     payload = _header(index, 0, _IFF_UP) + text(_IFLA_IFNAME, new_name)
     return Request(RTM_SETLINK, 0, payload, f"rename interface {name}")
@@ -193,6 +236,11 @@ def move(name: str, index: int, namespace_fd: int, new_name: str) -> Request:
     """Set a link down and move it to another namespace under another name, in one step of the kernel's."""
     parts = [_header(index, 0, _IFF_UP), u32(_IFLA_NET_NS_FD, namespace_fd), text(_IFLA_IFNAME, new_name)]
     return Request(RTM_SETLINK, 0, b"".join(parts), f"move interface {name}")
+
+
+def delete(name: str, index: int) -> Request:
+    """Delete one link, which waits for an RCU grace period."""
+    return Request(RTM_DELLINK, 0, _header(index), f"delete interface {name}")
 
 
 def delete_group(group: int) -> Request:
@@ -216,14 +264,16 @@ def list_all() -> Request:
 
 
 def parse(message: Message) -> ObservedLink:
-    """An RTM_NEWLINK message as a record; `master` holds nothing yet, since the message has only its index."""
+    """An RTM_NEWLINK message as a record; `master` and `parent` hold nothing yet: the message has only indexes."""
     _family, kind, index, flags, _change = _IFINFOMSG.unpack_from(message.payload)
     found = attributes(message.payload, _IFINFOMSG.size)
     info = attributes(found.get(_IFLA_LINKINFO, b""))
     port = attributes(info.get(_IFLA_INFO_SLAVE_DATA, b""))
+    link_kind = _kind(info, kind)
+    on_parent = link_kind in link_data.ON_PARENT
     link = Link(
         name=_string(found.get(_IFLA_IFNAME, b"")),
-        kind=_kind(info, kind),
+        kind=link_kind,
         mac=mac_text(found.get(_IFLA_ADDRESS, b"")),
         mtu=_number(found.get(_IFLA_MTU)),
         up=bool(flags & _IFF_UP),
@@ -231,8 +281,10 @@ def parse(message: Message) -> ObservedLink:
         group=_number(found.get(_IFLA_GROUP)),
         isolated=port.get(_IFLA_BRPORT_ISOLATED, b"\0") != b"\0",
         hairpin=port.get(_IFLA_BRPORT_MODE, b"\0") != b"\0",
+        mode=link_data.unpack(link_kind, attributes(info.get(_IFLA_INFO_DATA, b""))) if on_parent else "",
     )
-    return ObservedLink(index, _number(found.get(_IFLA_MASTER)), link)
+    parent_index = _number(found.get(_IFLA_LINK)) if on_parent else 0
+    return ObservedLink(index, _number(found.get(_IFLA_MASTER)), link, parent_index)
 
 
 def is_late(message: Message) -> bool:

@@ -1,7 +1,8 @@
 """The running kernel: makes states so and undoes them, through netlink, nftables and /proc/sys.
 
 A link is created with an index that we choose: the message that marks it follows in the same send and names that
-index, so it never meets a foreign link of the same name, whatever became of the creation.
+index, so it never meets a foreign link of the same name, whatever became of the creation. A sub-interface is made in
+its sandbox from the host's namespace, where its parent is: under a name of chance, marked by its group from the first.
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ import os
 import socket
 import threading
 from collections.abc import Callable, Container, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from functools import cache
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from functools import cache, partial
 
 from cnm.errors import Conflict, KernelError, NotFound
 from cnm.kernel import (
@@ -22,6 +23,7 @@ from cnm.kernel import (
     observation,
     readiness,
     route_messages,
+    sub_interfaces,
     sysctls,
     taken_links,
 )
@@ -30,12 +32,23 @@ from cnm.kernel.contract import PublishedPort, Uplink
 from cnm.kernel.diff import is_ours
 from cnm.kernel.forgetting import Forgetter
 from cnm.kernel.host_interfaces import HostInterfaces
+from cnm.kernel.link_messages import ObservedLink
 from cnm.kernel.namespaces import Namespaces
 from cnm.kernel.netlink import Message, NetlinkError, NetlinkSocket, Request
 from cnm.kernel.nft import Nft
 from cnm.kernel.reaper import Reaper
 from cnm.kernel.repair import split_findings
-from cnm.kernel.state import HOST, ElementSet, Finding, FirewallElement, KernelState, Link, LinkKind, Sysctl
+from cnm.kernel.state import (
+    HOST,
+    Address,
+    ElementSet,
+    Finding,
+    FirewallElement,
+    KernelState,
+    Link,
+    LinkKind,
+    Sysctl,
+)
 
 _GONE = frozenset({errno.ENODEV, errno.ENOENT, errno.ESRCH, errno.EADDRNOTAVAIL})
 _INDEX_ATTEMPTS = 5
@@ -97,11 +110,13 @@ class LinuxKernel:
             if link.taken_from:
                 with self._host_lock:
                     taken_links.take(self._host, netlink, self._namespaces, state.namespace, link)
+            elif link.parent and state.namespace != HOST:
+                self._make_inside(netlink, state.namespace, link)
             elif _is_made_here(link):
                 self._make(netlink, link, index(link.master) if link.master else 0)
         for sysctl in state.sysctls:
             sysctls.write(sysctl)
-        requests = [*_ups(state, index), *_additions(state, index)]
+        requests = list(_additions(state, index))
         for request, error in zip(requests, netlink.send(requests), strict=True) if requests else ():
             if error is None:
                 continue
@@ -111,13 +126,14 @@ class LinuxKernel:
 
     def _make(self, netlink: NetlinkSocket, link: Link, master: int) -> None:
         """Create a link, or bring one of ours that exists to what it should be; `master` is an index, 0 for none."""
+        parent = sub_interfaces.parent_index(netlink, link)
         descriptor = self._namespaces.open(link.peer.namespace) if link.peer else -1
         try:
             for _ in range(_INDEX_ATTEMPTS):
                 index = self._take_index(netlink)
                 created, configured = netlink.send(
                     [
-                        link_messages.create(link, index, master, descriptor),
+                        link_messages.create(link, index, master, descriptor, parent),
                         link_messages.configure(link, index),
                     ]
                 )
@@ -125,16 +141,23 @@ class LinuxKernel:
                     if configured is not None:  # without its mark nobody would know it for ours
                         netlink.execute([link_messages.retire(link.name, index, f"cr{index:x}")])
                         self._reaper.wake()
-                        raise configured
+                        raise sub_interfaces.explained(configured, link)
                     return
                 if created.errno != errno.EEXIST:
-                    raise _explained(created, link)
+                    raise sub_interfaces.explained(created, link)
                 if self._change_existing(netlink, link, master):
                     return
+                if link.parent:
+                    self._reaper.flush()  # a VLAN that was retired still has the number
                 self._next_index = 0
         finally:
             if descriptor >= 0:
                 os.close(descriptor)
+        if link.parent:
+            raise Conflict(
+                f"cannot create interface {link.name} on {link.parent}: VLAN {link.mode} has one of another name "
+                "there: use that as the parent, or delete it"
+            )
         raise KernelError(f"cannot create interface {link.name}: no free interface index was found")
 
     def _change_existing(self, netlink: NetlinkSocket, link: Link, master: int) -> bool:
@@ -142,16 +165,15 @@ class LinuxKernel:
         message = netlink.get(link_messages.get(link.name))
         if message is None:
             if link.peer and link.peer.name in self.interface_names(link.peer.namespace):
-                raise Conflict(
-                    f"interface {link.peer.name} cannot be made in {link.peer.namespace}: file exists"
-                )
+                where = link.peer.namespace or "the host's namespace"
+                raise Conflict(f"interface {link.peer.name} cannot be made in {where}: file exists")
             return False
         found = link_messages.parse(message)
         if not is_ours(found.link) or found.link.alias != link.alias or found.link.kind is not link.kind:
             raise Conflict(
                 f"interface {link.name} exists and is not ours: rename or delete it, or choose another name"
             )
-        if link.peer and link.peer.name not in self.interface_names(link.peer.namespace):
+        if self._is_worthless(link, found, netlink):
             netlink.execute([link_messages.retire(link.name, found.index, f"cr{found.index:x}")])
             self._reaper.flush()  # what is left of the other end may have the routes that the new one needs
             return False
@@ -159,6 +181,22 @@ class LinuxKernel:
         if link.master:
             netlink.execute([link_messages.port_flags(link, found.index)])
         return True
+
+    def _is_worthless(self, link: Link, found: ObservedLink, netlink: NetlinkSocket) -> bool:
+        """Whether a link of ours must be made anew: its other end is gone, or it is a sub-interface of another sort."""
+        if link.peer and not link.peer.leaves:
+            return link.peer.name not in self.interface_names(link.peer.namespace)
+        return sub_interfaces.is_of_another_sort(link, found, lambda: nullcontext(netlink))
+
+    def _make_inside(self, netlink: NetlinkSocket, namespace: str, link: Link) -> None:
+        descriptor = self._namespaces.open(namespace)
+        try:
+            sub_interfaces.make(link, namespace, descriptor, netlink, self._host_socket)
+        finally:
+            os.close(descriptor)
+
+    def _host_socket(self) -> AbstractContextManager[NetlinkSocket]:
+        return self._socket_in(HOST)
 
     def _take_index(self, netlink: NetlinkSocket) -> int:
         if not self._next_index:
@@ -209,11 +247,12 @@ class LinuxKernel:
     # Reading
 
     def observe(self, states: Sequence[KernelState]) -> tuple[KernelState, ...]:
+        host_name = partial(sub_interfaces.host_name, self._host_socket)
         observed = []
         for state in states:
             try:
                 with self._socket_in(state.namespace) as netlink:
-                    observed.append(observation.observe(netlink, state))
+                    observed.append(observation.observe(netlink, state, host_name))
             except NotFound:
                 continue
         elements = tuple(self._nft.observe(self._element_sets))
@@ -264,7 +303,7 @@ class LinuxKernel:
         link, have = finding.wanted, finding.observed
         if finding.namespace == HOST or not isinstance(link, Link) or not isinstance(have, Link):
             return
-        if link.mac != have.mac and link.kind is have.kind and not link.taken_from:
+        if link.mac not in ("", have.mac) and link.kind is have.kind and not link.taken_from:
             with self._socket_in(finding.namespace) as netlink:
                 netlink.execute([link_messages.set_address(link.name, _index(link.name), link.mac)])
 
@@ -337,8 +376,10 @@ def _ups(state: KernelState, index: Callable[[str], int]) -> Iterator[Request]:
 
 
 def _additions(state: KernelState, index: Callable[[str], int]) -> Iterator[Request]:
-    for address in state.addresses:
-        yield address_messages.add(address.link, address.address, index(address.link))
+    """IPv4 addresses come before their links are up: what is announced then (arp_notify) is what is there."""
+    yield from (_address(a, index) for a in state.addresses if ":" not in a.address)
+    yield from _ups(state, index)
+    yield from (_address(a, index) for a in state.addresses if ":" in a.address)
     for route in state.routes:
         yield route_messages.add(route, index(route.link))
     for neighbor in state.neighbors:
@@ -347,17 +388,28 @@ def _additions(state: KernelState, index: Callable[[str], int]) -> Iterator[Requ
         yield neighbor_messages.add_fdb(entry, index(entry.link))
 
 
+def _address(address: Address, index: Callable[[str], int]) -> Request:
+    return address_messages.add(address.link, address.address, index(address.link))
+
+
 def _remove_in(netlink: NetlinkSocket, state: KernelState) -> bool:
     """Take the records of one namespace away; whether links were retired."""
     requests = list(_deletions(state))
     retired = False
-    for link in state.links:
-        message = None if link.taken_from else netlink.get(link_messages.get(link.name))
+    for link in (link for link in state.links if not link.taken_from):
+        if state.namespace != HOST and link.kind in (LinkKind.MACVLAN, LinkKind.IPVLAN):
+            requests += sub_interfaces.deletions(netlink, link)
+            continue
+        message = netlink.get(link_messages.get(link.name))
         if message is None:
             continue
         found = link_messages.parse(message)
         if state.namespace == HOST:
-            if is_ours(found.link) and found.link.alias == link.alias:
+            if not is_ours(found.link) or found.link.alias != link.alias:
+                continue
+            if link.peer and link.peer.leaves:
+                requests.append(link_messages.cut_off(link.name, found.index))
+            else:
                 requests.append(link_messages.retire(link.name, found.index, f"cr{found.index:x}"))
                 retired = True
         elif found.link.kind is link.kind and found.link.mac == link.mac:
@@ -393,11 +445,3 @@ def _staying(name: str, going: Container[str]) -> int:
         return socket.if_nametoindex(name)
     except OSError:
         return 0
-
-
-def _explained(error: NetlinkError, link: Link) -> KernelError:
-    if error.errno == errno.EOPNOTSUPP and "type" in error.detail.lower():
-        return KernelError(
-            f"cannot create interface {link.name}: this kernel has no {link.kind.value} links", error.errno
-        )
-    return error

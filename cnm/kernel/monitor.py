@@ -18,7 +18,7 @@ from enum import Enum
 from cnm.kernel import address_messages, link_messages
 from cnm.kernel.address_messages import RTM_DELADDR
 from cnm.kernel.link_messages import RTM_DELLINK, RTM_NEWLINK
-from cnm.kernel.netlink import Message, NetlinkSocket, messages_of
+from cnm.kernel.netlink import Message, NetlinkSocket, attributes, messages_of
 from cnm.kernel.nft_transaction import NETLINK_NETFILTER
 from cnm.kernel.state import Group
 
@@ -26,7 +26,15 @@ RTMGRP_LINK = 1 << 0
 _RTMGRP_IPV4_IFADDR = 1 << 4
 _RTMGRP_IPV6_IFADDR = 1 << 8
 _NFTABLES_GROUP = 1 << 6
-_OURS = (Group.BRIDGE, Group.PORT)
+_OURS = (Group.BRIDGE, Group.PORT, Group.SUB_INTERFACE)
+_GOING = (Group.LEFT, Group.REAP)
+_TABLE = b"cnm"
+"""The name of both our tables."""
+_NFTA_TABLE = 1
+"""In notifications of every kind the name of the table is attribute 1 (linux/netfilter/nf_tables.h)."""
+_NEW_GENERATION = 0x0A00 | 15
+"""NFT_MSG_NEWGEN closes every transaction and names no table."""
+_NFGENMSG_BYTES = 4
 _GATHER_SECONDS = 0.02
 """One verb is some twenty notifications: they are read together, so as not to slow it down."""
 _SO_RCVBUFFORCE = 33
@@ -102,7 +110,7 @@ class Monitor:
         was_ours = state.ifindex in self._ours
         self._ours.discard(state.ifindex)
         if state.group not in _OURS:
-            return was_ours and state.group != Group.REAP
+            return was_ours and state.group not in _GOING
         if message.kind == RTM_NEWLINK:
             self._ours.add(state.ifindex)
         freed = state.group == Group.PORT and not state.enslaved
@@ -110,7 +118,9 @@ class Monitor:
 
     def _tables_changed(self) -> bool:
         try:
-            return any([_port(data) not in self._own_ports for data in datagrams(self._tables)])
+            return any(
+                [_port(data) not in self._own_ports and _is_of_ours(data) for data in datagrams(self._tables)]
+            )
         except OSError as error:
             return _lost(error)
 
@@ -142,6 +152,15 @@ def _port(data: bytes) -> int:
     """The netlink port of who caused a notification."""
     (port,) = _HEADER_PID.unpack_from(data, 12)
     return int(port)
+
+
+def _is_of_ours(data: bytes) -> bool:
+    """Whether a notification is about a table of ours: dockerd's iptables changes its own with every container."""
+    return any(
+        message.kind != _NEW_GENERATION
+        and attributes(message.payload, _NFGENMSG_BYTES).get(_NFTA_TABLE, b"").rstrip(b"\0") == _TABLE
+        for message in messages(data)
+    )
 
 
 def _lost(error: OSError) -> bool:

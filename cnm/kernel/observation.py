@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ipaddress
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 from cnm.kernel import address_messages, link_messages, neighbor_messages, route_messages, sysctls
 from cnm.kernel.contract import Uplink
@@ -27,12 +28,16 @@ _LOOPBACK_INDEX = 1
 """In every namespace."""
 
 
-def observe(netlink: NetlinkSocket, wanted: KernelState) -> KernelState:
+HostName = Callable[[int], str]
+"""Answers the name of a link of the host's namespace by its index, "" where there is none."""
+
+
+def observe(netlink: NetlinkSocket, wanted: KernelState, host_name: HostName) -> KernelState:
     """Everything of the namespace that `netlink` is in; of /proc/sys what `wanted` names.
 
     In the host's namespace only links with our mark or a wanted name count, and what is on them.
     """
-    links = _links(netlink)
+    links = _links(netlink, None if wanted.namespace == HOST else host_name)
     if wanted.namespace == HOST:
         names = {link.name for link in wanted.links}
         links = {i: link for i, link in links.items() if link.alias.startswith(MARK) or link.name in names}
@@ -47,29 +52,26 @@ def observe(netlink: NetlinkSocket, wanted: KernelState) -> KernelState:
     )
 
 
-def _links(netlink: NetlinkSocket) -> dict[int, Link]:
-    """All links by index, masters by name."""
+def _links(netlink: NetlinkSocket, host_name: HostName | None = None) -> dict[int, Link]:
+    """All links by index, masters and parents by name; parents are of this namespace without `host_name`."""
     observed = [link_messages.parse(m) for m in netlink.dump(link_messages.list_all())]
     names = {o.index: o.link.name for o in observed}
-    return {o.index: _with_master(o, names) for o in observed}
+    parent_name = host_name or (lambda index: names.get(index, ""))
+    return {o.index: _named_after(o, names, parent_name) for o in observed}
 
 
-def _with_master(observed: ObservedLink, names: dict[int, str]) -> Link:
+def _named_after(observed: ObservedLink, names: dict[int, str], parent_name: HostName) -> Link:
+    """The link with the names of its master and its parent."""
     link = observed.link
-    if not observed.master_index:
+    if not observed.master_index and not observed.parent_index:
         return link
-    return Link(
-        name=link.name,
-        kind=link.kind,
-        mac=link.mac,
-        mtu=link.mtu,
-        up=link.up,
-        master=names.get(observed.master_index, ""),
-        alias=link.alias,
-        group=link.group,
-        isolated=link.isolated,
-        hairpin=link.hairpin,
-    )
+    master = names.get(observed.master_index, "")
+    return replace(with_parent(observed, parent_name), master=master)
+
+
+def with_parent(observed: ObservedLink, parent_name: HostName) -> Link:
+    """The link with the name of what it stands on."""
+    return replace(observed.link, parent=parent_name(observed.parent_index) if observed.parent_index else "")
 
 
 def _addresses(netlink: NetlinkSocket, links: dict[int, Link]) -> Iterator[Address]:

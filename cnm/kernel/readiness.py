@@ -46,7 +46,7 @@ def _ends_on_bridges(states: Iterable[KernelState]) -> Iterator[str]:
     """Each end is followed by its bridge, which is turned on by its ports."""
     for state in states:
         for link in state.links:
-            if link.peer and link.up:
+            if link.peer and not link.peer.leaves and link.up:
                 yield link.name
                 if link.master:
                     yield link.master

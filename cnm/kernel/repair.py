@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from cnm.kernel.diff import link_of
 from cnm.kernel.state import (
     HOST,
     Address,
@@ -21,15 +22,27 @@ from cnm.kernel.state import (
 
 
 def split_findings(findings: Sequence[Finding]) -> tuple[tuple[KernelState, ...], tuple[KernelState, ...]]:
-    """(what to apply, what to remove), the host's namespace first."""
+    """(what to apply, what to remove), the host's namespace first; without links that stay away and what is on them."""
     wanted: dict[str, list[Record]] = {HOST: []}
     foreign: dict[str, list[Record]] = {HOST: []}
+    away = {(f.namespace, f.wanted.name) for f in findings if isinstance(f.wanted, Link) and _stays_away(f)}
     for finding in findings:
+        if away and (finding.namespace, link_of(finding.wanted)) in away:
+            continue
         if finding.wanted is not None:
             wanted.setdefault(finding.namespace, []).append(finding.wanted)
         elif finding.problem is Problem.FOREIGN and finding.observed is not None:
             foreign.setdefault(finding.namespace, []).append(finding.observed)
     return _states(wanted), _states(foreign)
+
+
+def _stays_away(finding: Finding) -> bool:
+    """Of what was made for another program, nothing is made again: it would not take it a second time."""
+    link = finding.wanted
+    if not isinstance(link, Link):
+        return False
+    taken = link.peer is not None and link.peer.leaves
+    return link.leaves or (taken and finding.problem is Problem.MISSING)
 
 
 def _states(by_namespace: dict[str, list[Record]]) -> tuple[KernelState, ...]:

@@ -25,6 +25,13 @@ class Group(IntEnum):
     """Every bridge of ours: what the `inet cnm` table closes by default."""
     PORT = 0x636E6D02
     """Every bridge port of ours (host end of a veth pair): what the `bridge cnm` table closes by default."""
+    SUB_INTERFACE = 0x636E6D03
+    """What is no bridge and no port of one: sub-interfaces in sandboxes (given at creation, so that one whose maker was
+    killed before it could mark it is known for ours), and on the host the VLANs and dummies that we made for them."""
+    MOVED = 0x636E6D04
+    """Links that were made for another program, which moves them away."""
+    LEFT = 0x636E6D0E
+    """Links that are cut off already, whose other end another program takes away before they are deleted."""
     REAP = 0x636E6D0F
     """Links that are cut off already and wait for the reaper."""
 
@@ -52,7 +59,8 @@ class Peer:
     mac: str
     mtu: int = 0
     leaves: bool = False
-    """Made for another program (dockerd), which moves and renames it: where it is now is not our affair."""
+    """Made for another program (dockerd), which moves and renames it: where it is now is not our affair. A pair of
+    which our end is gone is missing, but `repair` never makes it: nobody would take the new one's other end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +86,11 @@ class Link:
     parent: str = ""
     """Name of the link of the host's namespace that a macvlan, ipvlan or vlan stands on, wherever itself is."""
     mode: str = ""
-    """The kind's own mode in the kernel's words: "bridge", "private", "vepa", "passthru" (macvlan); "l2", "l3", "l3s",
-    with ":bridge", ":private", ":vepa" behind (ipvlan); the VLAN's number (vlan)."""
+    """The kind's own mode in the kernel's words: "bridge", "private", "vepa", "passthru" (macvlan); "l2", "l3" or "l3s"
+    and, after a colon, "bridge", "private" or "vepa" (ipvlan: "l2:bridge"); the VLAN's number (vlan)."""
     leaves: bool = False
-    """Made for another program (dockerd), which moves and renames it: it may be absent."""
+    """Made for another program (dockerd), which moves and renames it: it may be absent, and nothing is said of it or of
+    what it is like now. `repair` never makes it, `remove` deletes it where it is still (or again) here."""
     taken_from: str = ""
     """Another program's link, of any kind and without our mark: its name in the host's namespace, where it is taken
     from when it is wanted here and given back to, down and under that name, when it is not."""

@@ -16,6 +16,7 @@ import msgspec
 
 from cnm.endpoint import Endpoint
 from cnm.errors import CnmError, Conflict
+from cnm.lease import LeasedAddress, LeasedPool
 from cnm.network import Network
 from cnm.sandbox import Sandbox
 
@@ -23,10 +24,16 @@ SCHEMA_VERSION = 1
 _APPLICATION_ID = 0x636E6D64
 """In the file's header, "cnmd" in ASCII: other programs keep SQLite files, too."""
 
-Noun = Network | Sandbox | Endpoint
-_N = TypeVar("_N", Network, Sandbox, Endpoint)
+Noun = Network | Sandbox | Endpoint | LeasedPool | LeasedAddress
+_N = TypeVar("_N", Network, Sandbox, Endpoint, LeasedPool, LeasedAddress)
 
-_TABLES: dict[type, str] = {Network: "network", Sandbox: "sandbox", Endpoint: "endpoint"}
+_TABLES: dict[type, str] = {
+    Network: "network",
+    Sandbox: "sandbox",
+    Endpoint: "endpoint",
+    LeasedPool: "leased_pool",
+    LeasedAddress: "leased_address",
+}
 _SCHEMA = "".join(
     f"CREATE TABLE IF NOT EXISTS {table} (id TEXT PRIMARY KEY, record BLOB NOT NULL) WITHOUT ROWID;"
     for table in (*_TABLES.values(), "setting")

@@ -33,20 +33,20 @@ PROTOCOLS = {6: "tcp", 17: "udp", 132: "sctp"}
 """IANA numbers of the protocols that ports are published for."""
 
 
-class Record(msgspec.Struct, frozen=True, kw_only=True, rename=docker_key):
+class Record(msgspec.Struct, kw_only=True, rename=docker_key):
     """Base of all records; unknown keys are ignored."""
 
 
 # Activation
 
 
-class Activation(Record, frozen=True, kw_only=True):
+class Activation(Record, kw_only=True):
     """Answer of /Plugin.Activate: the kinds of plugin that this one is."""
 
     implements: list[str] | None = None
 
 
-class Failure(Record, frozen=True, kw_only=True, omit_defaults=True):
+class Failure(Record, kw_only=True, omit_defaults=True):
     """The error in an answer: network and volume drivers say `Err`, IPAM drivers `Error`; we read both."""
 
     err: str | None = ""
@@ -56,7 +56,7 @@ class Failure(Record, frozen=True, kw_only=True, omit_defaults=True):
 # NetworkDriver
 
 
-class NetworkCapabilities(Record, frozen=True, kw_only=True):
+class NetworkCapabilities(Record, kw_only=True):
     """Scope and connectivity scope are "local" or "global"; the second "" means the same as the first."""
 
     scope: str | None = ""
@@ -64,20 +64,20 @@ class NetworkCapabilities(Record, frozen=True, kw_only=True):
     gw_alloc_checker: bool | None = False
 
 
-class GatewayCheck(Record, frozen=True, kw_only=True):
+class GatewayCheck(Record, kw_only=True):
     """Body of NetworkDriver.GwAllocCheck: the options that CreateNetwork will have."""
 
     options: dict[str, Any] | None = None
 
 
-class GatewayChecked(Record, frozen=True, kw_only=True):
+class GatewayChecked(Record, kw_only=True):
     """Which families need no gateway from IPAM where the user gave none."""
 
     skip_ipv4: bool | None = False
     skip_ipv6: bool | None = False
 
 
-class PoolData(Record, frozen=True, kw_only=True, omit_defaults=True):
+class PoolData(Record, kw_only=True, omit_defaults=True):
     """A subnet as allocated: `pool` CIDR text, `gateway` and auxiliary addresses with prefix length."""
 
     address_space: str | None = ""
@@ -86,20 +86,20 @@ class PoolData(Record, frozen=True, kw_only=True, omit_defaults=True):
     aux_addresses: dict[str, str] | None = None
 
 
-class CreateNetwork(Record, frozen=True, kw_only=True):
+class CreateNetwork(Record, kw_only=True):
     network_id: str | None = ""
     options: dict[str, Any] | None = None
     ipv4_data: list[PoolData] | None = None
     ipv6_data: list[PoolData] | None = None
 
 
-class NetworkRef(Record, frozen=True, kw_only=True):
+class NetworkRef(Record, kw_only=True):
     """Body of NetworkDriver.DeleteNetwork and FreeNetwork."""
 
     network_id: str | None = ""
 
 
-class AllocateNetwork(Record, frozen=True, kw_only=True):
+class AllocateNetwork(Record, kw_only=True):
     """Swarm's managers only; its options are texts."""
 
     network_id: str | None = ""
@@ -108,7 +108,7 @@ class AllocateNetwork(Record, frozen=True, kw_only=True):
     ipv6_data: list[PoolData] | None = None
 
 
-class Interface(Record, frozen=True, kw_only=True):
+class Interface(Record, kw_only=True):
     """Addresses are CIDR text; "" where nothing is set (request) or nothing is added to it (answer)."""
 
     address: str | None = ""
@@ -116,31 +116,31 @@ class Interface(Record, frozen=True, kw_only=True):
     mac_address: str | None = ""
 
 
-class CreateEndpoint(Record, frozen=True, kw_only=True):
+class CreateEndpoint(Record, kw_only=True):
     network_id: str | None = ""
     endpoint_id: str | None = ""
     interface: Interface | None = None
     options: dict[str, Any] | None = None
 
 
-class EndpointCreated(Record, frozen=True, kw_only=True):
+class EndpointCreated(Record, kw_only=True):
     """Only what the caller did not give may be answered: dockerd refuses a repetition, even of the same value."""
 
     interface: Interface | None = None
 
 
-class EndpointRef(Record, frozen=True, kw_only=True):
+class EndpointRef(Record, kw_only=True):
     """Body of DeleteEndpoint, Leave, EndpointOperInfo and RevokeExternalConnectivity."""
 
     network_id: str | None = ""
     endpoint_id: str | None = ""
 
 
-class OperInfo(Record, frozen=True, kw_only=True):
+class OperInfo(Record, kw_only=True):
     value: dict[str, Any] | None = None
 
 
-class PortBinding(Record, frozen=True, kw_only=True):
+class PortBinding(Record, kw_only=True):
     """An item of `Options[PORT_MAP]`: one container port; host ports HostPort..HostPortEnd, 0 for any."""
 
     proto: int = 6
@@ -151,14 +151,14 @@ class PortBinding(Record, frozen=True, kw_only=True):
     host_port_end: int = 0
 
 
-class ExposedPort(Record, frozen=True, kw_only=True):
+class ExposedPort(Record, kw_only=True):
     """An item of `Options[EXPOSED_PORTS]`."""
 
     proto: int = 6
     port: int = 0
 
 
-class Join(Record, frozen=True, kw_only=True):
+class Join(Record, kw_only=True):
     """Body of NetworkDriver.Join; `sandbox_key` is the path of the namespace's file, which may not exist yet."""
 
     network_id: str | None = ""
@@ -167,7 +167,7 @@ class Join(Record, frozen=True, kw_only=True):
     options: dict[str, Any] | None = None
 
 
-class InterfaceName(Record, frozen=True, kw_only=True):
+class InterfaceName(Record, kw_only=True):
     """The link `src_name` of the host's namespace becomes `dst_prefix` with a number; "" where there is none."""
 
     src_name: str | None = ""
@@ -175,7 +175,7 @@ class InterfaceName(Record, frozen=True, kw_only=True):
     dst_name: str | None = ""
 
 
-class StaticRoute(Record, frozen=True, kw_only=True):
+class StaticRoute(Record, kw_only=True):
     """`route_type` 0: by a next hop; 1: on the link."""
 
     destination: str | None = ""
@@ -183,7 +183,7 @@ class StaticRoute(Record, frozen=True, kw_only=True):
     next_hop: str | None = ""
 
 
-class Joined(Record, frozen=True, kw_only=True):
+class Joined(Record, kw_only=True):
     """Gateways are bare addresses, "" for none. Without any, dockerd adds a way out of its own (docker_gwbridge)
     unless `disable_gateway_service` is set."""
 
@@ -194,7 +194,7 @@ class Joined(Record, frozen=True, kw_only=True):
     disable_gateway_service: bool | None = False
 
 
-class ProgramExternalConnectivity(Record, frozen=True, kw_only=True):
+class ProgramExternalConnectivity(Record, kw_only=True):
     """The endpoint has become its sandbox's way out; ports are in its options, as in Join's."""
 
     network_id: str | None = ""
@@ -202,7 +202,7 @@ class ProgramExternalConnectivity(Record, frozen=True, kw_only=True):
     options: dict[str, Any] | None = None
 
 
-class Discovery(Record, frozen=True, kw_only=True):
+class Discovery(Record, kw_only=True):
     """Body of DiscoverNew and DiscoverDelete: a node of a swarm."""
 
     discovery_type: int = 0
@@ -212,17 +212,17 @@ class Discovery(Record, frozen=True, kw_only=True):
 # IpamDriver
 
 
-class IpamCapabilities(Record, frozen=True, kw_only=True):
+class IpamCapabilities(Record, kw_only=True):
     requires_mac_address: bool | None = msgspec.field(name="RequiresMACAddress", default=False)
     requires_request_replay: bool | None = False
 
 
-class AddressSpaces(Record, frozen=True, kw_only=True):
+class AddressSpaces(Record, kw_only=True):
     local_default_address_space: str | None = ""
     global_default_address_space: str | None = ""
 
 
-class RequestPool(Record, frozen=True, kw_only=True):
+class RequestPool(Record, kw_only=True):
     """`pool` and `sub_pool` are CIDR text, "" where the choice is the plugin's."""
 
     address_space: str | None = ""
@@ -232,17 +232,17 @@ class RequestPool(Record, frozen=True, kw_only=True):
     v6: bool | None = False
 
 
-class PoolRequested(Record, frozen=True, kw_only=True):
+class PoolRequested(Record, kw_only=True):
     pool_id: str | None = ""
     pool: str | None = ""
     data: dict[str, str] | None = None
 
 
-class ReleasePool(Record, frozen=True, kw_only=True):
+class ReleasePool(Record, kw_only=True):
     pool_id: str | None = ""
 
 
-class RequestAddress(Record, frozen=True, kw_only=True):
+class RequestAddress(Record, kw_only=True):
     """`address` is bare text, "" where the choice is the plugin's."""
 
     pool_id: str | None = ""
@@ -250,13 +250,13 @@ class RequestAddress(Record, frozen=True, kw_only=True):
     options: dict[str, str] | None = None
 
 
-class AddressRequested(Record, frozen=True, kw_only=True):
+class AddressRequested(Record, kw_only=True):
     """`address` is CIDR text."""
 
     address: str | None = ""
     data: dict[str, str] | None = None
 
 
-class ReleaseAddress(Record, frozen=True, kw_only=True):
+class ReleaseAddress(Record, kw_only=True):
     pool_id: str | None = ""
     address: str | None = ""

@@ -57,6 +57,8 @@ class Places(msgspec.Struct, frozen=True, kw_only=True):
     socket_dirs: tuple[str, ...] = ("/run/docker/plugins",)
     spec_dirs: tuple[str, ...] = ("/etc/docker/plugins", "/usr/lib/docker/plugins")
     own_sockets: tuple[str, ...] = ()
+    own_addresses: tuple[str, ...] = ()
+    """Host and port, as "127.0.0.1:2471"."""
 
 
 def locate(name: str, places: Places) -> PluginAddress:
@@ -76,10 +78,14 @@ def locate(name: str, places: Places) -> PluginAddress:
 
 
 def refuse_own(address: PluginAddress, places: Places) -> None:
-    """Raises InvalidParameter when the address is a socket of ours: every call would wait for itself."""
-    if address.scheme == "unix" and _is_own(address.path, places):
+    """Raises InvalidParameter when the address is one of ours: every call would wait for itself."""
+    if address.scheme == "unix":
+        own = _is_own(address.path, places)
+    else:
+        own = f"{address.host}:{address.port}" in places.own_addresses
+    if own:
         raise InvalidParameter(
-            f"plugin {address.name} is this very cnmd ({address.path}): use its own drivers by their names"
+            f"plugin {address.name} is this very cnmd ({address.url}): use its own drivers by their names"
         )
 
 

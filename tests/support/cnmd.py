@@ -45,6 +45,10 @@ class Cnmd:
     place: Path
     popen: Callable[..., subprocess.Popen[Any]] = subprocess.Popen
     config: str = ""
+    plugin_dir: str = ""
+    """Where its plugin sockets are; "": in its own place, where no dockerd looks."""
+    docker_host: str = ""
+    """The dockerd that it may ask, as a URL; "": none."""
     process: subprocess.Popen[Any] | None = field(default=None, init=False)
 
     @property
@@ -61,7 +65,15 @@ class Cnmd:
         config = self.place / "config.toml"
         config.write_text(self.config)
         command = [PYTHON, "-m", "cnm.daemon", "--config", str(config), "--root", str(self.place / "root")]
-        command += ["--run", str(self.place / "run"), "--plugin-dir", str(self.place / "plugins")]
+        plugins = self.plugin_dir or str(self.place / "plugins")
+        command += [
+            "--run",
+            str(self.place / "run"),
+            "--plugin-dir",
+            plugins,
+            "--docker-host",
+            self.docker_host,
+        ]
         with (self.place / "log").open("ab") as log:
             self.process = self.popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         deadline = time.monotonic() + START_SECONDS

@@ -7,10 +7,11 @@ import os
 import subprocess
 import tarfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from netns_fixtures import is_isolated
 from tests.support.unpacked import environment, program
@@ -25,7 +26,7 @@ class Dockerd:
 
     socket: Path
     log: Path
-    process: subprocess.Popen[bytes]
+    process: subprocess.Popen[Any]
 
     def docker(self, *arguments: str) -> str:
         """What the docker CLI prints, stripped. Raises RuntimeError with its error text."""
@@ -41,19 +42,26 @@ class Dockerd:
 
 
 @contextmanager
-def start_dockerd(state: Path, *arguments: str, seconds: float = 60.0) -> Iterator[Dockerd]:
+def start_dockerd(
+    state: Path,
+    *arguments: str,
+    seconds: float = 60.0,
+    popen: Callable[..., subprocess.Popen[Any]] = subprocess.Popen,
+    env: Mapping[str, str] | None = None,
+) -> Iterator[Dockerd]:
     """dockerd with everything it keeps under `state`, answering when the block starts and gone when it ends.
 
-    `arguments` are further flags. Raises RuntimeError with the end of its log where it does not come up.
+    `arguments` are further flags. `popen` starts it in the namespace that plays the host; a netns_fixtures host's
+    fits. `env` instead of `environment()`. Raises RuntimeError with the end of its log where it does not come up.
     """
     if not is_isolated():
         raise RuntimeError("dockerd would write the machine's own firewall: isolate the process first")
     state.mkdir(parents=True, exist_ok=True)
     socket, log = state / "docker.sock", state / "log"
     with log.open("ab") as output:
-        process = subprocess.Popen(
+        process = popen(
             _command(state, socket, arguments),
-            env=environment(),
+            env=env or environment(),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,

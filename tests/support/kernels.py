@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +52,18 @@ class Machine(ABC):
     def add_default_route(self, namespace: str) -> None:
         """A default route that somebody set, by the loopback interface."""
 
+    @abstractmethod
+    def move_link(self, name: str, namespace: str, new_name: str) -> None:
+        """Take an interface of the host away into a namespace, as dockerd does."""
+
+    @abstractmethod
+    def rename_link(self, name: str, new_name: str, namespace: str) -> None:
+        """What somebody inside a sandbox may do."""
+
+    @abstractmethod
+    def delete_link(self, name: str, namespace: str = HOST) -> None:
+        """With all that stands on it."""
+
     @contextmanager
     def here(self) -> Iterator[None]:
         """A block in which the calling thread is where verbs run: in the host's namespace."""
@@ -75,6 +89,17 @@ class FakeMachine(Machine):
 
     def add_default_route(self, namespace: str) -> None:
         self.fake.spaces[namespace].records.add(Route("0.0.0.0/0", "lo"))
+
+    def move_link(self, name: str, namespace: str, new_name: str) -> None:
+        link = self.fake.spaces[HOST].links.pop(name)
+        self.fake.spaces[namespace].links[new_name] = replace(link, name=new_name)
+
+    def rename_link(self, name: str, new_name: str, namespace: str) -> None:
+        links = self.fake.spaces[namespace].links
+        links[new_name] = replace(links.pop(name), name=new_name)
+
+    def delete_link(self, name: str, namespace: str = HOST) -> None:
+        self.fake.drop_link(namespace, self.fake.spaces[namespace].links[name])
 
     def aliases(self, namespace: str = HOST) -> dict[str, str]:
         return {link.name: link.alias for link in self.fake.spaces[namespace].links.values()}
@@ -113,6 +138,16 @@ class LinuxMachine(Machine):
 
     def add_default_route(self, namespace: str) -> None:
         self.run("ip route add default dev lo", namespace)
+
+    def move_link(self, name: str, namespace: str, new_name: str) -> None:
+        self.run(f"ip link set {name} netns {namespace} name {new_name}")
+
+    def rename_link(self, name: str, new_name: str, namespace: str) -> None:
+        self.run(f"ip link set {name} down", namespace)
+        self.run(f"ip link set {name} name {new_name} up", namespace)
+
+    def delete_link(self, name: str, namespace: str = HOST) -> None:
+        self.run(f"ip link del {name}", namespace)
 
     def aliases(self, namespace: str = HOST) -> dict[str, str]:
         links = self.json("ip -j link", namespace)
@@ -167,6 +202,20 @@ def _link(link: dict[str, Any]) -> dict[str, Any]:
         **flags,
         **{k: link.get(k) for k in keys},
     }
+
+
+_ON_NOTHING = ("dummy", "bridge")
+
+
+def lacks(kind: str) -> str:
+    """Why this kernel makes no links of a kind (the reason for a skip), "" where it does; asked in a new namespace."""
+    arguments = {"ipvlan": "mode l2", "vlan": "id 10", "macvlan": "mode bridge"}.get(kind, "")
+    parent = "" if kind in _ON_NOTHING else "link parent"
+    script = f"ip link add parent type veth peer name other && ip link add {parent} name probe type {kind} {arguments}"
+    tried = subprocess.run(
+        ["unshare", "--net", "sh", "-c", script], capture_output=True, text=True, check=False
+    )
+    return f"this kernel has no {kind} links: {tried.stderr.strip()}" if tried.returncode else ""
 
 
 @contextmanager

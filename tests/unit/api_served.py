@@ -12,8 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from cnm.api.server import Server
 from cnm.api.wsgi import create_app
+from cnm.http.listener import UnixPlace
+from cnm.http.server import Server
 from tests.unit.memory_backend import MemoryBackend
 
 PATIENCE = 20.0
@@ -26,7 +27,7 @@ class Served:
     def __init__(self, path: str, threads: int) -> None:
         self.path = path
         self.backend = MemoryBackend()
-        self.server = Server(create_app(self.backend), path, threads=threads)
+        self.server = Server(create_app(self.backend), UnixPlace(path), threads=threads)
         self.server.bind()
         self._thread = threading.Thread(target=self.server.serve)
         self._thread.start()

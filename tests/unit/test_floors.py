@@ -13,10 +13,11 @@ import pytest
 _CHECKOUT = Path(__file__).parents[2]
 
 _GROUND = ("errors", "config")
-_NOUNS = ("network", "endpoint", "sandbox", "driver", "events", "names", "mac", "ports", "gateway")
+_NOUNS = ("network", "endpoint", "sandbox", "lease", "driver", "events", "names", "mac", "ports", "gateway")
 _VERBS = (
     *("controller", "network_verbs", "endpoint_verbs", "sandbox_verbs", "doctor", "recovery", "overview"),
     *("resources", "wanted", "model", "locks", "forwarding", "relaying", "external", "afterwork"),
+    *("dockerd_verbs", "handover", "leases", "stale"),
 )
 _FLOORS = (
     _GROUND,
@@ -26,7 +27,8 @@ _FLOORS = (
     ("ipam", "firewall", "neighbours", "cluster", "relays"),
     ("drivers",),
     _VERBS,
-    ("api", "plugin", "watcher", "claim"),
+    ("http",),
+    ("api", "plugin", "watcher", "collector", "claim"),
     ("daemon",),
 )
 """From the ground up: a part may import all floors below it. Drivers emit the firewall's elements."""
@@ -46,9 +48,9 @@ _NARROWER = {"kernel": {"errors", "config", "kernel.state", "endpoint", "ports"}
 """The kernel layer knows nothing of networks and sandboxes; the ports that it reserves are an endpoint's."""
 
 _ONLY_IN = {
-    "flask": {"api", "plugin"},
-    "werkzeug": {"api", "plugin"},
-    "cheroot": {"api", "plugin", "daemon"},
+    "flask": {"api"},
+    "werkzeug": {"api"},
+    "cheroot": {"http"},
     "pyroute2": set(),
     "nftables": {"kernel"},
     "sqlite3": {"store"},

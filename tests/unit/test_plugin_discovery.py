@@ -167,6 +167,14 @@ def test_the_daemons_own_socket_is_refused_by_whatever_path(place: Path) -> None
         locate("x", places(place, own))
 
 
+def test_the_daemons_own_address_is_refused(place: Path) -> None:
+    write(place / "etc" / "x.spec", "https://127.0.0.1:2471")
+    own = Places(socket_dirs=(), spec_dirs=(str(place / "etc"),), own_addresses=("127.0.0.1:2471",))
+
+    with pytest.raises(InvalidParameter, match=r"plugin x is this very cnmd \(https://127\.0\.0\.1:2471\)"):
+        locate("x", own)
+
+
 def test_a_listing_has_sockets_and_files_but_no_file_that_poses_as_a_socket(place: Path) -> None:
     own = place / "run" / "cnm.sock"
     for path in (

@@ -188,3 +188,104 @@ def test_a_listed_route_reads_back_as_it_was_added(destination: str, length: int
     parsed = route_messages.parse(Message(request.kind, request.payload))
     assert parsed is not None
     assert parsed[:2] == (12, Route(f"{zero}/{length}", "", via))
+
+
+# Links on a parent
+
+
+def a_sub_interface(kind: LinkKind, mode: str) -> Link:
+    return Link(
+        "eth0", kind, mac="02:42:0a:00:00:02", mtu=1400, alias="cnm:endpoint:1", parent="up0", mode=mode
+    )
+
+
+def info_of(message: Any) -> tuple[str, Any]:
+    info = message.get_attr("IFLA_LINKINFO")
+    return info.get_attr("IFLA_INFO_KIND"), info.get_attr("IFLA_INFO_DATA")
+
+
+@pytest.mark.parametrize("mode", ["bridge", "private", "vepa", "passthru"])
+def test_a_macvlan_names_its_parent_and_its_mode(mode: str) -> None:
+    request = link_messages.create(a_sub_interface(LinkKind.MACVLAN, mode), index=77, parent_index=12)
+    message = decoded(ifinfmsg, request)
+
+    kind, data = info_of(message)
+    assert (kind, data.get_attr("IFLA_MACVLAN_MODE")) == ("macvlan", mode)
+    assert message.get_attr("IFLA_LINK") == 12
+
+
+@pytest.mark.parametrize(("layer", "number"), [("l2", 0), ("l3", 1), ("l3s", 2)])
+@pytest.mark.parametrize(("flag", "bits"), [("bridge", 0), ("private", 1), ("vepa", 2)])
+def test_an_ipvlan_names_its_layer_and_its_flag(layer: str, number: int, flag: str, bits: int) -> None:
+    link = a_sub_interface(LinkKind.IPVLAN, f"{layer}:{flag}")
+    message = decoded(ifinfmsg, link_messages.create_inside(link, "cm1", 12, 9))
+
+    kind, data = info_of(message)
+    assert (kind, data.get_attr("IFLA_IPVLAN_MODE")) == ("ipvlan", number)
+    raw = attributes(attributes(attributes(request_payload(link), 16)[18])[2])
+    assert raw[2] == struct.pack("=H", bits)  # a decoder may have no name for the flags
+
+
+def request_payload(link: Link) -> bytes:
+    return link_messages.create_inside(link, "cm1", 12, 9).payload
+
+
+@given(st.integers(1, 4094))
+def test_a_vlan_names_its_number(number: int) -> None:
+    link = a_sub_interface(LinkKind.VLAN, str(number))
+    message = decoded(ifinfmsg, link_messages.create(link, index=77, parent_index=12))
+
+    kind, data = info_of(message)
+    assert (kind, data.get_attr("IFLA_VLAN_ID")) == ("vlan", number)
+
+
+def test_a_dummy_needs_nothing_but_its_kind() -> None:
+    message = decoded(ifinfmsg, link_messages.create(Link("dm-1", LinkKind.DUMMY), index=77))
+
+    assert info_of(message) == ("dummy", None)
+
+
+def test_a_sub_interface_is_made_in_the_sandbox_down_and_with_its_group() -> None:
+    link = a_sub_interface(LinkKind.MACVLAN, "bridge")
+    message = decoded(ifinfmsg, link_messages.create_inside(link, "cm1", 12, 9))
+
+    assert (message["index"], message["flags"] & 1) == (0, 0)
+    assert message.get_attr("IFLA_IFNAME") == "cm1"
+    assert message.get_attr("IFLA_NET_NS_FD") == 9
+    assert message.get_attr("IFLA_GROUP") == Group.SUB_INTERFACE
+    assert message.get_attr("IFLA_ADDRESS") == "02:42:0a:00:00:02"
+    assert message.get_attr("IFLA_MTU") == 1400
+
+
+def test_a_sub_interface_gets_its_name_and_its_mark_when_it_is_set_up() -> None:
+    link = a_sub_interface(LinkKind.MACVLAN, "passthru")
+    message = decoded(ifinfmsg, link_messages.configure_inside(link, 5))
+
+    assert (message["index"], message["flags"] & 1, message["change"]) == (5, 1, 1)
+    assert message.get_attr("IFLA_IFNAME") == "eth0"
+    assert message.get_attr("IFLA_IFALIAS") == "cnm:endpoint:1"
+    assert message.get_attr("IFLA_ADDRESS") == "02:42:0a:00:00:02"
+
+
+@pytest.mark.parametrize(
+    ("kind", "mode"),
+    [
+        (LinkKind.MACVLAN, "vepa"),
+        (LinkKind.MACVLAN, "passthru"),
+        (LinkKind.IPVLAN, "l3s:private"),
+        (LinkKind.IPVLAN, "l2:bridge"),
+        (LinkKind.VLAN, "4094"),
+    ],
+)
+def test_a_listed_sub_interface_reads_back_as_it_was_made(kind: LinkKind, mode: str) -> None:
+    request = link_messages.create(a_sub_interface(kind, mode), index=77, parent_index=12)
+
+    observed = link_messages.parse(Message(request.kind, request.payload))
+    assert (observed.link.kind, observed.link.mode, observed.parent_index) == (kind, mode, 12)
+
+
+def test_the_other_end_of_a_pair_is_no_parent() -> None:
+    request = link_messages.create(a_port(), index=77, parent_index=12)
+
+    observed = link_messages.parse(Message(request.kind, request.payload))
+    assert (observed.link.mode, observed.parent_index) == ("", 0)

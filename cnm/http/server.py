@@ -1,4 +1,4 @@
-"""The HTTP server of the control API: cheroot on a Unix socket; idle clients and long streams cost no worker.
+"""The HTTP server: cheroot on a Unix socket, or on TCP with TLS; idle clients and long streams cost no worker.
 
 cheroot gives a connection to a worker as soon as it is accepted, and keeps it there for as long as the answer
 lasts. Here a connection gets a worker only while it has a request, and a stream moves to a thread of its own.
@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import select
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Iterable
@@ -18,17 +19,20 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_to_bytes
 
 from cheroot import connections, server, wsgi
+from cheroot.makefile import MakeFile
 
 import cnm
-from cnm.api import listener
-from cnm.api.event_stream import LONG_STREAM
-from cnm.api.workers import WorkerPool
+from cnm.http.listener import Place, UnixPlace
+from cnm.http.workers import WorkerPool
 from cnm.wire import codec
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
 
-log = logging.getLogger("cnm.api")
+log = logging.getLogger("cnm.http")
+
+LONG_STREAM = "cnm.long_stream"
+"""Key of the WSGI environment by which an app has its answer served from a thread of its own."""
 
 _LEAST_WORKERS = 4
 _IDLE_SECONDS = 10
@@ -42,15 +46,20 @@ _DRAINED = 16 * 1024 * 1024
 
 
 class Server:
-    """Serves `app` on the Unix socket `path`, with at most `threads` requests at a time."""
+    """Serves `app` at `place`, with at most `threads` requests at a time.
 
-    def __init__(self, app: WSGIApplication, path: str, threads: int = 64) -> None:
-        self._path = path
-        self._http = _HttpServer(path, app, threads)
+    What the server itself refuses is said as a JSON object with the one key `error_key`.
+    """
+
+    def __init__(
+        self, app: WSGIApplication, place: Place, threads: int = 64, *, error_key: str = "message"
+    ) -> None:
+        self._place = place
+        self._http = _HttpServer(place, app, threads, error_key)
 
     def bind(self) -> None:
         """Listen; connections wait from now on. Raises Conflict when another daemon listens there."""
-        self._http.listener = listener.listen(self._path)
+        self._http.listener = self._place.listen()
         self._http.prepare()
 
     def serve(self) -> None:
@@ -61,7 +70,7 @@ class Server:
         """Finish the requests that have begun, close everything else. Works from any thread, and twice."""
         if self._http.ready:
             self._http.stop()
-            listener.remove(self._path, self._http.listener)
+            self._place.leave(self._http.listener)
 
 
 class _Connections(connections.ConnectionManager):
@@ -69,8 +78,7 @@ class _Connections(connections.ConnectionManager):
 
     def stop(self) -> None:
         self._stop_requested = True
-        with suppress(OSError), socket.socket(socket.AF_UNIX) as wake:
-            wake.connect(self.server.bind_addr)
+        self.server.place.wake()
         super().stop()
 
     def _from_server_socket(self, server_socket: socket.socket) -> None:
@@ -91,7 +99,7 @@ class _Request(server.HTTPRequest):
     def simple_response(self, status: str | int, msg: str = "") -> None:
         """What cheroot refuses before any app sees it."""
         self.close_connection = True
-        body = codec.encode({"message": (msg or str(status)[4:]).rstrip(".").lower()})
+        body = codec.encode({self.server.error_key: (msg or str(status)[4:]).rstrip(".").lower()})
         head = (
             f"HTTP/1.1 {status}\r\nContent-Type: application/json\r\n"
             f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
@@ -116,6 +124,17 @@ class _Request(server.HTTPRequest):
 class _Connection(server.HTTPConnection):
     RequestHandlerClass = _Request
     stream: _Stream | None = None
+
+    def shakes_hands(self) -> bool:
+        """Whether the client is one that TLS lets in; a plain connection is. Only a worker waits for slow ones."""
+        if not isinstance(self.socket, ssl.SSLSocket) or self.socket.version() is not None:
+            return True
+        try:
+            self.socket.do_handshake()
+        except OSError as error:
+            log.warning("a client was turned away at %s: %s", self.server.place, error)
+            return False
+        return True
 
     def abandoned(self) -> bool:
         """Whether the client has gone."""
@@ -174,6 +193,21 @@ class _Stream:
             write(b"0\r\n\r\n")
 
 
+class _Tls:
+    """Stands where cheroot expects its own adapter, which shakes hands in the thread that accepts."""
+
+    makefile = MakeFile
+
+    def __init__(self, context: ssl.SSLContext) -> None:
+        self._context = context
+
+    def bind(self, listener: socket.socket) -> socket.socket:
+        return listener
+
+    def wrap(self, connection: socket.socket) -> tuple[ssl.SSLSocket, dict[str, str]]:
+        return self._context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False), {}
+
+
 class _Gateway(wsgi.Gateway_10):
     """WSGI as the standard has it (the path fully unquoted), and streams handed over."""
 
@@ -215,8 +249,11 @@ class _HttpServer(wsgi.Server):
     max_request_header_size = 64 * 1024
     listener: socket.socket
 
-    def __init__(self, path: str, app: WSGIApplication, threads: int) -> None:
-        super().__init__(path, app, server_name=f"cnm/{cnm.__version__} (linux)", timeout=_IDLE_SECONDS)
+    def __init__(self, place: Place, app: WSGIApplication, threads: int, error_key: str) -> None:
+        super().__init__(str(place), app, server_name=f"cnm/{cnm.__version__} (linux)", timeout=_IDLE_SECONDS)
+        self.place, self.error_key = place, error_key
+        self.peercreds_enabled = isinstance(place, UnixPlace)
+        self.ssl_adapter = _Tls(place.tls) if place.tls else None
         self.gateway = _Gateway
         self.software = self.server_name
         self.requests = WorkerPool(self._serve_connection, min(_LEAST_WORKERS, threads), threads)
@@ -250,7 +287,7 @@ class _HttpServer(wsgi.Server):
     def _serve_connection(self, conn: _Connection) -> None:
         keep = False
         try:
-            keep = conn.communicate()  # type: ignore[no-untyped-call]
+            keep = conn.shakes_hands() and conn.communicate()  # type: ignore[no-untyped-call]
             while keep and conn.stream is None and self.ready and self.requests.idle and conn.speaks():
                 keep = conn.communicate()  # type: ignore[no-untyped-call]
         finally:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Generic, TypeVar
 
-log = logging.getLogger("cnm.api")
+log = logging.getLogger("cnm.http")
 
 T = TypeVar("T")
 

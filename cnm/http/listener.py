@@ -1,4 +1,4 @@
-"""The Unix socket that the control API listens on: who may use it, and whose it is already."""
+"""Where a server listens: a Unix socket with who may use it and whose it is already, or a TCP port with TLS."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ import fcntl
 import grp
 import os
 import socket
+import ssl
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from typing import Protocol
 
 from cnm.errors import Conflict, InvalidParameter
 
@@ -18,6 +20,76 @@ GROUP = "docker"
 
 _MODE = 0o660
 _BACKLOG = 256
+
+
+class Place(Protocol):
+    """A place to listen at; `tls` is what connections are wrapped with, None for plain ones."""
+
+    tls: ssl.SSLContext | None
+
+    def listen(self) -> socket.socket:
+        """Raises Conflict where another daemon listens there, InvalidParameter where nobody can."""
+
+    def wake(self) -> None:
+        """Make a connection, so that whoever waits for one looks around."""
+
+    def leave(self, listener: socket.socket) -> None:
+        """Close the listener, and remove what `listen` made."""
+
+
+class UnixPlace:
+    """A Unix socket at `path`; `inherited` is the listening socket where a service manager made it already."""
+
+    tls: ssl.SSLContext | None = None
+
+    def __init__(self, path: str, inherited: socket.socket | None = None) -> None:
+        self.path = path
+        self._inherited = inherited
+
+    def __str__(self) -> str:
+        return self.path
+
+    def listen(self) -> socket.socket:
+        return self._inherited or listen(self.path)
+
+    def wake(self) -> None:
+        with suppress(OSError), socket.socket(socket.AF_UNIX) as client:
+            client.connect(self.path)
+
+    def leave(self, listener: socket.socket) -> None:
+        """An inherited one stays where it is: whoever made it keeps it for the next daemon."""
+        if self._inherited is None:
+            remove(self.path, listener)
+        else:
+            listener.close()
+
+
+class TlsPlace:
+    """A TCP port whose clients must show a certificate that `tls` trusts."""
+
+    def __init__(self, host: str, port: int, tls: ssl.SSLContext) -> None:
+        self.tls: ssl.SSLContext | None = tls
+        self._address = (host, port)
+
+    def __str__(self) -> str:
+        host, port = self._address
+        return f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"
+
+    def listen(self) -> socket.socket:
+        try:
+            return socket.create_server(
+                self._address, family=socket.AF_INET6 if ":" in self._address[0] else socket.AF_INET
+            )
+        except OSError as error:
+            reason = os.strerror(error.errno or 0).lower()
+            raise InvalidParameter(f"cannot listen on {self}: {reason}: check plugin-tcp") from None
+
+    def wake(self) -> None:
+        with suppress(OSError):
+            socket.create_connection(self._address, timeout=1).close()
+
+    def leave(self, listener: socket.socket) -> None:
+        listener.close()
 
 
 def listen(path: str) -> socket.socket:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from cnm.api import listener
 from cnm.errors import Conflict, InvalidParameter
+from cnm.http import listener
 
 
 def test_a_file_that_nobody_listens_on_is_replaced(tmp_path: Path) -> None:

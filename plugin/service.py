@@ -1,0 +1,55 @@
+"""Everything that dockerd sees of cnmd, started and stopped as one."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Mapping
+
+from cnm.config import Settings
+from cnm.controller import Controller
+from cnm.leases import Leases
+from cnm.network import Network
+from cnm.plugin.dockerd_api import DockerdApi
+from cnm.plugin.faces import DRIVERS, Face
+from cnm.plugin.learner import Learner
+from cnm.plugin.listening import PluginServers
+from cnm.resources import Resources
+
+
+class Plugins:
+    """`bind` comes before the controller's start, so that dockerd's questions wait; `start` comes after it."""
+
+    def __init__(
+        self,
+        controller: Controller,
+        resources: Resources,
+        settings: Settings,
+        inherited: Mapping[str, socket.socket],
+    ) -> None:
+        self._settings = settings
+        api = DockerdApi(settings.docker_host) if settings.docker_host else None
+        self._learner = Learner(api, controller.dockerd)
+        names = [name for name, driver in DRIVERS.items() if driver in resources.registry.names()]
+        self._leases = {name: Leases(name, resources.ipam("default"), resources.store) for name in names}
+        faces = [
+            Face(name, controller.dockerd, self._leases[name], self._direct, self._learner) for name in names
+        ]
+        self._servers = PluginServers(faces, settings, inherited)
+
+    def bind(self) -> None:
+        self._servers.bind()
+
+    def start(self) -> None:
+        for leases in self._leases.values():
+            leases.restore()
+        self._learner.start()
+        self._servers.start()
+
+    def close(self) -> None:
+        self._servers.stop()
+        self._learner.close()
+
+    def _direct(self, network: Network) -> bool:
+        """Only what was asked for, and only where it is known to be safe."""
+        asked = network.direct or self._settings.docker_direct
+        return asked and self._learner.direct_is_safe
