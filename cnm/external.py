@@ -166,8 +166,7 @@ def carry(
     external = [e for e in endpoints if e.attachment is not None]
     if not external:
         return []
-    chosen = wanted.gateways(r, list(endpoints))
-    carriers = {c.endpoint.id for c in (chosen.ipv4, chosen.ipv6) if c is not None}
+    carriers = _carriers(r, endpoints)
     changed: dict[str, Endpoint] = {}
     for endpoint in external:
         if _is_programmed(endpoint) and (not _carries(endpoint, carriers) or endpoint.id in again):
@@ -177,6 +176,11 @@ def carry(
         if _carries(now, carriers) and not _is_programmed(now):
             changed[endpoint.id] = _program(r, now, undo)
     return list(changed.values())
+
+
+def _carriers(r: Resources, endpoints: Sequence[Endpoint]) -> set[str]:
+    chosen = wanted.gateways(r, list(endpoints))
+    return {candidate.endpoint.id for candidate in (chosen.ipv4, chosen.ipv6) if candidate is not None}
 
 
 def _is_programmed(endpoint: Endpoint) -> bool:
@@ -262,6 +266,26 @@ def resume(r: Resources, network: Network) -> None:
         r.plugins.expect(driver.name)
     if isinstance(service, RemoteIpam):
         r.afterwork.add(service.name, f"holding the pools of network {network.name} again", service.replay)
+
+
+def settle(r: Resources) -> None:
+    """Sandboxes whose way out could not be told to a program, or was not told before a crash: once more."""
+    for sandbox in r.model.sandboxes():
+        endpoints = wanted.joined_endpoints(r, sandbox.id)
+        external = [e for e in endpoints if e.attachment is not None]
+        carriers = _carriers(r, endpoints) if external else set()
+        for endpoint in external:
+            if _is_programmed(endpoint) != _carries(endpoint, carriers):
+                _settle_later(r, sandbox, endpoint)
+
+
+def _settle_later(r: Resources, sandbox: Sandbox, endpoint: Endpoint) -> None:
+    def job() -> None:
+        with r.locks.verbs.shared(), r.locks.sandbox(sandbox.id):
+            succeed(r, sandbox)
+
+    program = r.model.network(endpoint.network_id).driver
+    r.afterwork.add(program, f"settling the way out of sandbox {sandbox.name}", job)
 
 
 def forget_network(r: Resources, network: Network) -> None:

@@ -39,6 +39,7 @@ class Recovery:
             self._drop_forgotten()
             self._hold_ports()
             self._agree()
+            external.settle(self._r)
         self._r.afterwork.begin()
 
     def _load_networks(self) -> None:
