@@ -1,14 +1,16 @@
 """Calls other people's Docker plugins: located, activated once, asked with a time limit, their errors in one line.
 
 A plugin that just failed to answer is not waited for again at once: for a while it is asked without retries and with
-a short limit, so that a verb's farewells to a plugin that is away do not add up to minutes.
+a short limit, so that a verb's farewells to a plugin that is away do not add up to minutes. Nor may a plugin that hangs
+hold all of the daemon's threads: while some of its calls have waited for long, further ones are refused.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
 from typing import TypeVar
 
 import msgspec
@@ -26,6 +28,7 @@ T = TypeVar("T", bound=msgspec.Struct)
 DEFAULT_SECONDS = 60.0
 _IMPATIENT_SECONDS = 30.0
 _SHORT_SECONDS = 5.0
+_MOST_WAITING, _STUCK_SECONDS = 8, 5.0
 _LONGEST_MESSAGE = 2000
 
 
@@ -53,6 +56,9 @@ class Plugin:
         self._clock = clock
         self._seconds = seconds
         self._impatient_until = float("-inf")
+        self._lock = threading.Lock()
+        self._waiting: list[float] = []
+        """When the calls began that have no answer yet."""
 
     def close(self) -> None:
         self._transport.close()
@@ -64,7 +70,8 @@ class Plugin:
         """
         body = b"" if request is None else encode(request) + b"\n"
         about = f"plugin {self.name}: {method}"
-        status, text = self._answered(about, f"/{method}", body)
+        with self._counted(about):
+            status, text = self._answered(about, f"/{method}", body)
         if status != 200:
             kind = NotImplementedByPlugin if status == 404 else PluginRefused
             raise kind(f"{about}: {_message(text) or f'HTTP status {status}'}")
@@ -75,6 +82,21 @@ class Plugin:
             return decode_leniently(text, answer)
         except InvalidParameter as error:
             raise PluginRefused(f"{about}: the answer cannot be read: {error}") from None
+
+    @contextmanager
+    def _counted(self, about: str) -> Iterator[None]:
+        now = self._clock.now()
+        with self._lock:
+            if len(self._waiting) >= _MOST_WAITING and now - min(self._waiting) > _STUCK_SECONDS:
+                raise PluginAway(
+                    f"{about}: {len(self._waiting)} calls wait for its answer already: see the plugin's log"
+                )
+            self._waiting.append(now)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._waiting.remove(now)
 
     def _answered(self, about: str, path: str, body: bytes) -> Answer:
         hurried = self._clock.now() < self._impatient_until

@@ -293,6 +293,30 @@ def test_a_plugin_that_dribbles_costs_no_more(tmp_path: Path) -> None:
         thread.join()
 
 
+def test_a_plugin_that_hangs_does_not_take_all_threads(clock: FakeClock) -> None:
+    class Hanging(Fickle):
+        def post(self, path: str, body: bytes, seconds: float) -> Answer:
+            arrived.release()
+            going_on.wait(10)
+            return super().post(path, body, seconds)
+
+    arrived, going_on = threading.Semaphore(0), threading.Event()
+    plugin = over(Hanging(Answer(200, b"{}")), clock)
+    threads = [threading.Thread(target=plugin.call, args=(JOIN, REF, Joined)) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+        assert arrived.acquire(timeout=5)
+    clock.time += 6
+
+    with pytest.raises(PluginAway, match="8 calls wait for its answer already"):
+        plugin.call(JOIN, REF, Joined)
+
+    going_on.set()
+    for thread in threads:
+        thread.join()
+    assert plugin.call(JOIN, REF, Joined) == Joined()
+
+
 # Activation
 
 
