@@ -95,7 +95,7 @@ def _serve(settings: Settings) -> int:
     try:
         store = Store(settings.database)
         clock = RealClock()
-        remote = RemotePlugins(_places(settings), clock, settings.remote_plugin_timeout)
+        remote = _remote_plugins(settings, clock)
         resources = _resources(settings, store, kernel, remote)
         controller = Controller(resources)
         place = UnixPlace(settings.socket, inherited.get(settings.socket))
@@ -129,14 +129,15 @@ def _serve(settings: Settings) -> int:
     return 0
 
 
-def _places(settings: Settings) -> Places:
-    """Where other people's plugins are looked for."""
-    return Places(
+def _remote_plugins(settings: Settings, clock: RealClock) -> RemotePlugins:
+    """Other people's plugins, where the settings have them looked for."""
+    places = Places(
         socket_dirs=settings.remote_plugin_dirs or (settings.plugin_dir,),
         spec_dirs=settings.remote_plugin_spec_dirs,
         own_sockets=settings.own_sockets,
         own_addresses=tuple(settings.plugin_tcp.listen.values()) if settings.plugin_tcp else (),
     )
+    return RemotePlugins(places, clock, settings.remote_plugin_timeout)
 
 
 def _resources(settings: Settings, store: Store, kernel: LinuxKernel, remote: RemotePlugins) -> Resources:

@@ -15,11 +15,10 @@ from collections.abc import Callable, Collection, Sequence
 
 import msgspec
 
-from cnm import ipam, wanted
+from cnm import wanted
 from cnm.driver import ActiveDriver, RolledBack
 from cnm.endpoint import Endpoint, EndpointState
-from cnm.errors import CnmError, NotFound
-from cnm.ipam import RemoteIpam
+from cnm.errors import CnmError
 from cnm.network import Network
 from cnm.resources import Resources
 from cnm.sandbox import Sandbox
@@ -33,12 +32,12 @@ def is_external(r: Resources, network: Network) -> bool:
     return r.registry.active(network.driver) is not None
 
 
-def _driver(r: Resources, endpoint: Endpoint) -> tuple[ActiveDriver | None, Network]:
+def driver_of(r: Resources, endpoint: Endpoint) -> tuple[ActiveDriver | None, Network]:
     network = r.model.network(endpoint.network_id)
     return r.registry.active(network.driver), network
 
 
-def _tell(tell: Callable[..., object], *arguments: object) -> None:
+def tell(tell: Callable[..., object], *arguments: object) -> None:
     """Whoever goes has gone, and whoever undoes can do no more."""
     try:
         tell(*arguments)
@@ -55,7 +54,7 @@ def create_network(r: Resources, network: Network, undo: contextlib.ExitStack) -
         return
     spaces = r.ipam_of(network).default_address_spaces()
     driver.create_network(network, spaces.global_ if network.scope == "global" else spaces.local)
-    undo.callback(_tell, driver.delete_network, network.id)
+    undo.callback(tell, driver.delete_network, network.id)
 
 
 def delete_network(r: Resources, network: Network) -> None:
@@ -63,8 +62,8 @@ def delete_network(r: Resources, network: Network) -> None:
     driver = r.registry.active(network.driver)
     if driver is None:
         return
-    _tell(driver.delete_network, network.id)
-    _tell(_delete_record, r, network)
+    tell(driver.delete_network, network.id)
+    tell(_delete_record, r, network)
 
 
 def _delete_record(r: Resources, network: Network) -> None:
@@ -90,7 +89,7 @@ def _created(
     r: Resources, driver: ActiveDriver, network: Network, endpoint: Endpoint, undo: contextlib.ExitStack
 ) -> Endpoint:
     created = driver.create_endpoint(network, endpoint)
-    undo.callback(_tell, driver.delete_endpoint, network.id, endpoint.id)
+    undo.callback(tell, driver.delete_endpoint, network.id, endpoint.id)
     r.model.replace(created)
     return created
 
@@ -102,8 +101,8 @@ def delete_endpoint(r: Resources, network: Network, endpoint: Endpoint, undo: co
         return
     r.store.commit(put=[replace(endpoint, state=EndpointState.DELETING)], durable=False)
     undo.callback(r.store.commit, put=[endpoint], durable=False)
-    _tell(driver.delete_endpoint, network.id, endpoint.id)
-    undo.callback(_tell, driver.create_endpoint, network, endpoint)
+    tell(driver.delete_endpoint, network.id, endpoint.id)
+    undo.callback(tell, driver.create_endpoint, network, endpoint)
 
 
 def join(
@@ -125,9 +124,9 @@ def join(
     except RolledBack:
         raise
     except CnmError:
-        _tell(driver.leave, network.id, joining.id)
+        tell(driver.leave, network.id, joining.id)
         raise
-    undo.callback(_tell, driver.leave, network.id, joining.id)
+    undo.callback(tell, driver.leave, network.id, joining.id)
     joining = replace(joining, attachment=attachment)
     joining = replace(joining, ifname=name(attachment.prefix) if attachment.link else "")
     r.store.commit(put=[joining], durable=False)
@@ -144,10 +143,10 @@ def leave(
         return
     programmed = endpoint.attachment is not None and endpoint.attachment.programmed
     if programmed:
-        _tell(driver.revoke, network.id, endpoint.id)
-        undo.callback(_tell, driver.program, network, endpoint)
-    _tell(driver.leave, network.id, endpoint.id)
-    undo.callback(_tell, driver.join, network, endpoint, sandbox)
+        tell(driver.revoke, network.id, endpoint.id)
+        undo.callback(tell, driver.program, network, endpoint)
+    tell(driver.leave, network.id, endpoint.id)
+    undo.callback(tell, driver.join, network, endpoint, sandbox)
 
 
 # The way out, and published ports
@@ -166,28 +165,28 @@ def carry(
     external = [e for e in endpoints if e.attachment is not None]
     if not external:
         return []
-    carriers = _carriers(r, endpoints)
+    carriers = carriers_among(r, endpoints)
     changed: dict[str, Endpoint] = {}
     for endpoint in external:
-        if _is_programmed(endpoint) and (not _carries(endpoint, carriers) or endpoint.id in again):
+        if is_programmed(endpoint) and (not carries(endpoint, carriers) or endpoint.id in again):
             changed[endpoint.id] = _revoke(r, endpoint, undo)
     for endpoint in external:
         now = changed.get(endpoint.id, endpoint)
-        if _carries(now, carriers) and not _is_programmed(now):
+        if carries(now, carriers) and not is_programmed(now):
             changed[endpoint.id] = _program(r, now, undo)
     return list(changed.values())
 
 
-def _carriers(r: Resources, endpoints: Sequence[Endpoint]) -> set[str]:
+def carriers_among(r: Resources, endpoints: Sequence[Endpoint]) -> set[str]:
     chosen = wanted.gateways(r, list(endpoints))
     return {candidate.endpoint.id for candidate in (chosen.ipv4, chosen.ipv6) if candidate is not None}
 
 
-def _is_programmed(endpoint: Endpoint) -> bool:
+def is_programmed(endpoint: Endpoint) -> bool:
     return endpoint.attachment is not None and endpoint.attachment.programmed
 
 
-def _carries(endpoint: Endpoint, carriers: Collection[str]) -> bool:
+def carries(endpoint: Endpoint, carriers: Collection[str]) -> bool:
     """Ports are published on the endpoint that they were asked for, be it the way out or not."""
     return endpoint.id in carriers or bool(endpoint.port_requests)
 
@@ -199,18 +198,18 @@ def _marked(endpoint: Endpoint, programmed: bool) -> Endpoint:
 
 def _revoke(r: Resources, endpoint: Endpoint, undo: contextlib.ExitStack) -> Endpoint:
     before = r.model.endpoint(endpoint.id)
-    driver, network = _driver(r, endpoint)
+    driver, network = driver_of(r, endpoint)
     if driver is not None:
         driver.revoke(network.id, endpoint.id)
-        undo.callback(_tell, driver.program, network, before)
+        undo.callback(tell, driver.program, network, before)
     return _marked(endpoint, False)
 
 
 def _program(r: Resources, endpoint: Endpoint, undo: contextlib.ExitStack) -> Endpoint:
-    driver, network = _driver(r, endpoint)
+    driver, network = driver_of(r, endpoint)
     if driver is not None:
         driver.program(network, endpoint)
-        undo.callback(_tell, driver.revoke, network.id, endpoint.id)
+        undo.callback(tell, driver.revoke, network.id, endpoint.id)
     return _marked(endpoint, True)
 
 
@@ -254,78 +253,3 @@ def succeed(r: Resources, sandbox: Sandbox) -> None:
             undo.pop_all()
     except CnmError as error:
         log.warning("sandbox %s has no way out now: %s", sandbox.name, error)
-
-
-# What start-up finds
-
-
-def resume(r: Resources, network: Network) -> None:
-    """A network that exists: its programs are waited for, its IPAM may have to be told what it had given out."""
-    driver, service = r.registry.active(network.driver), r.ipam_of(network)
-    if driver is not None and r.plugins is not None:
-        r.plugins.expect(driver.name)
-    if isinstance(service, RemoteIpam):
-        r.afterwork.add(service.name, f"holding the pools of network {network.name} again", service.replay)
-
-
-def settle(r: Resources) -> None:
-    """Sandboxes whose way out could not be told to a program, or was not told before a crash: once more."""
-    for sandbox in r.model.sandboxes():
-        endpoints = wanted.joined_endpoints(r, sandbox.id)
-        external = [e for e in endpoints if e.attachment is not None]
-        carriers = _carriers(r, endpoints) if external else set()
-        for endpoint in external:
-            if _is_programmed(endpoint) != _carries(endpoint, carriers):
-                _settle_later(r, sandbox, endpoint)
-
-
-def _settle_later(r: Resources, sandbox: Sandbox, endpoint: Endpoint) -> None:
-    def job() -> None:
-        with r.locks.verbs.shared(), r.locks.sandbox(sandbox.id):
-            succeed(r, sandbox)
-
-    program = r.model.network(endpoint.network_id).driver
-    r.afterwork.add(program, f"settling the way out of sandbox {sandbox.name}", job)
-
-
-def forget_network(r: Resources, network: Network) -> None:
-    """A network whose creation or deletion was interrupted: its programs are told, when they can be."""
-    driver, service = r.registry.active(network.driver), r.ipam_of(network)
-    if driver is not None:
-        doing = f"deleting the rest of network {network.name}"
-        r.afterwork.add(driver.name, doing, lambda: driver.delete_network(network.id))
-    if isinstance(service, RemoteIpam) and network.pools:
-        doing = f"releasing the pools of network {network.name}"
-        r.afterwork.add(service.name, doing, lambda: ipam.release_network(service, network.pools))
-
-
-def forget_endpoint(r: Resources, endpoint: Endpoint, *, deleted: bool) -> None:
-    """An endpoint that left, or went altogether, in a verb that was interrupted: its link goes back at once."""
-    try:
-        driver, network = _driver(r, endpoint)
-    except NotFound:
-        return
-    if driver is not None:
-        if endpoint.sandbox_id:
-            _return_link(r, driver, network, endpoint)
-        doing = f"taking endpoint {network.name}/{endpoint.name} out of its sandbox"
-        r.afterwork.add(driver.name, doing, lambda: _depart(r, driver, endpoint, deleted))
-    service = r.ipam_of(network)
-    if deleted and isinstance(service, RemoteIpam):
-        addresses = (endpoint.ipv4, endpoint.ipv6)
-        doing = f"releasing the addresses of endpoint {network.name}/{endpoint.name}"
-        r.afterwork.add(service.name, doing, lambda: ipam.release_endpoint(service, network, *addresses))
-
-
-def _return_link(r: Resources, driver: ActiveDriver, network: Network, endpoint: Endpoint) -> None:
-    sandbox = r.model.sandbox(endpoint.sandbox_id)
-    _tell(r.kernel.remove, driver.join_state(network, endpoint, sandbox, r.facts))
-
-
-def _depart(r: Resources, driver: ActiveDriver, endpoint: Endpoint, deleted: bool) -> None:
-    """No verb of the network comes between, which might join the endpoint again."""
-    with r.locks.network(endpoint.network_id).exclusive():
-        if endpoint.sandbox_id:
-            _tell(driver.leave, endpoint.network_id, endpoint.id)
-        if deleted:
-            driver.delete_endpoint(endpoint.network_id, endpoint.id)

@@ -6,7 +6,7 @@ import logging
 
 import msgspec
 
-from cnm import external, ipam, ports, stale, wanted
+from cnm import external_start, ipam, ports, stale, wanted
 from cnm.doctor import Doctor, log_findings
 from cnm.endpoint import Endpoint, EndpointState
 from cnm.errors import Conflict
@@ -39,7 +39,8 @@ class Recovery:
             self._drop_forgotten()
             self._hold_ports()
             self._agree()
-            external.settle(self._r)
+            external_start.rejoin(self._r)
+            external_start.settle(self._r)
         self._r.afterwork.begin()
 
     def _load_networks(self) -> None:
@@ -49,13 +50,13 @@ class Recovery:
                 log.info(
                     "network %s was being %s when cnmd ended: removed", network.name, _verb(network.state)
                 )
-                external.forget_network(self._r, network)
+                external_start.forget_network(self._r, network)
                 self._r.store.commit(delete=[network], durable=True)
                 continue
             self._r.model.add_network(network)
             if network.pools:
                 ipam.restore_network(self._r.ipam_of(network), network)
-                external.resume(self._r, network)
+                external_start.resume(self._r, network)
         have = {network.name for network in stored}
         for name in PREDEFINED:
             if name not in have:
@@ -72,7 +73,7 @@ class Recovery:
                 )
                 inhabitants = [e for e in self._r.store.load(Endpoint) if e.sandbox_id == sandbox.id]
                 for endpoint in inhabitants:
-                    external.forget_endpoint(self._r, endpoint, deleted=True)
+                    external_start.forget_endpoint(self._r, endpoint, deleted=True)
                 self._r.store.commit(delete=inhabitants, durable=True)
                 self._sandboxes.finish_delete(sandbox)
             elif sandbox.kind is SandboxKind.OWN and not self._r.kernel.namespace_alive(sandbox.netns):
@@ -89,7 +90,7 @@ class Recovery:
         for endpoint in self._r.store.load(Endpoint):
             recovered = self._recovered(endpoint)
             if recovered is not endpoint:
-                external.forget_endpoint(self._r, endpoint, deleted=recovered is None)
+                external_start.forget_endpoint(self._r, endpoint, deleted=recovered is None)
             if recovered is None:
                 self._r.store.commit(delete=[endpoint], durable=True)
                 continue

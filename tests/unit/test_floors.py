@@ -16,7 +16,8 @@ _GROUND = ("errors", "config")
 _NOUNS = ("network", "endpoint", "sandbox", "lease", "driver", "events", "names", "mac", "ports", "gateway")
 _VERBS = (
     *("controller", "network_verbs", "endpoint_verbs", "sandbox_verbs", "doctor", "recovery", "overview"),
-    *("resources", "wanted", "model", "locks", "forwarding", "relaying", "external", "afterwork"),
+    *("resources", "wanted", "model", "locks", "forwarding", "relaying"),
+    *("external", "external_start", "afterwork"),
     *("dockerd_verbs", "handover", "leases", "stale"),
 )
 _FLOORS = (

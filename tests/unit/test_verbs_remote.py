@@ -690,6 +690,24 @@ def test_a_link_that_is_gone_is_a_finding_and_keeps_nothing_else_from_being_mend
     assert stage.controller.doctor() == []
 
 
+def test_a_link_that_a_reboot_took_is_made_anew(stage: Stage, plugin: ScriptedPlugin) -> None:
+    network(stage)
+    box = stage.sandbox()
+    endpoint = connect(stage)
+    stage.kernel.remove_namespace(box.netns)
+    plugin.kept.links.clear()
+    plugin.kept.programmed.clear()
+    plugin.calls.clear()
+
+    stage.restart()
+
+    assert plugin.asked()[-3:] == ["Leave", "Join", "ProgramExternalConnectivity"]
+    assert Route("0.0.0.0/0", "eth0", "10.9.0.1") in records(stage)
+    assert set(plugin.kept.programmed) == {endpoint.id}
+    assert stage.controller.doctor() == []
+    assert stage.controller.endpoint("far/box") == endpoint == stage.store.load(Endpoint)[0]
+
+
 def test_a_daemon_starts_while_the_plugin_is_away(stage: Stage, plugin: ScriptedPlugin) -> None:
     plugin.ipam_capabilities = {"RequiresRequestReplay": True}
     network(stage, ipam_driver="lp", ipam_config=())
