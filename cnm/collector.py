@@ -8,18 +8,15 @@ import threading
 from cnm.controller import Controller
 from cnm.errors import CnmError
 
-_PAUSE_SECONDS = 60.0
-"""An endpoint goes when it looked forgotten twice in a row: dockerd takes that long for no start."""
-
 log = logging.getLogger(__name__)
 
 
 class Collector:
-    """One thread."""
+    """One thread; an endpoint goes when it looked forgotten twice in a row, `seconds` apart."""
 
-    def __init__(self, controller: Controller, pause: float = _PAUSE_SECONDS) -> None:
+    def __init__(self, controller: Controller, seconds: float) -> None:
         self._controller = controller
-        self._pause = pause
+        self._pause = seconds
         self._stopping = threading.Event()
         self._seen: set[str] = set()
         self._thread = threading.Thread(target=self._run, name="collector", daemon=True)

@@ -51,6 +51,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """dockerd's API, which names are learnt from; "": it is never asked."""
     docker_direct: bool = False
     """Make links inside dockerd's sandboxes where that is known to be safe, on networks that do not say."""
+    forget_seconds: float = 60
+    """After which an endpoint of dockerd's that no container is behind any more is deleted."""
     remote_plugin_dirs: tuple[str, ...] = ()
     """Directories with the sockets of other people's plugins; empty: `plugin_dir`."""
     remote_plugin_spec_dirs: tuple[str, ...] = ("/etc/docker/plugins", "/usr/lib/docker/plugins")
@@ -66,6 +68,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Switch forwarding on where networks need it and it is off."""
     ip_forward_no_drop: bool = False
     """Do not drop what the host forwards only because forwarding was switched on for our networks."""
+    neighbours: bool = True
+    """Let our networks through where other programs block them (Docker); off: take away what was written for it."""
     threads: int = 16
     """Requests served at the same time."""
 

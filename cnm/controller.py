@@ -17,6 +17,7 @@ from cnm.endpoint import Endpoint, EndpointRequest, PortMapping, PortRequest
 from cnm.endpoint_verbs import EndpointVerbs
 from cnm.errors import Conflict, Forbidden, NotFound
 from cnm.events import Event
+from cnm.gateway import next_hop
 from cnm.kernel.state import Finding
 from cnm.model import SHORT
 from cnm.network import Network, NetworkRequest, Owner
@@ -177,9 +178,10 @@ class Controller:
             self._endpoints.unpublish(network, endpoint, ports)
 
     def gateways(self, endpoint: Endpoint) -> tuple[str, str]:
-        """The next hops that the endpoint's network offers, (IPv4, IPv6), "" for none."""
+        """The next hops that the endpoint's network offers, (IPv4, IPv6), "" for none and for a route on the link."""
         network = self._r.model.network(endpoint.network_id)
-        return self._r.driver_of(network).gateways(network, endpoint)
+        ipv4, ipv6 = self._r.driver_of(network).gateways(network, endpoint)
+        return next_hop(ipv4), next_hop(ipv6)
 
     def gateway_endpoint(self, sandbox_id: str) -> str:
         """Id of the endpoint that carries the sandbox's default route, "" where none does."""

@@ -13,9 +13,11 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from functools import partial
 from importlib.metadata import entry_points
 
 import cnm
+from cnm import wanted
 from cnm.api.wsgi import create_app
 from cnm.claim import Claim
 from cnm.collector import Collector
@@ -29,9 +31,13 @@ from cnm.http import activation
 from cnm.http.listener import UnixPlace
 from cnm.http.server import Server
 from cnm.ipam import Allocator, NullIpam
+from cnm.kernel.filter_tables import FilterTables
+from cnm.kernel.iptables import HostIptables
 from cnm.kernel.linux import LinuxKernel
 from cnm.kernel.monitor import Monitor
 from cnm.kernel.reservations import Reservations
+from cnm.neighbours.docker import Docker
+from cnm.neighbours.worker import Neighbours
 from cnm.plugin.service import Plugins
 from cnm.relaying import Relaying
 from cnm.relays import Relays
@@ -104,12 +110,14 @@ def _serve(settings: Settings) -> int:
         if plugins:
             plugins.bind()
         controller.start()
-        watcher = Watcher(controller, Monitor([kernel.firewall_port]))
+        neighbours = resources.neighbours
+        watcher = Watcher(controller, Monitor([kernel.firewall_port]), neighbours.tables_changed)
         watcher.start()
-        collector = Collector(controller)
+        collector = Collector(controller, settings.forget_seconds)
         collector.start()
         if plugins:
             plugins.start()
+        neighbours.start(partial(wanted.bridges, resources))
         _stop_on_signals(server, clock)
         server.bind()
         _notify("READY=1")
@@ -120,6 +128,7 @@ def _serve(settings: Settings) -> int:
             plugins.close()
         collector.close()
         watcher.close()
+        neighbours.close()
         remote.close()
         resources.relaying.close()
         store.close()
@@ -156,6 +165,7 @@ def _resources(settings: Settings, store: Store, kernel: LinuxKernel, remote: Re
         ipams={"default": allocator, "null": NullIpam()},
         reservations=reservations,
         relaying=Relaying(Relays(settings.run), reservations),
+        neighbours=Neighbours([Docker(FilterTables(), HostIptables())], enabled=settings.neighbours),
     )
 
 

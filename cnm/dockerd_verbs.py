@@ -256,7 +256,7 @@ class DockerdVerbs:
     # What others ask about them
 
     def gateways(self, endpoint: Endpoint) -> tuple[str, str]:
-        """Next hops for the sandbox, (IPv4, IPv6), "" for none."""
+        """What the driver offers for the sandbox's default routes, (IPv4, IPv6): next hops, "" or ON_LINK."""
         network = self._r.model.network(endpoint.network_id)
         return self._r.driver_of(network).gateways(network, endpoint)
 

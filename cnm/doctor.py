@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from cnm import wanted
 from cnm.errors import CnmError
@@ -57,7 +57,7 @@ class Doctor:
         return diff(everything, self._r.kernel.observe(everything))
 
     def repair(self) -> list[Finding]:
-        """Mend what `examine` finds and return what was found. Raises what the kernel refused, the rest being done."""
+        """Mend what `examine` finds and return what was found; raises what the kernel refused at the end."""
         findings = self.examine()
         for finding in findings:
             if isinstance(finding.wanted, Namespace):
@@ -67,27 +67,32 @@ class Doctor:
         if any(isinstance(f.wanted, FirewallTable) for f in findings):
             elements = [e for state in wanted.everything(self._r) for e in state.elements]
             self._r.kernel.start_firewall(elements)
-        refused = self.mend(self.differences(wanted.everything(self._r)))
+        errors = self.mend(self.differences(wanted.everything(self._r)))
         self._r.host_state, self._r.host_needed = self._r.wanted_host_state(), self._r.host_needs()
         self._r.relaying.reconcile(self._r.model.endpoints(), self._r.facts)
-        if refused:
-            raise refused[0]
+        if errors:
+            raise errors[0]
         return findings
 
     def mend(self, findings: Sequence[Finding]) -> list[CnmError]:
-        """All at once; if the kernel refuses something, one by one, so that one broken network stops no other."""
+        """All at once; if the kernel refuses something, one by one, so that one broken network stops no other.
+
+        What the kernel refused is logged and returned.
+        """
         try:
             self._r.kernel.repair(findings)
-            return []
         except CnmError as error:
             log.warning("repairing one by one after: %s", error)
-        refused = []
+            return list(self._mend_singly(findings))
+        return []
+
+    def _mend_singly(self, findings: Sequence[Finding]) -> Iterator[CnmError]:
         for finding in findings:
             try:
                 self._r.kernel.repair([finding])
             except CnmError as error:
-                refused.append(error)
-        return refused
+                log.error("not repaired: %s; cnmctl doctor shows what is missing", error)
+                yield error
 
     def _recreate(self, namespace: Namespace) -> None:
         for sandbox in self._r.model.sandboxes():

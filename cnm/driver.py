@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 import msgspec
@@ -32,6 +32,13 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     """Only the predefined network exists (host, null)."""
     publishes_ports: bool = False
     """Endpoints can publish ports on the host."""
+    routed_by_host: bool = True
+    """The host forwards its networks' packets: what that needs is switched on while there are any."""
+    on_parent: bool = False
+    """Its networks stand on interfaces of the host, which they may share: each is told of all that do, and what they
+    made there goes with the last that uses it."""
+    own_mac: bool = True
+    """Its endpoints have a MAC address of their own."""
 
 
 class HostFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,6 +51,8 @@ class HostFacts(msgspec.Struct, frozen=True, kw_only=True):
     """br_netfilter is on: bridged frames pass the inet hooks (net.bridge.bridge-nf-call-ip[6]tables)."""
     force_forwarding: bool = False
     """IPv6 has a forwarding switch for each interface (Linux 6.17 or newer)."""
+    interfaces: Mapping[str, int] = {}
+    """MTUs in bytes of the host's own interfaces, by name; only where a driver's `on_parent` asks for them."""
 
 
 @runtime_checkable
@@ -55,6 +64,8 @@ class Driver(Protocol):
 
     def validate_network(self, network: Network, others: Sequence[Network], facts: HostFacts) -> Network:
         """Check options and pools against the driver's rules and `others`, and settle defaults such as the MTU.
+
+        `others` are the driver's other networks; with `on_parent` those of all such drivers.
 
         Raises InvalidParameter for a bad or unknown option (named), Forbidden for a clash with another network.
         """
@@ -87,7 +98,10 @@ class Driver(Protocol):
         """Whether the network takes a gateway from IPAM, for (IPv4, IPv6); asked before validation."""
 
     def gateways(self, network: Network, endpoint: Endpoint) -> tuple[str, str]:
-        """The next hops (IPv4, IPv6) that this endpoint offers for a default route, "" where it offers none."""
+        """The next hops (IPv4, IPv6) that this endpoint offers for a default route, "" where it offers none.
+
+        `cnm.gateway.ON_LINK` for a route bound to the interface.
+        """
 
 
 @runtime_checkable

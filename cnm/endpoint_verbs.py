@@ -54,7 +54,7 @@ class EndpointVerbs:
         name = request.name or f"ep-{ident[:SHORT]}"
         service = self._r.ipam_of(network)
         mac = names.parse_mac(request.mac) if request.mac else ""
-        given, chooses = bool(mac), not external.is_external(self._r, network)
+        given = bool(mac)
         if not mac and service.capabilities().requires_mac_address:
             mac = random_mac()
         self._check_mac_is_free(network, mac)
@@ -66,7 +66,7 @@ class EndpointVerbs:
             state=state,
             ifname=request.ifname,
             ifname_given=bool(request.ifname),
-            mac=mac or (generate_mac(ipv4, ipv6) if chooses and (ipv4 or ipv6) else ""),
+            mac=mac or self._derived_mac(network, ipv4, ipv6),
             mac_given=given,
             ipv4=ipv4,
             ipv6=ipv6,
@@ -82,6 +82,11 @@ class EndpointVerbs:
             ipam.release_endpoint(service, network, ipv4, ipv6)
             raise
         return endpoint
+
+    def _derived_mac(self, network: Network, ipv4: str, ipv6: str) -> str:
+        """Empty without an address to derive it from, and where endpoints have none of their own."""
+        own = self._r.driver_of(network).capabilities.own_mac
+        return generate_mac(ipv4, ipv6) if own and (ipv4 or ipv6) else ""
 
     def check(self, network: Network, request: EndpointRequest, sandbox: Sandbox | None = None) -> None:
         """What can be refused before anything is made: even `bridge` gets its device only for a sound request."""

@@ -8,7 +8,7 @@ already, the `routing` element says so and that traffic stays the administrator'
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import NamedTuple
 
 from cnm.config import Settings
@@ -41,7 +41,7 @@ def host_state(
     ipv4, ipv6 = needed
     ipv4_was_on = kernel.sysctl("net/ipv4/ip_forward") == "1"
     ipv6_was_on = kernel.sysctl("net/ipv6/conf/all/forwarding") == "1" and not threw_ipv6
-    interfaces = kernel.host_interfaces() if ipv4 or ipv6 else ()
+    interfaces: Collection[str] = kernel.host_interfaces() if ipv4 or ipv6 else ()
     sysctls: list[Sysctl] = []
     if ipv4 and not ipv4_was_on:
         sysctls += (Sysctl(f"net/ipv4/conf/{name}/forwarding", "1") for name in interfaces)

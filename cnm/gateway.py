@@ -13,9 +13,17 @@ from cnm.endpoint import Endpoint
 from cnm.kernel.state import Route
 from cnm.network import Network
 
+ON_LINK = "on-link"
+"""What a driver answers in place of a next hop where the default route is bound to the interface."""
+
+
+def next_hop(offer: str) -> str:
+    """The address that an offer names, "" for none and for a route bound to the interface."""
+    return "" if offer == ON_LINK else offer
+
 
 class Candidate(NamedTuple):
-    """A joined endpoint, its network, and the next hops it offers ("" for none)."""
+    """A joined endpoint, its network, and the next hops it offers ("" for none, or ON_LINK)."""
 
     endpoint: Endpoint
     network: Network
@@ -48,9 +56,9 @@ def default_routes(gateways: Gateways) -> tuple[Route, ...]:
     """The default routes in the sandbox."""
     routes = []
     if gateways.ipv4:
-        routes.append(Route("0.0.0.0/0", gateways.ipv4.endpoint.ifname, gateways.ipv4.ipv4))
+        routes.append(Route("0.0.0.0/0", gateways.ipv4.endpoint.ifname, next_hop(gateways.ipv4.ipv4)))
     if gateways.ipv6:
-        routes.append(Route("::/0", gateways.ipv6.endpoint.ifname, gateways.ipv6.ipv6))
+        routes.append(Route("::/0", gateways.ipv6.endpoint.ifname, next_hop(gateways.ipv6.ipv6)))
     return tuple(routes)
 
 

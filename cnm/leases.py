@@ -19,6 +19,8 @@ from cnm.store import Store
 
 _REPEATED_SECONDS = 20.0
 """dockerd sends a request again for some 15 s when the connection broke before the answer."""
+_SETTLED_SECONDS = 30.0
+"""dockerd asks for a pool before it notes its network down."""
 
 
 class Leases:
@@ -37,6 +39,8 @@ class Leases:
         """By pool id and bare address."""
         self._unclaimed: set[str] = set()
         """Ids of what was leased before the present dockerd started, and was not asked for again."""
+        self._leased_at: dict[str, float] = {}
+        """Ids of pools leased since this process began, and when."""
         self._fresh: dict[str, float] = {}
         """Ids of pools that nothing was taken from yet, and when they were leased."""
 
@@ -62,9 +66,14 @@ class Leases:
     def address_spaces(self) -> AddressSpaces:
         return self._ipam.default_address_spaces()
 
-    def pools(self) -> list[LeasedPool]:
+    def settled_pools(self) -> list[LeasedPool]:
+        """The pools that dockerd has had the time to note down."""
         with self._lock:
-            return list(self._pools.values())
+            return [pool for pool in self._pools.values() if not self._is_young(pool)]
+
+    def _is_young(self, pool: LeasedPool) -> bool:
+        since = self._leased_at.get(pool.id)
+        return since is not None and self._clock() - since < _SETTLED_SECONDS
 
     def request_pool(
         self,
@@ -94,7 +103,7 @@ class Leases:
                 raise
             self._pools[lease.pool_id] = leased
             self._addresses[lease.pool_id] = {}
-            self._fresh[leased.id] = self._clock()
+            self._fresh[leased.id] = self._leased_at[leased.id] = self._clock()
             return lease
 
     def _held_pool(self, space: str, pool: str, ip_range: str) -> LeasedPool | None:
@@ -163,6 +172,7 @@ class Leases:
         self._unclaimed.difference_update(idents)
         for ident in idents:
             self._fresh.pop(ident, None)
+            self._leased_at.pop(ident, None)
 
     def _known(self, pool_id: str) -> LeasedPool:
         if not pool_id:

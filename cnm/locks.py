@@ -6,8 +6,9 @@
    delays doctor and the repair of drift, for as long as its calls may take, but no verb on other networks.
 2. a sandbox's own lock: join, leave, gateway choice, delete of that sandbox.
 3. a network's lock: shared by endpoint verbs, exclusive for its creation, change and deletion.
-4. `host`: what the host's own interfaces need, recomputed when networks come and go.
-5. leaves, held for moments and never while taking another or calling a plugin: the model's dictionaries, a pool's
+4. `parents`: of networks that may share a parent, one at a time is created or deleted.
+5. `host`: what the host's own interfaces need, recomputed when networks come and go.
+6. leaves, held for moments and never while taking another or calling a plugin: the model's dictionaries, a pool's
    addresses, the host ports, the netlink socket, the nft queue, the store.
 """
 
@@ -76,6 +77,7 @@ class LockTable:
         self._sandboxes: dict[str, threading.RLock] = {}
         self._networks: dict[str, SharedLock] = {}
         self.verbs = SharedLock()
+        self.parents = threading.Lock()
         self.host = threading.Lock()
 
     def sandbox(self, ident: str) -> threading.RLock:

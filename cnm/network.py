@@ -95,6 +95,8 @@ class Network(msgspec.Struct, frozen=True, kw_only=True):
     pools: tuple[Pool, ...] = ()
     mtu: int = 0
     """Bytes, decided at creation (option, or the uplink's); 0: the kernel's default."""
+    decided: dict[str, str] = {}
+    """What else its driver decided at creation and cannot ask the host again; the keys are the driver's."""
     options: dict[str, str] = {}
     labels: dict[str, str] = {}
     owner: Owner = Owner.CNM

@@ -39,7 +39,7 @@ class NetworkVerbs:
         request = msgspec.structs.replace(request, scope=request.scope or driver.capabilities.scope)
         network = _from_request(request)
         # Locked before anybody can find it: who uses it meanwhile waits for the outcome.
-        with self._r.locks.network(network.id).exclusive():
+        with self._r.locks.network(network.id).exclusive(), self._r.sharing(network):
             self._r.model.add_network(network)
             try:
                 return self._realise(network, request)
@@ -74,8 +74,7 @@ class NetworkVerbs:
                 )
                 undo.callback(ipam.release_network, service, pools)
                 network = msgspec.structs.replace(network, pools=pools)
-            others = [n for n in r.model.networks() if n.id != network.id and n.driver == network.driver]
-            network = driver.validate_network(network, others, r.facts)
+            network = driver.validate_network(network, r.told_of(network), r.facts_for(driver))
             intent = (
                 network
                 if network.predefined
@@ -85,7 +84,7 @@ class NetworkVerbs:
             undo.callback(self._forget, before)
             external.create_network(r, network, undo)
             states = wanted.network_wanted(r, network)
-            undo.callback(r.kernel.remove, states)
+            undo.callback(r.kernel.remove, wanted.network_alone(r, network))
             r.kernel.apply(states)
             network = msgspec.structs.replace(network, state=NetworkState.ACTIVE)
             undo.callback(self.apply_host_state)
@@ -111,6 +110,7 @@ class NetworkVerbs:
         that were thrown stay on: the firewall drops what they would let pass.
         """
         r = self._r
+        r.neighbours.networks_changed()
         with r.locks.host:
             needed = r.host_needs()
             if needed == r.host_needed:
@@ -128,7 +128,7 @@ class NetworkVerbs:
         network = self._r.model.network(ref)
         if network.predefined:
             raise Forbidden(f"{network.name} is a pre-defined network and cannot be removed")
-        with self._r.locks.network(network.id).exclusive():
+        with self._r.locks.network(network.id).exclusive(), self._r.sharing(network):
             network = self._r.model.network(network.id)
             endpoints = self._r.model.endpoints_of_network(network.id)
             if endpoints:
@@ -151,7 +151,7 @@ class NetworkVerbs:
             r.model.replace(deleting)
             undo.callback(r.model.replace, network)
             undo.callback(r.kernel.apply, states)
-            r.kernel.remove(states)
+            r.kernel.remove(wanted.network_alone(r, network))
             if not external.is_external(r, network):
                 r.store.commit(delete=[network], durable=True)
             undo.pop_all()

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import cnm
 from cnm.kernel.contract import Kernel
 from cnm.resources import Resources
-from cnm.wire.control import Families, Status, Uplink
+from cnm.wire.control import Families, Neighbour, Status, Uplink
 
 
 def status(resources: Resources) -> Status:
@@ -23,6 +23,10 @@ def status(resources: Resources) -> Status:
         bridge_netfilter=Families(ipv4=facts.bridge_nf_ipv4, ipv6=facts.bridge_nf_ipv6),
         forwarding=_forwarding(resources.kernel),
         uplink=Uplink(name=uplink.name if uplink else "", mtu=uplink.mtu if uplink else 0),
+        neighbours=[
+            Neighbour(name=each.name, state=each.state, detail=each.detail)
+            for each in resources.neighbours.reports()
+        ],
         warnings=list(_warnings(resources)),
     )
 
@@ -49,3 +53,5 @@ def _warnings(resources: Resources) -> Iterator[str]:
         yield "the host has no default route: sandboxes reach only what is routed from here"
     for mapping in resources.reservations.lost():
         yield f"port {mapping.host_port}/{mapping.protocol.value} was taken by another program: cnmctl doctor"
+    for report in resources.neighbours.reports():
+        yield from report.warnings

@@ -155,8 +155,7 @@ class Recovery:
         self._r.kernel.start_firewall([element for state in everything for element in state.elements])
         findings = self._doctor.differences(everything)
         log_findings("start-up mends", findings)
-        for error in self._doctor.mend(findings):
-            log.error("not repaired: %s; cnmctl doctor shows what is missing", error)
+        self._doctor.mend(findings)
 
 
 def _verb(state: NetworkState | SandboxState) -> str:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+
+import msgspec
 
 from cnm.afterwork import Afterwork
 from cnm.config import Settings
@@ -16,6 +19,7 @@ from cnm.kernel.reservations import Reservations
 from cnm.kernel.state import KernelState
 from cnm.locks import LockTable
 from cnm.model import Model
+from cnm.neighbours.worker import Neighbours
 from cnm.network import Network, Owner
 from cnm.relaying import Relaying
 from cnm.store import Store
@@ -43,6 +47,7 @@ class Resources:
     locks: LockTable = field(default_factory=LockTable)
     events: EventBus = field(default_factory=EventBus)
     facts: HostFacts = field(default_factory=HostFacts)
+    neighbours: Neighbours = field(default_factory=Neighbours)
     host_state: KernelState = field(default_factory=KernelState)
     """What the host itself needs for the networks that exist; applied when it changes."""
     host_needed: Needs = field(default_factory=lambda: Needs(ipv4=False, ipv6=False))
@@ -51,8 +56,26 @@ class Resources:
     def driver_of(self, network: Network) -> Driver:
         return self.registry.of_network(network.driver)
 
+    def facts_for(self, driver: Driver) -> HostFacts:
+        """With the host's interfaces where the driver's networks stand on one."""
+        if not driver.capabilities.on_parent:
+            return self.facts
+        return msgspec.structs.replace(self.facts, interfaces=dict(self.kernel.host_interfaces()))
+
+    def told_of(self, network: Network) -> list[Network]:
+        """The other networks that its driver is told of when it is created."""
+        others = [n for n in self.model.networks() if n.id != network.id]
+        if self.driver_of(network).capabilities.on_parent:
+            return [n for n in others if self.driver_of(n).capabilities.on_parent]
+        return [n for n in others if n.driver == network.driver]
+
+    def sharing(self, network: Network) -> AbstractContextManager[object]:
+        """Held while a network that may share its parent with others is created or deleted."""
+        return self.locks.parents if self.driver_of(network).capabilities.on_parent else nullcontext()
+
     def ipam_of(self, network: Network) -> Ipam:
-        return _GIVEN if network.owner is Owner.DOCKERD else self.ipam(network.ipam_driver)
+        given = network.owner is Owner.DOCKERD and network.ipam_driver != "null"
+        return _GIVEN if given else self.ipam(network.ipam_driver)
 
     def ipam(self, name: str) -> Ipam:
         """The IPAM of a network that exists: nobody is contacted. Raises NotFound."""
@@ -90,7 +113,8 @@ class Resources:
         )
 
     def host_needs(self) -> Needs:
-        return needs(self.model.networks(), self.settings)
+        routed = [n for n in self.model.networks() if self.driver_of(n).capabilities.routed_by_host]
+        return needs(routed, self.settings)
 
     def wanted_host_state(self) -> KernelState:
         """Forwarding for the networks that exist now, and what the firewall must know of the host."""

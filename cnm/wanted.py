@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from cnm import handover, ports
 from cnm.endpoint import Endpoint, EndpointState, PortMapping
 from cnm.gateway import Candidate, Gateways, choose, default_routes
 from cnm.kernel.diff import merge
-from cnm.kernel.state import KernelState
+from cnm.kernel.state import HOST, Group, KernelState
 from cnm.network import Network, NetworkState
 from cnm.resources import Resources
 from cnm.sandbox import Sandbox, SandboxKind
@@ -20,6 +21,30 @@ def network_wanted(resources: Resources, network: Network) -> tuple[KernelState,
     if driver.capabilities.needs_ipam and not network.pools:
         return ()
     return driver.network_state(network, resources.facts)
+
+
+def network_alone(resources: Resources, network: Network) -> tuple[KernelState, ...]:
+    """What goes with the network: without the links of its parent that another network stands on as well."""
+    states = network_wanted(resources, network)
+    if not resources.driver_of(network).capabilities.on_parent:
+        return states
+    others = [n for n in resources.model.networks() if n.id != network.id and n.state is NetworkState.ACTIVE]
+    kept = {
+        link
+        for other in others
+        if other.driver == network.driver
+        for state in network_wanted(resources, other)
+        for link in state.links
+    }
+    return tuple(replace(s, links=tuple(link for link in s.links if link not in kept)) for s in states)
+
+
+def bridges(resources: Resources) -> frozenset[str]:
+    """Names of the bridges that the networks have on the host."""
+    active = (n for n in resources.model.networks() if n.state is NetworkState.ACTIVE)
+    states = (state for network in active for state in network_wanted(resources, network))
+    links = (link for state in states if state.namespace == HOST for link in state.links)
+    return frozenset(link.name for link in links if link.group == Group.BRIDGE)
 
 
 def endpoint_wanted(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable
 from typing import Protocol
 
 from cnm.controller import Controller
@@ -29,11 +30,12 @@ class Hints(Protocol):
 
 
 class Watcher:
-    """One thread."""
+    """One thread; `told` is called at once when somebody else changed something, and returns at once."""
 
-    def __init__(self, controller: Controller, hints: Hints) -> None:
+    def __init__(self, controller: Controller, hints: Hints, told: Callable[[], None]) -> None:
         self._controller = controller
         self._hints = hints
+        self._told = told
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="watcher", daemon=True)
 
@@ -47,6 +49,8 @@ class Watcher:
 
     def _run(self) -> None:
         while (hint := self._hints.wait(_LOOK_SECONDS)) is not Hint.CLOSED:
+            if hint in (Hint.CHANGED, Hint.FILTER_CHANGED):
+                self._told()
             if self._stopping.wait(_SETTLE_SECONDS):
                 return
             if hint is Hint.CHANGED or self._controller.host_changed():

@@ -8,7 +8,9 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from cnm.driver import Capabilities, HostFacts
-from cnm.drivers.bridge_options import IFNAME, BridgeOptions, least_mtu, parse
+from cnm.drivers.bridge_options import BridgeOptions, parse
+from cnm.drivers.option_values import IFNAME, least_mtu
+from cnm.drivers.subnets import check_usable
 from cnm.endpoint import Endpoint, PortMapping, PortRequest
 from cnm.errors import Forbidden, InvalidParameter
 from cnm.firewall import elements
@@ -21,16 +23,6 @@ from cnm.sandbox import Sandbox
 _BRIDGE_ID_DIGITS = 11
 _PORT_ID_DIGITS = 12
 _TABLE_LOCAL = 255
-_RESERVED = (
-    ("loopback", ipaddress.ip_network("127.0.0.0/8")),
-    ("multicast", ipaddress.ip_network("224.0.0.0/4")),
-    ("loopback", ipaddress.ip_network("::1/128")),
-    ("link-local", ipaddress.ip_network("fe80::/10")),
-    ("multicast", ipaddress.ip_network("ff00::/8")),
-)
-"""What no endpoint can have: RFC 6890; every interface has link-local IPv6 addresses of its own."""
-_NO_SUBNETS = ("0.0.0.0/0", "::/0")
-"""What dockerd's null IPAM gives."""
 _NAT = (GatewayMode.NAT, GatewayMode.NAT_UNPROTECTED)
 _FORWARDING = (*_NAT, GatewayMode.ROUTED)
 _AUXILIARY_GATEWAYS = ("DefaultGatewayIPv4", "DefaultGatewayIPv6")
@@ -60,7 +52,7 @@ class BridgeDriver:
         options = parse(network.options)
         if not network.enable_ipv4 and not network.enable_ipv6:
             raise InvalidParameter(f"network {network.name} needs IPv4 or IPv6")
-        if network.ipam_driver == "null" or any(p.subnet in _NO_SUBNETS for p in network.pools):
+        if network.ipam_driver == "null":
             raise InvalidParameter(
                 f"network {network.name}: driver bridge needs an IPAM driver that gives addresses"
             )
@@ -73,7 +65,7 @@ class BridgeDriver:
             if len(pools) > 1:
                 raise InvalidParameter("bridge driver doesn't support multiple subnets")
         for pool in network.pools:
-            _check_usable(pool.subnet)
+            check_usable(pool.subnet)
         for other in others:
             _check_apart(network, other)
         mtu = options.mtu or facts.uplink_mtu
@@ -267,13 +259,6 @@ def _unbound(request: PortRequest) -> PortMapping:
         container_port=request.container_port,
         count=end - request.container_port + 1,
     )
-
-
-def _check_usable(text: str) -> None:
-    subnet = ipaddress.ip_network(text)
-    for what, reserved in _RESERVED:
-        if subnet.version == reserved.version and subnet.overlaps(reserved):
-            raise InvalidParameter(f"subnet {text} has {what} addresses ({reserved}): choose another subnet")
 
 
 def _check_apart(network: Network, other: Network) -> None:

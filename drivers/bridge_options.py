@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any
 
-from cnm import names
-from cnm.errors import InvalidParameter, NotBuilt
+from cnm.drivers import option_values
+from cnm.drivers.option_values import INTERFACE_PREFIX, MTU, interface
+from cnm.errors import NotBuilt
 from cnm.firewall.modes import GatewayMode
 
 _BRIDGE = "com.docker.network.bridge."
 _NETWORK = "com.docker.network."
-IFNAME = "com.docker.network.endpoint.ifname"
-
-_MIN_MTU = 68
-_MIN_MTU_IPV6 = 1280
-_MAX_MTU = 65535
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,18 +48,10 @@ def parse(options: Mapping[str, str]) -> BridgeOptions:
 @lru_cache(maxsize=1024)
 def _parse(options: tuple[tuple[str, str], ...]) -> BridgeOptions:
     """Each verb asks for them some times over."""
-    values: dict[str, Any] = {}
-    for key, text in options:
+    for key, _ in options:
         if key in _NOT_BUILT:
             raise NotBuilt(f"option {key} is not built: leave it out")
-        if key not in _PARSERS:
-            raise InvalidParameter(f"unknown option {key} for driver bridge")
-        field, parser = _PARSERS[key]
-        try:
-            values[field] = parser(text)
-        except ValueError as error:
-            raise InvalidParameter(f"invalid value {text!r} for option {key}: {error}") from None
-    return replace(BridgeOptions(), **values)
+    return replace(BridgeOptions(), **option_values.read("bridge", options, _PARSERS))
 
 
 def _boolean(text: str) -> bool:
@@ -97,34 +84,12 @@ def _ipv6(text: str) -> str:
         raise ValueError("it must be an IPv6 address") from None
 
 
-def _mtu(text: str) -> int:
-    if not text.isdecimal() or not (text == "0" or _MIN_MTU <= int(text) <= _MAX_MTU):
-        raise ValueError(f"it must be a number of bytes from {_MIN_MTU} to {_MAX_MTU}")
-    return int(text)
-
-
-def _interface(text: str) -> str:
-    try:
-        names.check_interface(text)
-    except InvalidParameter:
-        raise ValueError(
-            "an interface name has at most 15 bytes without '/', ':' or spaces, and is not lo"
-        ) from None
-    return text
-
-
-def _prefix(text: str) -> str:
-    if len(text) > 11:
-        raise ValueError("it must leave room for a number: at most 11 bytes")
-    return _interface(text)
-
-
 def _interfaces(text: str) -> tuple[str, ...]:
-    return tuple(_interface(name) for name in text.split(":") if name)
+    return tuple(interface(name) for name in text.split(":") if name)
 
 
-_PARSERS: dict[str, tuple[str, Callable[[str], Any]]] = {
-    _BRIDGE + "name": ("bridge_name", _interface),
+_PARSERS: option_values.Parsers = {
+    _BRIDGE + "name": ("bridge_name", interface),
     _BRIDGE + "enable_icc": ("icc", _boolean),
     _BRIDGE + "enable_ip_masquerade": ("masquerade", _boolean),
     _BRIDGE + "gateway_mode_ipv4": ("gateway_mode_ipv4", _mode),
@@ -134,8 +99,8 @@ _PARSERS: dict[str, tuple[str, Callable[[str], Any]]] = {
     _BRIDGE + "trusted_host_interfaces": ("trusted_interfaces", _interfaces),
     _NETWORK + "host_ipv4": ("host_ipv4", _ipv4),
     _NETWORK + "host_ipv6": ("host_ipv6", _ipv6),
-    _NETWORK + "driver.mtu": ("mtu", _mtu),
-    _NETWORK + "container_iface_prefix": ("interface_prefix", _prefix),
+    MTU: ("mtu", option_values.mtu),
+    INTERFACE_PREFIX: ("interface_prefix", option_values.prefix),
     "cnm.guard": ("guard", _boolean),
 }
 _NOT_BUILT = frozenset(
@@ -147,8 +112,3 @@ _NOT_BUILT = frozenset(
         _NETWORK + "enable_ipv6",
     }
 )
-
-
-def least_mtu(ipv6: bool) -> int:
-    """RFC 791 and RFC 8200: what every link must carry."""
-    return _MIN_MTU_IPV6 if ipv6 else _MIN_MTU

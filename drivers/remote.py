@@ -18,6 +18,7 @@ from cnm.driver import Capabilities, HostFacts, RolledBack
 from cnm.drivers import remote_records as records
 from cnm.endpoint import Attachment, Endpoint, PortMapping, PortRequest, StaticRoute
 from cnm.errors import CnmError, InvalidParameter
+from cnm.gateway import ON_LINK
 from cnm.kernel.state import Address, KernelState, Link, LinkKind, Route, Sysctl
 from cnm.network import Network
 from cnm.sandbox import Sandbox
@@ -26,6 +27,8 @@ from cnm.wire.plugin_client import NotImplementedByPlugin, Plugins
 
 T = TypeVar("T", bound=msgspec.Struct)
 
+_CAPABILITIES = Capabilities(publishes_ports=True, routed_by_host=False, own_mac=False)
+"""Forwarding, and MACs that nobody asked for, are the plugin's affair."""
 _SCOPES = ("local", "global")
 _NEXT_HOP, _ON_LINK = 0, 1
 
@@ -35,7 +38,7 @@ class RemoteDriver:
 
     def __init__(self, name: str, plugins: Plugins) -> None:
         self.name = name
-        self.capabilities = Capabilities(publishes_ports=True)
+        self.capabilities = _CAPABILITIES
         self._plugins = plugins
         self._introduced = False
         self._checks_gateways = False
@@ -53,7 +56,7 @@ class RemoteDriver:
                 f"plugin {self.name}: invalid capability: expecting 'local' or 'global', it says "
                 f"{answer.scope or ''!r} and {answer.connectivity_scope or ''!r}"
             )
-        self.capabilities = Capabilities(scope=scope, publishes_ports=True)
+        self.capabilities = msgspec.structs.replace(_CAPABILITIES, scope=scope)
         self._checks_gateways = bool(answer.gw_alloc_checker)
         self._introduced = True
 
@@ -213,13 +216,13 @@ def _attachment(answer: wire.Joined) -> Attachment:
         prefix=_prefix(interface.dst_prefix or "eth") if link else "",
         gateway_ipv4=_gateway(answer.gateway or "", 4) or _default_hop(routes, "0.0.0.0/0"),
         gateway_ipv6=_gateway(answer.gateway_ipv6 or "", 6) or _default_hop(routes, "::/0"),
-        routes=tuple(r for r in routes if not (r.next_hop and r.destination in ("0.0.0.0/0", "::/0"))),
+        routes=tuple(route for route in routes if route.destination not in ("0.0.0.0/0", "::/0")),
     )
 
 
 def _default_hop(routes: Sequence[StaticRoute], destination: str) -> str:
-    """A default route by a next hop is an offer to be the way out, as a gateway is."""
-    return next((r.next_hop for r in routes if r.destination == destination), "")
+    """A default route is an offer to be the way out, as a gateway is."""
+    return next((route.next_hop or ON_LINK for route in routes if route.destination == destination), "")
 
 
 def _prefix(text: str) -> str:

@@ -46,16 +46,18 @@ class Call(NamedTuple):
 class PluginApp:
     """The WSGI application of one plugin; `calls` are its methods by path without the slash."""
 
-    def __init__(self, name: str, calls: Mapping[str, Call]) -> None:
+    def __init__(
+        self, name: str, calls: Mapping[str, Call], heard: Callable[[int], None] = lambda _process: None
+    ) -> None:
+        """`heard` is told which process asks, 0 where that is not known (over TCP); it returns at once."""
         self.name = name
         self.calls = calls
-        self.peer = 0
-        """The process that asked last, 0 where that is not known (over TCP)."""
+        self._heard = heard
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         started = time.perf_counter()
         path = environ.get("PATH_INFO", "/").lstrip("/")
-        self.peer = environ.get("X_REMOTE_PID", 0)
+        self._heard(environ.get("X_REMOTE_PID", 0))
         try:
             status, body = 200, self._answer(path, environ)
         except _Refused as refused:

@@ -40,12 +40,22 @@ class Attached(_Answer, kw_only=True):
     endpoint_id: str = ""
 
 
+class Subnet(_Answer, kw_only=True):
+    subnet: str = ""
+
+
+class Ipam(_Answer, kw_only=True):
+    driver: str = ""
+    config: list[Subnet] | None = None
+
+
 class NetworkRecord(_Answer, kw_only=True):
     """`containers` by their ids; only in the answer about one network."""
 
     id: str = msgspec.field(name="Id", default="")
     name: str = ""
     driver: str = ""
+    ipam: Ipam | None = None
     containers: dict[str, Attached] | None = None
 
 

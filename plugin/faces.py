@@ -39,10 +39,10 @@ class Face:
         calls = {"Plugin.Activate": Call(plugin.Record, self._activate)}
         calls |= NetworkDriver(DRIVERS[name], dockerd, direct, learner.has_news).calls()
         calls |= IpamDriver(leases, dockerd.subnets_to_avoid).calls()
-        self.app = PluginApp(name, calls)
+        self.app = PluginApp(name, calls, learner.heard)
 
     def _activate(self, _body: plugin.Record) -> plugin.Activation:
         """A dockerd asks this once, before anything else."""
         self._leases.dockerd_started()
-        self._learner.dockerd_started(self.app.peer)
+        self._learner.dockerd_started()
         return plugin.Activation(implements=[plugin.NETWORK_DRIVER, plugin.IPAM_DRIVER])

@@ -11,10 +11,11 @@ import logging
 import re
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from cnm.dockerd_verbs import DockerdVerbs
 from cnm.errors import CnmError, Unavailable
+from cnm.leases import Leases
 from cnm.model import SHORT
 from cnm.network import Network
 from cnm.plugin.dockerd_api import DockerdApi, NetworkRecord
@@ -33,13 +34,18 @@ _SAFE_WITH_LIVE_RESTORE = 29
 
 
 class Learner:
-    """One thread; `api` is None where nothing is to be asked."""
+    """One thread; `api` is None where nothing is to be asked. `leases` are the pools by the plugins' names."""
 
     def __init__(
-        self, api: DockerdApi | None, dockerd: DockerdVerbs, clock: Callable[[], float] = time.monotonic
+        self,
+        api: DockerdApi | None,
+        dockerd: DockerdVerbs,
+        leases: Mapping[str, Leases],
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._api = api
         self._dockerd = dockerd
+        self._leases = leases
         self._clock = clock
         self._news = threading.Event()
         self._stopping = False
@@ -61,12 +67,17 @@ class Learner:
         if self._thread.is_alive():
             self._thread.join()
 
-    def dockerd_started(self, process: int) -> None:
+    def dockerd_started(self) -> None:
         """A dockerd has made itself known: what was learnt of the one before holds no more."""
         self._started += 1
         self._direct_is_safe = False
-        self._caller = process
         self._news.set()
+
+    def heard(self, process: int) -> None:
+        """A request came from this process (0: over TCP)."""
+        if process != self._caller:
+            self._caller = process
+            self._news.set()
 
     def has_news(self) -> None:
         """dockerd has made something that has no name here yet."""
@@ -114,10 +125,11 @@ class Learner:
         ours = self._dockerd.networks()
         for network in ours:
             if network.id in known:
-                self._unknown.pop(network.id, None)
                 self._learn_names(api, network, known[network.id])
-        missing = [network for network in ours if network.id not in known]
-        self._forget(api, missing)
+        asks = bool(self._caller) and api.is_served_by(self._caller)
+        forgotten = self._forget([network for network in ours if network.id not in known], asks)
+        freed = {pool.subnet for network in forgotten for pool in network.pools}
+        self._release(list(known.values()), lambda subnet: asks or subnet in freed)
 
     def _learn_names(self, api: DockerdApi, network: Network, record: NetworkRecord) -> None:
         if network.name != record.name:
@@ -127,20 +139,35 @@ class Learner:
         for attached in (api.network(network.id).containers or {}).values():
             self._dockerd.rename_container(attached.endpoint_id, attached.name)
 
-    def _forget(self, api: DockerdApi, missing: list[Network]) -> None:
-        """Delete what dockerd does not know for a while: it removed it while nobody listened, or died over it.
+    def _forget(self, missing: list[Network], asks: bool) -> list[Network]:
+        """Delete, and return, what dockerd does not know: it removed it while nobody listened, or died over it.
 
-        Only what it once knew, or what its own process asked for: another dockerd may use this plugin, too.
+        Only what it once knew, or, after a while, what it asked for itself: another dockerd may use this plugin, too.
         """
         now = self._clock()
-        since = {network.id: self._unknown.get(network.id, now) for network in missing}
-        self._unknown = since
+        self._unknown = {network.id: self._unknown.get(network.id, now) for network in missing}
+        forgotten = []
         for network in missing:
-            if now - since[network.id] < _FORGOTTEN_SECONDS:
-                continue
-            if is_named(network) or (self._caller and api.is_served_by(self._caller)):
+            waited = now - self._unknown[network.id] >= _FORGOTTEN_SECONDS
+            if is_named(network) or (asks and waited):
                 log.warning("network %s was forgotten by dockerd: removed", network.name)
                 self._dockerd.delete_network(network.id)
+                forgotten.append(network)
+        return forgotten
+
+    def _release(self, known: list[NetworkRecord], may_go: Callable[[str], bool]) -> None:
+        """Pools that none of dockerd's networks is from, as far as their subnets may go."""
+        for name, leases in self._leases.items():
+            used = {
+                config.subnet
+                for record in known
+                if record.ipam is not None and record.ipam.driver == name
+                for config in record.ipam.config or ()
+            }
+            for pool in leases.settled_pools():
+                if pool.subnet not in used and may_go(pool.subnet):
+                    log.warning("pool %s was forgotten by dockerd: released", pool.subnet)
+                    leases.release_pool(pool.pool_id)
 
 
 def is_named(network: Network) -> bool:

@@ -8,11 +8,16 @@ from cnm import handover
 from cnm.dockerd_verbs import DockerdVerbs
 from cnm.endpoint import Endpoint
 from cnm.errors import InvalidParameter, NotBuilt
+from cnm.gateway import ON_LINK, next_hop
 from cnm.network import Network
 from cnm.plugin import requests
 from cnm.plugin.app import Call
 from cnm.wire import plugin
 from cnm.wire.requests import IFNAME_OPTION
+
+_EVERYWHERE = ("0.0.0.0/0", "::/0")
+_CONNECTED = 1
+"""A route type of the protocol: on the link."""
 
 DirectJoin = Callable[[Network], bool]
 """Whether links of the network may be made inside dockerd's sandboxes; answers at once."""
@@ -107,7 +112,9 @@ class NetworkDriver:
 
     def _joined(self, endpoint: Endpoint) -> plugin.Joined:
         """Without a gateway dockerd would make a way out of its own, past every rule of the network."""
-        ipv4, ipv6 = self._dockerd.gateways(endpoint)
+        offers = self._dockerd.gateways(endpoint)
+        ipv4, ipv6 = map(next_hop, offers)
+        on_link = [where for where, offer in zip(_EVERYWHERE, offers, strict=True) if offer == ON_LINK]
         return plugin.Joined(
             interface_name=plugin.InterfaceName(
                 src_name=handover.source_name(endpoint) if endpoint.moved else "",
@@ -115,7 +122,7 @@ class NetworkDriver:
             ),
             gateway=ipv4,
             gateway_ipv6=ipv6,
-            static_routes=[],
+            static_routes=[plugin.StaticRoute(destination=where, route_type=_CONNECTED) for where in on_link],
             disable_gateway_service=not ipv4 and not ipv6,
         )
 

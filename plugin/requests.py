@@ -27,6 +27,8 @@ JOIN_OPTION = "cnm.join"
 _ID = re.compile(r"[0-9a-f]{64}|[0-9a-z]{25}")
 """Docker's ids, and those of swarm."""
 _KEY = re.compile(r"/[^\0\n\r]{1,4000}")
+_NO_POOLS = ("0.0.0.0/0", "::/0")
+"""What dockerd's null IPAM gives."""
 _OF_DOCKERD = frozenset(
     {
         plugin.PORT_MAP,
@@ -43,6 +45,7 @@ def network_request(body: plugin.CreateNetwork, driver: str) -> NetworkRequest:
     options = body.options or {}
     ident = checked_id("network", body.network_id)
     ipv4, ipv6 = body.ipv4_data or [], body.ipv6_data or []
+    given = [pool for pool in (*ipv4, *ipv6) if pool.pool not in _NO_POOLS]
     user = user_options(options)
     return NetworkRequest(
         id=ident,
@@ -53,7 +56,8 @@ def network_request(body: plugin.CreateNetwork, driver: str) -> NetworkRequest:
         enable_ipv4=bool(ipv4) and _flag(options, plugin.ENABLE_IPV4, True),
         enable_ipv6=bool(ipv6) and _flag(options, plugin.ENABLE_IPV6, True),
         internal=_flag(options, plugin.INTERNAL, False),
-        ipam_config=tuple(_ipam_config(pool) for pool in (*ipv4, *ipv6)),
+        ipam_driver="default" if given else "null",
+        ipam_config=tuple(_ipam_config(pool) for pool in given),
         options=user,
     )
 

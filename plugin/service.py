@@ -28,9 +28,9 @@ class Plugins:
     ) -> None:
         self._settings = settings
         api = DockerdApi(settings.docker_host) if settings.docker_host else None
-        self._learner = Learner(api, controller.dockerd)
         names = [name for name, driver in DRIVERS.items() if driver in resources.registry.names()]
         self._leases = {name: Leases(name, resources.ipam("default"), resources.store) for name in names}
+        self._learner = Learner(api, controller.dockerd, self._leases)
         faces = [
             Face(name, controller.dockerd, self._leases[name], self._direct, self._learner) for name in names
         ]

@@ -52,6 +52,10 @@ def status(client: Client, arguments: Arguments) -> int:
         ("Uplink", _uplink(found.get("Uplink") or {})),
         ("Forwarding", _families(found.get("Forwarding") or {})),
         ("Bridge netfilter", _families(found.get("BridgeNetfilter") or {})),
+        *(
+            ("Neighbour", f"{each['Name']} {each['State']}: {each['Detail']}")
+            for each in found.get("Neighbours") or []
+        ),
     ]
     for name, text in rows:
         print(f"{name + ':':<18} {text}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from cnm.kernel.state import Finding, FirewallElement, KernelState
@@ -60,8 +60,8 @@ class Kernel(Protocol):
 
     def interface_names(self, namespace: str) -> frozenset[str]: ...
 
-    def host_interfaces(self) -> tuple[str, ...]:
-        """Names of the host's interfaces that are neither loopbacks nor ours."""
+    def host_interfaces(self) -> Mapping[str, int]:
+        """The host's interfaces that are neither loopbacks nor ours: MTUs in bytes by name."""
 
     def uplink(self) -> Uplink | None: ...
 

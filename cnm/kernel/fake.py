@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import errno
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from cnm.errors import Conflict, KernelError, NotBuilt, NotFound
@@ -110,7 +110,7 @@ class FakeKernel:
             inside.links[link.peer.name] = Link(
                 link.peer.name, LinkKind.VETH, link.peer.mac, link.peer.mtu or link.mtu, up=False
             )
-        space.links[link.name] = link
+        space.links[link.name] = dataclasses.replace(link, group=Group.NONE) if link.leaves else link
 
     def _take(self, space: _Space, namespace: str, link: Link) -> None:
         theirs = self.spaces[HOST].links.get(link.taken_from)
@@ -288,8 +288,11 @@ class FakeKernel:
     def interface_names(self, namespace: str) -> frozenset[str]:
         return frozenset(self._space(namespace).links)
 
-    def host_interfaces(self) -> tuple[str, ...]:
-        return tuple(n for n, link in self.spaces[HOST].links.items() if n != "lo" and not is_ours(link))
+    def host_interfaces(self) -> Mapping[str, int]:
+        theirs = [
+            link for link in self.spaces[HOST].links.values() if link.name != "lo" and not is_ours(link)
+        ]
+        return {link.name: link.mtu or 1500 for link in theirs}
 
     def uplink(self) -> Uplink | None:
         return self._uplink

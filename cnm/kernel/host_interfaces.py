@@ -6,8 +6,10 @@ A host with a thousand endpoints has as many links of ours among its few own, an
 from __future__ import annotations
 
 import socket
+from collections.abc import Mapping
 
 from cnm.kernel import link_messages
+from cnm.kernel.diff import is_ours
 from cnm.kernel.monitor import RTMGRP_LINK, datagrams, listening, messages
 from cnm.kernel.netlink import Message, NetlinkSocket
 from cnm.kernel.state import Group, LinkKind
@@ -20,18 +22,22 @@ class HostInterfaces:
 
     def __init__(self) -> None:
         self._listener = listening(socket.NETLINK_ROUTE, RTMGRP_LINK)
-        self._names: tuple[str, ...] | None = None
+        self._mtus: dict[str, int] | None = None
 
     def close(self) -> None:
         self._listener.close()
 
-    def names(self, netlink: NetlinkSocket) -> tuple[str, ...]:
-        """Listed by `netlink`, a socket of the same namespace."""
-        if self._changed() or self._names is None:
+    def mtus(self, netlink: NetlinkSocket) -> Mapping[str, int]:
+        """MTUs in bytes by name, listed by `netlink`, a socket of the same namespace."""
+        if self._changed() or self._mtus is None:
             links = filter(_is_theirs, netlink.dump(link_messages.list_all()))
             parsed = [link_messages.parse(message).link for message in links]
-            self._names = tuple(link.name for link in parsed if link.kind is not LinkKind.LOOPBACK)
-        return self._names
+            self._mtus = {
+                link.name: link.mtu
+                for link in parsed
+                if link.kind is not LinkKind.LOOPBACK and not is_ours(link)
+            }
+        return self._mtus
 
     def _changed(self) -> bool:
         """Reads to the end. A loss of notifications counts as a change."""

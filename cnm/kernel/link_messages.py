@@ -156,7 +156,7 @@ def configure(link: Link, index: int) -> Request:
     if link.mtu and link.kind is LinkKind.BRIDGE:
         # A bridge keeps only an MTU that it is given after its creation; else it follows its ports.
         parts.append(u32(_IFLA_MTU, link.mtu))
-    if link.group:
+    if link.group and not link.leaves:
         parts.append(u32(_IFLA_GROUP, link.group))
     if link.alias:
         parts.append(attribute(_IFLA_IFALIAS, link.alias.encode()))
@@ -185,7 +185,7 @@ def change(link: Link, found: ObservedLink, master_index: int = 0) -> Request:
         parts.append(attribute(_IFLA_ADDRESS, mac_bytes(link.mac)))
     if link.mtu:
         parts.append(u32(_IFLA_MTU, link.mtu))
-    if link.group:
+    if link.group and not link.leaves:
         parts.append(u32(_IFLA_GROUP, link.group))
     if link.alias:
         parts.append(attribute(_IFLA_IFALIAS, link.alias.encode()))

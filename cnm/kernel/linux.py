@@ -11,7 +11,7 @@ import errno
 import os
 import socket
 import threading
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from functools import cache, partial
 
@@ -262,9 +262,9 @@ class LinuxKernel:
         with self._namespaces.inside(namespace):
             return frozenset(name for _, name in socket.if_nameindex())
 
-    def host_interfaces(self) -> tuple[str, ...]:
+    def host_interfaces(self) -> Mapping[str, int]:
         with self._socket_in(HOST) as netlink:
-            return self._host_interfaces.names(netlink)
+            return self._host_interfaces.mtus(netlink)
 
     def uplink(self) -> Uplink | None:
         with self._socket_in(HOST) as netlink:

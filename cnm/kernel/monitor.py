@@ -30,6 +30,7 @@ _OURS = (Group.BRIDGE, Group.PORT, Group.SUB_INTERFACE)
 _GOING = (Group.LEFT, Group.REAP)
 _TABLE = b"cnm"
 """The name of both our tables."""
+_FILTER_TABLE = b"filter"
 _NFTA_TABLE = 1
 """In notifications of every kind the name of the table is attribute 1 (linux/netfilter/nf_tables.h)."""
 _NEW_GENERATION = 0x0A00 | 15
@@ -47,6 +48,8 @@ class Hint(Enum):
     """What became of waiting."""
 
     CHANGED = "changed"
+    FILTER_CHANGED = "filter changed"
+    """Nothing of ours, but the filter tables of iptables, where a place may be kept open for us."""
     NOTHING = "nothing"
     CLOSED = "closed"
 
@@ -85,9 +88,11 @@ class Monitor:
                 for each in (self._links, self._tables, self._wake_reader):
                     each.close()
                 return Hint.CLOSED
-            hints = [self._links_changed(), self._tables_changed()]
-            if any(hints):
+            links_changed, tables = self._links_changed(), self._tables_changed()
+            if links_changed or _TABLE in tables:
                 return Hint.CHANGED
+            if _FILTER_TABLE in tables:
+                return Hint.FILTER_CHANGED
         return Hint.NOTHING
 
     def _links_changed(self) -> bool:
@@ -116,13 +121,17 @@ class Monitor:
         freed = state.group == Group.PORT and not state.enslaved
         return message.kind == RTM_DELLINK or not state.up or freed
 
-    def _tables_changed(self) -> bool:
+    def _tables_changed(self) -> frozenset[bytes]:
+        """Names of the tables that somebody else changed; ours, too, where notifications were lost."""
+        changed: set[bytes] = set()
         try:
-            return any(
-                [_port(data) not in self._own_ports and _is_of_ours(data) for data in datagrams(self._tables)]
-            )
+            for data in datagrams(self._tables):
+                if _port(data) not in self._own_ports:
+                    changed.update(_tables_in(data))
         except OSError as error:
-            return _lost(error)
+            if _lost(error):
+                changed |= {_TABLE, _FILTER_TABLE}
+        return frozenset(changed)
 
 
 def listening(protocol: int, groups: int) -> socket.socket:
@@ -154,13 +163,11 @@ def _port(data: bytes) -> int:
     return int(port)
 
 
-def _is_of_ours(data: bytes) -> bool:
-    """Whether a notification is about a table of ours: dockerd's iptables changes its own with every container."""
-    return any(
-        message.kind != _NEW_GENERATION
-        and attributes(message.payload, _NFGENMSG_BYTES).get(_NFTA_TABLE, b"").rstrip(b"\0") == _TABLE
-        for message in messages(data)
-    )
+def _tables_in(data: bytes) -> Iterator[bytes]:
+    """The tables that a notification is about: dockerd's iptables changes its own with every container."""
+    for message in messages(data):
+        if message.kind != _NEW_GENERATION:
+            yield attributes(message.payload, _NFGENMSG_BYTES).get(_NFTA_TABLE, b"").rstrip(b"\0")
 
 
 def _lost(error: OSError) -> bool:

@@ -7,7 +7,7 @@ its alias, its group says that it is ours. Moving it later would cost what movin
 from __future__ import annotations
 
 import errno
-import secrets
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -28,7 +28,8 @@ _REFUSALS = {
     "delete what is on it, or choose another parent",
     errno.EBUSY: "a bridge, a bond or another kind of sub-interface uses it: choose another parent",
     errno.ENETDOWN: "it is down: set it up",
-    errno.EADDRINUSE: "the MAC address is in use on it: choose another",
+    errno.EADDRINUSE: "the MAC address is in use on it, maybe by a process in a sandbox that lost its namespace: end "
+    "that, or choose another address",
 }
 """What drivers/net/macvlan.c, drivers/net/ipvlan and net/8021q mean by these."""
 
@@ -64,7 +65,7 @@ def _create(
     link: Link, parent: int, descriptor: int, inside: NetlinkSocket, host: HostSocket
 ) -> NetlinkError | None:
     """None where it went well; else nothing is left."""
-    interim = f"cm{secrets.token_hex(6)}"
+    interim = f"cm{os.urandom(6).hex()}"
     with host() as netlink:
         (error,) = netlink.send([link_messages.create_inside(link, interim, parent, descriptor)])
     if error is not None:

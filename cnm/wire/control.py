@@ -137,6 +137,14 @@ class Uplink(_Record, kw_only=True):
     mtu: int
 
 
+class Neighbour(_Record, kw_only=True):
+    """Another program that has a say over our packets; its state is "open", "unused" or "blocked"."""
+
+    name: str
+    state: str
+    detail: str
+
+
 class Status(_Record, kw_only=True):
     """Answer of GET /cnm/v1/status."""
 
@@ -148,6 +156,7 @@ class Status(_Record, kw_only=True):
     bridge_netfilter: Families
     forwarding: Families
     uplink: Uplink
+    neighbours: list[Neighbour]
     warnings: list[str]
 
 

@@ -52,6 +52,7 @@ class DockerLab:
     def __init__(
         self, topology: Topology, place: Path, *, config: str = "", flags: tuple[str, ...] = ()
     ) -> None:
+        self._topology = topology
         self.host: Host = topology.hosts["host"]
         self.outside: Host = topology.hosts["outside"]
         self._place = place
@@ -116,6 +117,18 @@ class DockerLab:
 
     def inside(self, name: str, *command: str) -> str:
         return self.docker("exec", name, *command)
+
+    def fetches(self, port: int = 8080) -> bool:
+        """Whether the web server behind a published port answers on the host."""
+        request = b"GET / HTTP/1.0\r\n\r\n"
+        return self.host.connect_tcp(HOST[4], port, send=request, timeout=2.0).answered
+
+    def adopted(self, container: str) -> Host:
+        """The container's network namespace as a host of the topology, for servers and probes in it."""
+        key = self.docker("inspect", "--format", "{{.NetworkSettings.SandboxKey}}", container)
+        name = os.path.basename(key)
+        self._topology.adopt(name, key)
+        return self._topology.hosts[name]
 
     def address(self, container: str, network: str, key: str = "IPAddress") -> str:
         template = f'{{{{(index .NetworkSettings.Networks "{network}").{key}}}}}'

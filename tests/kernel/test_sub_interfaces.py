@@ -305,7 +305,7 @@ def test_a_mac_that_is_in_use_on_the_parent_is_refused_in_words_and_nothing_is_l
     linux.kernel.apply([inside(linux, sub())])
 
     with pytest.raises(
-        KernelError, match=r"^cannot create interface eth1 on up0: the MAC address is in use on it: choose"
+        KernelError, match=r"^cannot create interface eth1 on up0: the MAC address is in use on it, maybe"
     ):
         linux.kernel.apply([inside(linux, sub("eth1"))])
 
@@ -358,7 +358,7 @@ def test_a_dummy_is_a_parent_that_leads_nowhere(linux: LinuxMachine) -> None:
 
 def given_away(**changes: Any) -> Link:
     """A sub-interface on the host, for dockerd to take."""
-    return replace(sub("cs1"), leaves=True, group=Group.NONE, **changes)
+    return replace(sub("cs1"), leaves=True, **changes)
 
 
 def pair(namespace: str = HOST) -> Link:
@@ -378,6 +378,14 @@ def test_a_link_that_leaves_is_no_finding_wherever_it_is(machine: Machine) -> No
     gone = differences(machine, state)
 
     assert (before, here, gone) == ([], [], [])
+
+
+def test_a_link_that_left_is_no_orphan_where_it_went(machine: Machine) -> None:
+    """Though it is of a kind, and has the alias, that we make in sandboxes."""
+    machine.kernel.apply([KernelState(links=(given_away(),))])
+    machine.move_link("cs1", machine.box, "eth0")
+
+    assert differences(machine, empty(machine)) == []
 
 
 def test_a_link_that_left_is_not_made_again(machine: Machine) -> None:

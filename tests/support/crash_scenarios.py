@@ -120,6 +120,13 @@ _INHABITED = (
     *(connect("plain", "box", aliases=("db",)), connect("dual", "other", ports=MORE_PORTS)),
 )
 _BOX_IN_BOTH = (*_INHABITED, connect("dual", "box", ports=PORTS))
+_LAN = network(
+    "lan",
+    driver="macvlan",
+    enable_ipv6=True,
+    options={"parent": "eth0"},
+    ipam_config=(IpamConfig(subnet="198.51.100.0/24", ip_range="198.51.100.128/25", gateway="198.51.100.1"),),
+)
 _NO_ICC = {"com.docker.network.bridge.enable_icc": "false"}
 
 VERBS = (
@@ -170,6 +177,12 @@ VERBS = (
         lambda c: c.disconnect("dual", "new", wait=True),
         (*_INHABITED, given_namespace, sandbox("new", str(GIVEN_NAMESPACE)), connect("dual", "new", ifname="up0")),
     ),
+    Scenario("network connect, macvlan", connect("lan", "box"), (*_INHABITED, _LAN)),
+    Scenario(
+        "network disconnect, macvlan",
+        lambda c: c.disconnect("lan", "box"),
+        (*_INHABITED, _LAN, connect("lan", "box")),
+    ),
     Scenario("port add", publish("dual/other", PORTS), _INHABITED),
     Scenario("port add, relayed", publish("plain/box", PORTS), _INHABITED),
     Scenario("port rm", lambda c: c.unpublish("dual/box", PORTS), _BOX_IN_BOTH),
@@ -198,6 +211,7 @@ START_UPS = (
     _start_up("sandbox rm --force", cut=0.5),
     _start_up("network connect", cut=0.6),
     _start_up("network disconnect", cut=0.6),
+    _start_up("network connect, macvlan", cut=0.6),
 )
 
 SCENARIOS = {scenario.name: scenario for scenario in (*VERBS, *START_UPS)}

@@ -17,7 +17,7 @@ from cnm.kernel import state
 from cnm.model import Model, new_id
 from cnm.network import PREDEFINED, Network, NetworkRequest, NetworkState, Pool
 from cnm.sandbox import Sandbox, SandboxKind, SandboxState
-from cnm.wire.control import Families, Status, Uplink
+from cnm.wire.control import Families, Neighbour, Status, Uplink
 
 CREATED = "2026-01-02T03:04:05.678901234Z"
 
@@ -254,6 +254,7 @@ class MemoryBackend:
             bridge_netfilter=Families(ipv4=True, ipv6=False),
             forwarding=Families(ipv4=True, ipv6=True),
             uplink=Uplink(name="eth0", mtu=1500),
+            neighbours=[Neighbour(name="docker", state="open", detail="DOCKER-USER of iptables-nft")],
             warnings=["bridge-nf-call-iptables is enabled"],
         )
 

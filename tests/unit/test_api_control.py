@@ -222,6 +222,9 @@ def test_status_counts_what_exists() -> None:
     }
     assert shown["BridgeNetfilter"] == {"ipv4": True, "ipv6": False}
     assert shown["Uplink"] == {"Name": "eth0", "Mtu": 1500}
+    assert shown["Neighbours"] == [
+        {"Name": "docker", "State": "open", "Detail": "DOCKER-USER of iptables-nft"}
+    ]
 
 
 def test_health_and_readiness_are_told() -> None:

@@ -102,6 +102,7 @@ STATUS = control.Status(
     bridge_netfilter=control.Families(ipv4=True, ipv6=False),
     forwarding=control.Families(ipv4=True, ipv6=True),
     uplink=control.Uplink(name="eth0", mtu=1450),
+    neighbours=[control.Neighbour(name="docker", state="open", detail="DOCKER-USER of iptables-nft")],
     warnings=["docker drops what it forwards"],
 )
 
@@ -124,6 +125,7 @@ class TestStatus:
             ("Uplink", "eth0,MTU1450"),
             ("Forwarding", "IPv4on,IPv6on"),
             ("Bridgenetfilter", "IPv4on,IPv6off"),
+            ("Neighbour", "dockeropen", "DOCKER-USERofiptables-nft"),
         }
 
     def test_template_reaches_every_key(self, daemon: FakeDaemon, capsys: pytest.CaptureFixture[str]) -> None:

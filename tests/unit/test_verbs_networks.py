@@ -91,7 +91,7 @@ def test_a_network_of_a_bad_or_taken_name_is_refused(stage: Stage, name: str, er
 @pytest.mark.parametrize(
     ("request_", "error", "named"),
     [
-        ({"driver": "macvlan"}, NotFound, "macvlan"),
+        ({"driver": "carrier-pigeon"}, NotFound, "carrier-pigeon"),
         ({"driver": "host"}, Forbidden, '"host"'),
         ({"driver": "null"}, Forbidden, '"null"'),
         ({"ipam_driver": "dhcp"}, NotFound, "dhcp"),

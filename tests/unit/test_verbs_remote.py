@@ -135,7 +135,7 @@ def test_a_scope_that_is_none_is_refused_and_asked_for_again(
 def test_an_unknown_driver_is_refused_at_once_in_dockers_words(stage: Stage) -> None:
     message = refused(lambda: network(stage), NotFound)
 
-    assert message == 'could not find network driver "lp": known are bridge, host, null'
+    assert message == 'could not find network driver "lp": known are bridge, host, ipvlan, macvlan, null'
     assert stage.clock.pauses == []
 
 
@@ -331,6 +331,18 @@ def test_a_default_route_by_a_next_hop_is_a_gateway(stage: Stage, plugin: Script
 
     assert Route("0.0.0.0/0", "eth0", "10.9.0.5") in records(stage)
     assert plugin.kept.programmed
+
+
+def test_a_default_route_on_the_link_is_a_way_out(stage: Stage, plugin: ScriptedPlugin) -> None:
+    network(stage)
+    stage.sandbox()
+    plugin.join_answer = {"StaticRoutes": [{"Destination": "0.0.0.0/0", "RouteType": 1}]}
+
+    connect(stage)
+
+    assert Route("0.0.0.0/0", "eth0") in records(stage)
+    assert plugin.kept.programmed
+    assert stage.controller.doctor() == []
 
 
 def test_an_endpoint_can_be_made_joined_left_and_deleted_by_itself(

@@ -16,6 +16,8 @@ from cnm.controller import Controller
 from cnm.driver import Registry
 from cnm.drivers.bridge import BridgeDriver
 from cnm.drivers.host import HostDriver
+from cnm.drivers.ipvlan import IpvlanDriver
+from cnm.drivers.macvlan import MacvlanDriver
 from cnm.drivers.null import NullDriver
 from cnm.drivers.remote import RemoteDriver
 from cnm.endpoint import Endpoint, PortRequest
@@ -135,7 +137,8 @@ class Stage:
         self.resources = Resources(
             settings=self.settings,
             registry=Registry(
-                [BridgeDriver(), HostDriver(), NullDriver()], lambda name: RemoteDriver(name, self.plugins)
+                [BridgeDriver(), HostDriver(), NullDriver(), MacvlanDriver(), IpvlanDriver()],
+                lambda name: RemoteDriver(name, self.plugins),
             ),
             plugins=self.plugins,
             ipams={"default": Faulty(self.ipam, "ipam", self.faults), "null": NullIpam()},
