@@ -24,6 +24,7 @@ from cnm.collector import Collector
 from cnm.config import DEFAULT_CONFIG, Settings, load
 from cnm.controller import Controller
 from cnm.driver import Registry
+from cnm.drivers.remote import RemoteDriver
 from cnm.errors import CnmError, InvalidParameter
 from cnm.firewall import ruleset, sets
 from cnm.http import activation
@@ -45,6 +46,9 @@ from cnm.relays import Relays
 from cnm.resources import Resources
 from cnm.store import Store
 from cnm.watcher import Watcher
+from cnm.wire.plugin_client import Plugins as RemotePlugins
+from cnm.wire.plugin_discovery import Places
+from cnm.wire.plugin_retry import RealClock
 
 log = logging.getLogger("cnm")
 
@@ -114,7 +118,9 @@ def _serve(settings: Settings) -> int:
     kernel = LinuxKernel(sets.ELEMENT_SETS, ruleset.start_text)
     try:
         store = Store(settings.database)
-        resources = _resources(settings, store, kernel)
+        clock = RealClock()
+        remote = _remote_plugins(settings, clock)
+        resources = _resources(settings, store, kernel, remote)
         controller = Controller(resources)
         place = UnixPlace(settings.socket, inherited.pop(settings.socket, None))
         server = Server(create_app(controller), place, threads=settings.threads)
@@ -131,7 +137,7 @@ def _serve(settings: Settings) -> int:
         if plugins:
             plugins.start()
         neighbours.start(partial(wanted.bridges, resources))
-        _stop_on_signals(server)
+        _stop_on_signals(server, clock)
         server.bind()
         _notify("READY=1")
         log.info("cnmd %s listens on %s", cnm.__version__, settings.socket)
@@ -142,6 +148,7 @@ def _serve(settings: Settings) -> int:
         collector.close()
         watcher.close()
         neighbours.close()
+        remote.close()
         resources.relaying.close()
         store.close()
     finally:
@@ -150,14 +157,29 @@ def _serve(settings: Settings) -> int:
     return 0
 
 
-def _resources(settings: Settings, store: Store, kernel: LinuxKernel) -> Resources:
+def _remote_plugins(settings: Settings, clock: RealClock) -> RemotePlugins:
+    """Other people's plugins, where the settings have them looked for."""
+    places = Places(
+        socket_dirs=settings.remote_plugin_dirs or (settings.plugin_dir,),
+        spec_dirs=settings.remote_plugin_spec_dirs,
+        own_sockets=settings.own_sockets,
+        own_addresses=tuple(settings.plugin_tcp.listen.values()) if settings.plugin_tcp else (),
+    )
+    return RemotePlugins(places, clock, settings.remote_plugin_timeout)
+
+
+def _resources(settings: Settings, store: Store, kernel: LinuxKernel, remote: RemotePlugins) -> Resources:
     allocator = _allocator(settings, _host_id(store))
     reservations = Reservations()
     return Resources(
         settings=settings,
         store=store,
         kernel=kernel,
-        registry=Registry(point.load()() for point in entry_points(group="cnm.drivers")),
+        registry=Registry(
+            (point.load()() for point in entry_points(group="cnm.drivers")),
+            lambda name: RemoteDriver(name, remote),
+        ),
+        plugins=remote,
         ipams={"default": allocator, "null": NullIpam()},
         reservations=reservations,
         relaying=Relaying(Relays(settings.run), reservations),
@@ -193,11 +215,15 @@ def _raise_file_limit() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def _stop_on_signals(server: Server) -> None:
+def _stop_on_signals(server: Server, clock: RealClock) -> None:
+    def end() -> None:
+        clock.close()  # no request waits for a plugin to come back
+        server.stop()
+
     def stop(number: int, _frame: object) -> None:
         log.info("stopping on %s", signal.Signals(number).name)
         _notify("STOPPING=1")
-        threading.Thread(target=server.stop, name="stop").start()
+        threading.Thread(target=end, name="stop").start()
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
