@@ -161,6 +161,8 @@ chain prerouting {
     type filter hook prerouting priority -300; policy accept;
     iifname vmap @ports
     iifgroup $PORT counter drop
+    # Left by a container of dockerd's, and not deleted yet.
+    iifgroup { $LEFT, $REAP } counter drop
 }
 chain guard {
     # A tag is stripped before this hook, so that addresses would be compared with those of the frame inside.
@@ -252,7 +254,12 @@ def _chain_names(family: str) -> list[str]:
 
 
 def _substitute(text: str) -> str:
-    return text.replace("$BRIDGE", str(int(Group.BRIDGE))).replace("$PORT", str(int(Group.PORT)))
+    return (
+        text.replace("$BRIDGE", str(int(Group.BRIDGE)))
+        .replace("$PORT", str(int(Group.PORT)))
+        .replace("$LEFT", str(int(Group.LEFT)))
+        .replace("$REAP", str(int(Group.REAP)))
+    )
 
 
 def _additions(element_set: ElementSet, elements: Sequence[FirewallElement]) -> str:

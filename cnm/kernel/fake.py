@@ -192,9 +192,7 @@ class FakeKernel:
                     continue
                 for have in [h for h in space.links.values() if _is_same(state.namespace, h, link)]:
                     if link.peer and link.peer.leaves:
-                        space.links[have.name] = dataclasses.replace(
-                            have, up=False, master="", group=Group.LEFT
-                        )
+                        space.links[have.name] = dataclasses.replace(have, group=Group.LEFT)
                     else:
                         self.drop_link(state.namespace, have)
             space.records.difference_update(_on_links(state))

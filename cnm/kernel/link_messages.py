@@ -222,9 +222,18 @@ def retire(name: str, index: int, retired_name: str) -> Request:
 
 
 def cut_off(name: str, index: int) -> Request:
-    """Cut a link off as `retire` does, but leave it its name and its life: its other end is taken away by others."""
-    parts = [_header(index, 0, _IFF_UP), u32(_IFLA_MASTER, 0), u32(_IFLA_GROUP, Group.LEFT)]
-    return Request(RTM_SETLINK, 0, b"".join(parts), f"cut interface {name} off")
+    """Put a link where the firewall lets nothing of it through: its other end is taken away by others first.
+
+    Setting it down, or taking it out of its bridge, would wait for an RCU grace period each.
+    """
+    return Request(RTM_SETLINK, 0, _header(index) + u32(_IFLA_GROUP, Group.LEFT), f"cut interface {name} off")
+
+
+def hand_to_reaper(name: str, index: int) -> Request:
+    """Of a link that was cut off already: the rest is the reaper's."""
+    return Request(
+        RTM_SETLINK, 0, _header(index) + u32(_IFLA_GROUP, Group.REAP), f"take interface {name} away"
+    )
 
 
 def rename_down(name: str, index: int, new_name: str) -> Request:

@@ -44,6 +44,7 @@ from cnm.kernel.state import (
     ElementSet,
     Finding,
     FirewallElement,
+    Group,
     KernelState,
     Link,
     LinkKind,
@@ -409,6 +410,9 @@ def _remove_in(netlink: NetlinkSocket, state: KernelState) -> bool:
                 continue
             if link.peer and link.peer.leaves:
                 requests.append(link_messages.cut_off(link.name, found.index))
+            elif found.link.group == Group.LEFT:
+                requests.append(link_messages.hand_to_reaper(link.name, found.index))
+                retired = True
             else:
                 requests.append(link_messages.retire(link.name, found.index, f"cr{found.index:x}"))
                 retired = True
