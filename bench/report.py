@@ -75,12 +75,12 @@ whole machine: whatever else makes or deletes links shows here, most of all in t
 
 
 def markdown(samples: Samples, footprint: Footprint, missing: Sequence[str], loads: str, quick: bool) -> str:
-    head = _HEAD.format(quick=" with `--quick`" if quick else "", machine=_machine(loads))
-    verbs = _table(
+    head = _HEAD.format(quick=" with `--quick`" if quick else "", machine=machine(loads))
+    verbs = table(
         ("", "n", "median", "p99", "min", "floor", "× floor", "target", "met"),
         (_verb_row(verb, samples) for verb in VERBS if samples.of(verb.name)),
     )
-    peers = _table(
+    peers = table(
         ("peer", "n", "median", "min", "× ours", "target", "met"),
         (row for peer in PEERS if (row := _peer_row(*peer, samples))),
     )
@@ -88,7 +88,7 @@ def markdown(samples: Samples, footprint: Footprint, missing: Sequence[str], loa
     return f"{head}\n{verbs}\n{peers}{absent}\n{_footprint_table(footprint)}"
 
 
-def _machine(loads: str) -> str:
+def machine(loads: str) -> str:
     with open("/proc/meminfo", encoding="ascii") as file:
         gibibytes = int(file.readline().split()[1]) / (1 << 20)
     return (
@@ -151,7 +151,7 @@ def _peer_row(words: str, peer: str, ours: str, least: float, samples: Samples) 
 
 def _footprint_table(footprint: Footprint) -> str:
     idle = f"{footprint.idle:.3f} %"
-    return _table(
+    return table(
         ("cnmd", "", "target", "met"),
         (
             ("resident without endpoints", f"{footprint.empty:.0f} MiB", "", ""),
@@ -174,6 +174,6 @@ def _footprint_table(footprint: Footprint) -> str:
     )
 
 
-def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     lines = [heads, ["---"] + ["---:"] * (len(heads) - 3) + ["---"] * 2, *rows]
     return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)

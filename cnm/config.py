@@ -53,6 +53,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Make links inside dockerd's sandboxes where that is known to be safe, on networks that do not say."""
     forget_seconds: float = 60
     """After which an endpoint of dockerd's that no container is behind any more is deleted."""
+    remote_plugin_dirs: tuple[str, ...] = ()
+    """Directories with the sockets of other people's plugins; empty: `plugin_dir`."""
+    remote_plugin_spec_dirs: tuple[str, ...] = ("/etc/docker/plugins", "/usr/lib/docker/plugins")
+    """Directories with their .spec and .json files."""
+    remote_plugin_timeout: float = 60.0
+    """Seconds that another program's plugin may take for a call."""
     log_format: str = "text"
     """"text" (key=value) or "json"."""
     log_level: str = "info"
@@ -70,6 +76,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     @property
     def socket(self) -> str:
         return os.path.join(self.run, "cnm.sock")
+
+    @property
+    def own_sockets(self) -> tuple[str, ...]:
+        """Sockets that plugins are not to be found at, since they are ours."""
+        names = ("cnm", "cnm-overlay", "cnm-macvlan", "cnm-ipvlan")
+        return (self.socket, *(os.path.join(self.plugin_dir, f"{name}.sock") for name in names))
 
     @property
     def netns(self) -> str:
@@ -109,7 +121,14 @@ def _checked(settings: Settings, path: str) -> Settings:
         )
     if not 1 <= settings.threads <= 256:
         raise InvalidParameter(f"{path}: threads must be between 1 and 256, not {settings.threads}")
+    if not settings.remote_plugin_timeout > 0:
+        raise InvalidParameter(
+            f"{path}: remote-plugin-timeout must be more than 0, not {settings.remote_plugin_timeout:g}"
+        )
     for name in ("root", "run", "plugin_dir", "plugin_spec_dir"):
         if not os.path.isabs(getattr(settings, name) or "/"):
             raise InvalidParameter(f"{path}: {name.replace('_', '-')} must be an absolute path")
+    for name in ("remote_plugin_dirs", "remote_plugin_spec_dirs"):
+        if not all(map(os.path.isabs, getattr(settings, name))):
+            raise InvalidParameter(f"{path}: {name.replace('_', '-')} must be absolute paths")
     return settings

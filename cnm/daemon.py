@@ -24,7 +24,8 @@ from cnm.collector import Collector
 from cnm.config import DEFAULT_CONFIG, Settings, load
 from cnm.controller import Controller
 from cnm.driver import Registry
-from cnm.errors import CnmError
+from cnm.drivers.remote import RemoteDriver
+from cnm.errors import CnmError, InvalidParameter
 from cnm.firewall import ruleset, sets
 from cnm.http import activation
 from cnm.http.listener import UnixPlace
@@ -37,14 +38,22 @@ from cnm.kernel.monitor import Monitor
 from cnm.kernel.reservations import Reservations
 from cnm.neighbours.docker import Docker
 from cnm.neighbours.worker import Neighbours
+from cnm.plugin import tcp
+from cnm.plugin.dockerd_api import DockerdApi
 from cnm.plugin.service import Plugins
 from cnm.relaying import Relaying
 from cnm.relays import Relays
 from cnm.resources import Resources
 from cnm.store import Store
 from cnm.watcher import Watcher
+from cnm.wire.plugin_client import Plugins as RemotePlugins
+from cnm.wire.plugin_discovery import Places
+from cnm.wire.plugin_retry import RealClock
 
 log = logging.getLogger("cnm")
+
+_NO_HOST = "0" * 32
+"""Stands for the host's id where nothing is given out."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -53,7 +62,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         settings = _settings(options)
         if options.check_config:
-            print(f"{options.config or DEFAULT_CONFIG}: ok")
+            path = options.config or DEFAULT_CONFIG
+            _check(settings, path)
+            print(f"{path}: ok")
             return 0
         if os.geteuid() != 0:
             raise CnmError("cnmd needs root: run it as root")
@@ -86,6 +97,17 @@ def _settings(options: argparse.Namespace) -> Settings:
     return load(options.config or DEFAULT_CONFIG, overrides, must_exist=options.config is not None)
 
 
+def _check(settings: Settings, path: str) -> None:
+    """Whatever a start would stumble on, as far as that can be known without one. Raises InvalidParameter."""
+    try:
+        _allocator(settings, _NO_HOST)
+        if settings.docker_host:
+            DockerdApi(settings.docker_host)
+        tcp.check(settings)
+    except InvalidParameter as error:
+        raise InvalidParameter(f"{path}: {error}") from None
+
+
 def _serve(settings: Settings) -> int:
     _raise_file_limit()
     inherited = activation.inherited()
@@ -96,11 +118,14 @@ def _serve(settings: Settings) -> int:
     kernel = LinuxKernel(sets.ELEMENT_SETS, ruleset.start_text)
     try:
         store = Store(settings.database)
-        resources = _resources(settings, store, kernel)
+        clock = RealClock()
+        remote = _remote_plugins(settings, clock)
+        resources = _resources(settings, store, kernel, remote)
         controller = Controller(resources)
-        place = UnixPlace(settings.socket, inherited.get(settings.socket))
+        place = UnixPlace(settings.socket, inherited.pop(settings.socket, None))
         server = Server(create_app(controller), place, threads=settings.threads)
         plugins = Plugins(controller, resources, settings, inherited) if settings.plugins else None
+        activation.refuse(inherited)
         if plugins:
             plugins.bind()
         controller.start()
@@ -112,7 +137,7 @@ def _serve(settings: Settings) -> int:
         if plugins:
             plugins.start()
         neighbours.start(partial(wanted.bridges, resources))
-        _stop_on_signals(server)
+        _stop_on_signals(server, clock)
         server.bind()
         _notify("READY=1")
         log.info("cnmd %s listens on %s", cnm.__version__, settings.socket)
@@ -123,6 +148,7 @@ def _serve(settings: Settings) -> int:
         collector.close()
         watcher.close()
         neighbours.close()
+        remote.close()
         resources.relaying.close()
         store.close()
     finally:
@@ -131,20 +157,39 @@ def _serve(settings: Settings) -> int:
     return 0
 
 
-def _resources(settings: Settings, store: Store, kernel: LinuxKernel) -> Resources:
-    pools = [(pool.base, pool.size) for pool in settings.default_address_pools]
-    allocator = Allocator(_host_id(store), local_pools=pools)
+def _remote_plugins(settings: Settings, clock: RealClock) -> RemotePlugins:
+    """Other people's plugins, where the settings have them looked for."""
+    places = Places(
+        socket_dirs=settings.remote_plugin_dirs or (settings.plugin_dir,),
+        spec_dirs=settings.remote_plugin_spec_dirs,
+        own_sockets=settings.own_sockets,
+        own_addresses=tuple(settings.plugin_tcp.listen.values()) if settings.plugin_tcp else (),
+    )
+    return RemotePlugins(places, clock, settings.remote_plugin_timeout)
+
+
+def _resources(settings: Settings, store: Store, kernel: LinuxKernel, remote: RemotePlugins) -> Resources:
+    allocator = _allocator(settings, _host_id(store))
     reservations = Reservations()
     return Resources(
         settings=settings,
         store=store,
         kernel=kernel,
-        registry=Registry(point.load()() for point in entry_points(group="cnm.drivers")),
+        registry=Registry(
+            (point.load()() for point in entry_points(group="cnm.drivers")),
+            lambda name: RemoteDriver(name, remote),
+        ),
+        plugins=remote,
         ipams={"default": allocator, "null": NullIpam()},
         reservations=reservations,
         relaying=Relaying(Relays(settings.run), reservations),
         neighbours=Neighbours([Docker(FilterTables(), HostIptables())], enabled=settings.neighbours),
     )
+
+
+def _allocator(settings: Settings, host_id: str) -> Allocator:
+    pools = [(pool.base, pool.size) for pool in settings.default_address_pools]
+    return Allocator(host_id, local_pools=pools)
 
 
 def _host_id(store: Store) -> str:
@@ -170,11 +215,15 @@ def _raise_file_limit() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def _stop_on_signals(server: Server) -> None:
+def _stop_on_signals(server: Server, clock: RealClock) -> None:
+    def end() -> None:
+        clock.close()  # no request waits for a plugin to come back
+        server.stop()
+
     def stop(number: int, _frame: object) -> None:
         log.info("stopping on %s", signal.Signals(number).name)
         _notify("STOPPING=1")
-        threading.Thread(target=server.stop, name="stop").start()
+        threading.Thread(target=end, name="stop").start()
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)

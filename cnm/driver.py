@@ -1,19 +1,21 @@
 """What a network driver is, and the registry of those this daemon knows.
 
 A kernel-backed driver is a set of pure functions from the nouns to kernel state; the controller applies what
-they return. Built-in drivers and third parties' are found through the entry point group `cnm.drivers`.
+they return. Built-in drivers and third parties' are found through the entry point group `cnm.drivers`. Active drivers
+stand for another program, which makes networks in its own way and is told what happens.
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 import msgspec
 
-from cnm.endpoint import Endpoint, PortMapping, PortRequest
-from cnm.errors import InvalidParameter, NotFound
+from cnm.endpoint import Attachment, Endpoint, PortMapping, PortRequest
+from cnm.errors import CnmError, InvalidParameter, NotFound
 from cnm.kernel.state import KernelState
 from cnm.network import Network
 from cnm.sandbox import Sandbox
@@ -102,6 +104,45 @@ class Driver(Protocol):
         """
 
 
+@runtime_checkable
+class ActiveDriver(Driver, Protocol):
+    """A driver whose networks live in another program: what that is told, in the order of the verbs.
+
+    Every call may take long, and raises an error of `cnm.errors` that names the program. What undoes another call may
+    be told without it having been.
+    """
+
+    def introduce(self) -> None:
+        """Learn what the program can do, once. Raises NotFound where there is none of that name."""
+
+    def create_network(self, network: Network, address_space: str) -> None:
+        """The network with its pools; `address_space` is its IPAM's name for where they come from."""
+
+    def delete_network(self, network_id: str) -> None: ...
+
+    def create_endpoint(self, network: Network, endpoint: Endpoint) -> Endpoint:
+        """The endpoint with the MAC and the addresses that the program chose where it had none.
+
+        What a bad answer made is undone.
+        """
+
+    def delete_endpoint(self, network_id: str, endpoint_id: str) -> None: ...
+
+    def join(self, network: Network, endpoint: Endpoint, sandbox: Sandbox) -> Attachment:
+        """What the program made for the sandbox, checked. Raises RolledBack for a bad answer, having left again."""
+
+    def leave(self, network_id: str, endpoint_id: str) -> None: ...
+
+    def program(self, network: Network, endpoint: Endpoint) -> None:
+        """The endpoint is its sandbox's way out from now on, or publishes ports."""
+
+    def revoke(self, network_id: str, endpoint_id: str) -> None: ...
+
+
+class RolledBack(CnmError):
+    """The program's answer cannot be used; what it did was undone already."""
+
+
 _METHODS = (
     "validate_network",
     "validate_endpoint",
@@ -115,11 +156,32 @@ _METHODS = (
 )
 
 
-class Registry:
-    """Drivers by name. A driver is checked when it is registered, not when it is first called."""
+_ACTIVE_METHODS = (
+    "introduce",
+    "create_network",
+    "delete_network",
+    "create_endpoint",
+    "delete_endpoint",
+    "join",
+    "leave",
+    "program",
+    "revoke",
+)
 
-    def __init__(self, drivers: Iterable[Driver] = ()) -> None:
+
+class Registry:
+    """Drivers by name. A driver is checked when it is registered, not when it is first called.
+
+    `external` makes the driver of a program by its name, for names that are no driver's; it contacts nobody.
+    """
+
+    def __init__(
+        self, drivers: Iterable[Driver] = (), external: Callable[[str], ActiveDriver] | None = None
+    ) -> None:
         self._drivers: dict[str, Driver] = {}
+        self._active: dict[str, ActiveDriver] = {}
+        self._external = external
+        self._adopting = threading.Lock()
         for driver in drivers:
             self.register(driver)
 
@@ -133,20 +195,59 @@ class Registry:
         capabilities = getattr(driver, "capabilities", None)
         if not isinstance(capabilities, Capabilities) or capabilities.scope not in ("local", "global"):
             raise InvalidParameter(f"driver {name}: capabilities must say scope 'local' or 'global'")
-        for method in _METHODS:
-            wanted = inspect.signature(getattr(Driver, method))
-            have = getattr(driver, method, None)
-            if not callable(have) or len(inspect.signature(have).parameters) != len(wanted.parameters) - 1:
-                raise InvalidParameter(f"driver {name}: {method}{wanted} is missing or takes other arguments")
+        _check_methods(driver, Driver, _METHODS)
+        if any(hasattr(driver, method) for method in _ACTIVE_METHODS):
+            _check_methods(driver, ActiveDriver, _ACTIVE_METHODS)
+        if isinstance(driver, ActiveDriver):
+            self._active[name] = driver
         self._drivers[name] = driver
 
     def get(self, name: str) -> Driver:
-        """Raises NotFound with Docker's text for an unknown driver."""
-        try:
+        """The driver for a new network: a program of that name is looked for if there is no driver.
+
+        Raises NotFound with Docker's text for an unknown driver.
+        """
+        if name in self._drivers:
             return self._drivers[name]
-        except KeyError:
-            known = ", ".join(sorted(self._drivers))
-            raise NotFound(f'could not find network driver "{name}": known are {known}') from None
+        known = ", ".join(self.names())
+        unknown = NotFound(f'could not find network driver "{name}": known are {known}')
+        if self._external is None:
+            raise unknown
+        driver = self._external(name)
+        try:
+            driver.introduce()
+        except NotFound:
+            raise unknown from None
+        return self._adopt(driver)
+
+    def of_network(self, name: str) -> Driver:
+        """The driver of a network that exists, whose program may be away: nobody is contacted. Raises NotFound."""
+        if name in self._drivers or self._external is None:
+            return self.get(name)
+        return self._adopt(self._external(name))
+
+    def active(self, name: str) -> ActiveDriver | None:
+        """The driver of an existing network if it is active."""
+        if name not in self._drivers:
+            self.of_network(name)
+        return self._active.get(name)
+
+    def _adopt(self, driver: ActiveDriver) -> Driver:
+        """Two requests may find the same program at once; either's driver is as good."""
+        with self._adopting:
+            if driver.name not in self._drivers:
+                self.register(driver)
+            return self._drivers[driver.name]
 
     def names(self) -> tuple[str, ...]:
         return tuple(sorted(self._drivers))
+
+
+def _check_methods(driver: Driver, contract: type, methods: Iterable[str]) -> None:
+    for method in methods:
+        wanted = inspect.signature(getattr(contract, method))
+        have = getattr(driver, method, None)
+        if not callable(have) or len(inspect.signature(have).parameters) != len(wanted.parameters) - 1:
+            raise InvalidParameter(
+                f"driver {driver.name}: {method}{wanted} is missing or takes other arguments"
+            )

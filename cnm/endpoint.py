@@ -82,6 +82,27 @@ class EndpointRequest(msgspec.Struct, frozen=True, kw_only=True):
     """Given by its network's owner; "" for one of our choice."""
 
 
+class StaticRoute(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A route that an active driver wants in the sandbox: `destination` CIDR text, `next_hop` "" for on the link."""
+
+    destination: str
+    next_hop: str = ""
+
+
+class Attachment(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What the program behind an active driver answered to the join, for as long as the endpoint is joined."""
+
+    link: str = ""
+    """Name of the link that it made in the host's namespace, "" for none."""
+    prefix: str = ""
+    """What the link is called in the sandbox, before its number."""
+    gateway_ipv4: str = ""
+    gateway_ipv6: str = ""
+    routes: tuple[StaticRoute, ...] = ()
+    programmed: bool = False
+    """It was told to be the sandbox's way out, and which ports are published."""
+
+
 class Endpoint(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """An endpoint as stored. `ipv4` and `ipv6` are CIDR text with the subnet's prefix length, "" where none."""
 
@@ -104,5 +125,6 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What is published while the endpoint is joined, as it was asked for."""
     ports: tuple[PortMapping, ...] = ()
     """What is published now."""
+    attachment: Attachment | None = None
     moved: bool = False
     """Joined by a link that was made on the host, for dockerd to move it into its sandbox."""

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import msgspec
 
-from cnm import handover, ipam, names, ports, wanted
+from cnm import external, handover, ipam, names, ports, wanted
 from cnm.endpoint import Endpoint, EndpointRequest, EndpointState, PortMapping, PortRequest
 from cnm.errors import CnmError, Conflict, Forbidden, InvalidParameter
 from cnm.kernel.contract import PublishedPort
 from cnm.kernel.diff import merge
 from cnm.kernel.state import KernelState
-from cnm.mac import generate_mac
+from cnm.mac import generate_mac, random_mac
 from cnm.model import SHORT, new_id
 from cnm.network import Network, Owner
 from cnm.resources import Resources
@@ -39,11 +40,11 @@ class EndpointVerbs:
     def create(self, network: Network, request: EndpointRequest) -> Endpoint:
         """Recorded, with its addresses; nothing in the kernel yet."""
         endpoint = self._allocate(network, request, EndpointState.CREATED)
-        try:
+        with contextlib.ExitStack() as undo:
+            undo.callback(self._free, network, endpoint)
+            endpoint = external.create_endpoint(self._r, network, endpoint, undo)
             self._r.store.commit(put=[endpoint], durable=network.owner is Owner.CNM)
-        except BaseException:
-            self._free(network, endpoint)
-            raise
+            undo.pop_all()
         self._publish_event("create", network, endpoint)
         return endpoint
 
@@ -54,6 +55,9 @@ class EndpointVerbs:
         name = request.name or f"ep-{ident[:SHORT]}"
         service = self._r.ipam_of(network)
         mac = names.parse_mac(request.mac) if request.mac else ""
+        given = bool(mac)
+        if not mac and service.capabilities().requires_mac_address:
+            mac = random_mac()
         self._check_mac_is_free(network, mac)
         ipv4, ipv6 = ipam.allocate_endpoint(service, network, request.ipv4, request.ipv6, mac, name=name)
         endpoint = Endpoint(
@@ -64,7 +68,7 @@ class EndpointVerbs:
             ifname=request.ifname,
             ifname_given=bool(request.ifname),
             mac=mac or self._derived_mac(network, ipv4, ipv6),
-            mac_given=bool(mac),
+            mac_given=given,
             ipv4=ipv4,
             ipv6=ipv6,
             aliases=request.aliases,
@@ -131,6 +135,7 @@ class EndpointVerbs:
         with contextlib.ExitStack() as undo:
             self._r.model.exchange(endpoint, replace(endpoint, state=EndpointState.DELETING))
             undo.callback(self._r.model.replace, endpoint)
+            external.delete_endpoint(self._r, network, endpoint, undo)
             self._r.store.commit(delete=[endpoint], durable=network.owner is Owner.CNM)
             undo.pop_all()
         self._free(network, endpoint)
@@ -217,6 +222,7 @@ class EndpointVerbs:
             undo.callback(r.model.replace, endpoint)
             r.store.commit(put=[joining], durable=False)
             undo.callback(self._unjoin, endpoint)
+            joining = external.join(r, network, joining, sandbox, undo, self._namer(endpoint, sandbox))
             displaced, arriving = self._default_routes(sandbox, joining)
             if displaced.routes:
                 undo.callback(r.kernel.apply, [displaced])
@@ -226,7 +232,7 @@ class EndpointVerbs:
             r.kernel.settle_flows(_addresses(joining))
             r.kernel.apply(states)
             self._flush_udp(joining.ports)
-            joined = replace(joining, state=EndpointState.JOINED)
+            joined = external.joined(r, sandbox, replace(joining, state=EndpointState.JOINED), undo)
             r.store.commit(put=[joined], durable=False)
             undo.pop_all()
         r.model.replace(joined)
@@ -244,9 +250,14 @@ class EndpointVerbs:
     def _interface_name(self, network: Network, endpoint: Endpoint, sandbox: Sandbox) -> str:
         """The name asked for, or the driver's prefix with the lowest free number."""
         prefix = self._r.driver_of(network).interface_prefix(network)
-        if not prefix:
-            return ""
-        taken = {e.ifname for e in self._r.model.endpoints_of_sandbox(sandbox.id)}
+        return self._namer(endpoint, sandbox)(prefix) if prefix else ""
+
+    def _namer(self, endpoint: Endpoint, sandbox: Sandbox) -> Callable[[str], str]:
+        return lambda prefix: self._free_name(prefix, endpoint, sandbox)
+
+    def _free_name(self, prefix: str, endpoint: Endpoint, sandbox: Sandbox) -> str:
+        inside = self._r.model.endpoints_of_sandbox(sandbox.id)
+        taken = {e.ifname for e in inside if e.id != endpoint.id}
         if sandbox.kind in (SandboxKind.GIVEN, SandboxKind.DOCKERD):
             taken |= self._r.kernel.interface_names(sandbox.netns)
         if endpoint.ifname_given:
@@ -301,6 +312,7 @@ class EndpointVerbs:
             port_requests=() if sandbox.kind is SandboxKind.DOCKERD else endpoint.port_requests,
             ifname=endpoint.ifname if endpoint.ifname_given else "",
             moved=False,
+            attachment=None,
         )
 
     @contextlib.contextmanager
@@ -318,12 +330,16 @@ class EndpointVerbs:
             r.store.commit(put=[leaving], durable=False)
             undo.callback(r.store.commit, put=[endpoint], durable=False)
             undo.callback(r.kernel.apply, merge((*states, before)))
+            external.leave(r, network, endpoint, sandbox, undo)
             r.kernel.remove(handover.departing(states), wait)
+            if intent is EndpointState.DELETING:
+                external.delete_endpoint(r, network, endpoint, undo)
             yield
             undo.pop_all()
         self._release(endpoint.ports)
         r.kernel.forget_flows(_addresses(endpoint))
         self._succeed(sandbox, before)
+        external.succeed(r, sandbox)
 
     def _succeed(self, sandbox: Sandbox, before: KernelState) -> None:
         """Give the default routes to the endpoints that remain. They may be unfit for it; the departure stands."""
@@ -351,10 +367,11 @@ class EndpointVerbs:
             return ()
         with contextlib.ExitStack() as undo:
             changed = self._reserve(network, replace(endpoint, port_requests=asked), requests, undo)
+            changed = external.republish(r, changed, undo)
             added = changed.ports[len(endpoint.ports) :]
             r.store.commit(put=[changed], durable=False)
             undo.callback(r.store.commit, put=[endpoint], durable=False)
-            states = r.driver_of(network).port_state(network, endpoint, added, r.facts)
+            states = self._port_state(network, endpoint, added, beside=endpoint.ports)
             undo.callback(r.kernel.remove, states)
             r.kernel.apply(states)
             self._flush_udp(added)
@@ -363,6 +380,22 @@ class EndpointVerbs:
         r.relaying.serve(changed, added, r.facts)
         self._publish_event("publish", network, changed)
         return added
+
+    def _port_state(
+        self,
+        network: Network,
+        endpoint: Endpoint,
+        mappings: Sequence[PortMapping],
+        beside: Sequence[PortMapping],
+    ) -> tuple[KernelState, ...]:
+        """What `mappings` want and those `beside` them do not: two host ports may lead to one port of a container."""
+        driver = self._r.driver_of(network)
+        others = driver.port_state(network, endpoint, beside, self._r.facts)
+        shared = {element for state in others for element in state.elements}
+        return tuple(
+            dataclasses.replace(state, elements=tuple(e for e in state.elements if e not in shared))
+            for state in driver.port_state(network, endpoint, mappings, self._r.facts)
+        )
 
     def _ask_for(self, endpoint: Endpoint, ports: tuple[PortRequest, ...]) -> None:
         """Record what is to be published when the endpoint is joined."""
@@ -379,9 +412,12 @@ class EndpointVerbs:
         if endpoint.state is not EndpointState.JOINED:
             self._ask_for(endpoint, ports.as_requests(staying))
             return
-        changed = replace(endpoint, port_requests=ports.as_requests(staying), ports=staying)
-        states = r.driver_of(network).port_state(network, endpoint, going, r.facts)
+        # What another program publishes is held by no socket of ours.
+        published, held = (staying, going) if endpoint.ports else ((), ())
+        changed = replace(endpoint, port_requests=ports.as_requests(staying), ports=published)
+        states = self._port_state(network, endpoint, going, beside=staying)
         with contextlib.ExitStack() as undo:
+            changed = external.republish(r, changed, undo)
             r.store.commit(put=[changed], durable=False)
             undo.callback(r.store.commit, put=[endpoint], durable=False)
             undo.callback(r.kernel.apply, states)
@@ -389,7 +425,7 @@ class EndpointVerbs:
             r.kernel.flush_ports(_bare(endpoint.ipv4), _bare(endpoint.ipv6), _published(going))
             undo.pop_all()
         r.model.replace(changed)
-        self._release(going)
+        self._release(held)
         self._publish_event("unpublish", network, changed)
 
     def _reserve(

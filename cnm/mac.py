@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
+import os
 
 
 def generate_mac(ipv4: str, ipv6: str) -> str:
@@ -14,6 +15,11 @@ def generate_mac(ipv4: str, ipv6: str) -> str:
     if ipv4:
         return "02:42:" + ipaddress.IPv4Address(ipv4.partition("/")[0]).packed.hex(":")
     return derived_mac("02:42", ipv6.partition("/")[0])
+
+
+def random_mac() -> str:
+    """An address that nothing follows from, as dockerd makes one for an IPAM that must know it before the address."""
+    return "02:42:" + os.urandom(4).hex(":")
 
 
 def derived_mac(prefix: str, name: str) -> str:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from cnm import ipam, names, wanted
+from cnm import external, ipam, names, wanted
 from cnm.errors import Forbidden
 from cnm.kernel.state import KernelState
 from cnm.model import SHORT, new_id
@@ -35,6 +35,8 @@ class NetworkVerbs:
         driver = self._r.registry.get(request.driver)
         if driver.capabilities.single_instance:
             raise Forbidden(f'only one instance of "{request.driver}" network is allowed')
+        self._r.find_ipam(request.ipam_driver or "default")
+        request = msgspec.structs.replace(request, scope=request.scope or driver.capabilities.scope)
         network = _from_request(request)
         # Locked before anybody can find it: who uses it meanwhile waits for the outcome.
         with self._r.locks.network(network.id).exclusive(), self._r.sharing(network):
@@ -50,7 +52,7 @@ class NetworkVerbs:
         """The network, with its pools and device if it is a predefined one that is used for the first time."""
         network = self._r.model.network(ref)
         driver = self._r.driver_of(network)
-        if network.pools or not driver.capabilities.needs_ipam:
+        if network.pools or not network.predefined or not driver.capabilities.needs_ipam:
             return network
         with self._r.locks.network(network.id).exclusive():
             network = self._r.model.network(network.id)
@@ -80,6 +82,7 @@ class NetworkVerbs:
             )
             r.store.commit(put=[intent], durable=False)
             undo.callback(self._forget, before)
+            external.create_network(r, network, undo)
             states = wanted.network_wanted(r, network)
             undo.callback(r.kernel.remove, wanted.network_alone(r, network))
             r.kernel.apply(states)
@@ -149,10 +152,12 @@ class NetworkVerbs:
             undo.callback(r.model.replace, network)
             undo.callback(r.kernel.apply, states)
             r.kernel.remove(wanted.network_alone(r, network))
-            r.store.commit(delete=[network], durable=True)
+            if not external.is_external(r, network):
+                r.store.commit(delete=[network], durable=True)
             undo.pop_all()
         if network.pools:
             ipam.release_network(r.ipam_of(network), network.pools)
+        external.delete_network(r, network)
         r.model.drop(network)
         self.apply_host_state()
 

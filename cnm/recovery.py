@@ -6,7 +6,7 @@ import logging
 
 import msgspec
 
-from cnm import ipam, ports, stale, wanted
+from cnm import external_start, ipam, ports, stale, wanted
 from cnm.doctor import Doctor, log_findings
 from cnm.endpoint import Endpoint, EndpointState
 from cnm.errors import Conflict
@@ -39,6 +39,9 @@ class Recovery:
             self._drop_forgotten()
             self._hold_ports()
             self._agree()
+            external_start.rejoin(self._r)
+            external_start.settle(self._r)
+        self._r.afterwork.begin()
 
     def _load_networks(self) -> None:
         stored = self._r.store.load(Network)
@@ -47,11 +50,13 @@ class Recovery:
                 log.info(
                     "network %s was being %s when cnmd ended: removed", network.name, _verb(network.state)
                 )
+                external_start.forget_network(self._r, network)
                 self._r.store.commit(delete=[network], durable=True)
                 continue
             self._r.model.add_network(network)
             if network.pools:
                 ipam.restore_network(self._r.ipam_of(network), network)
+                external_start.resume(self._r, network)
         have = {network.name for network in stored}
         for name in PREDEFINED:
             if name not in have:
@@ -67,6 +72,8 @@ class Recovery:
                     "sandbox %s was being %s when cnmd ended: removed", sandbox.name, _verb(sandbox.state)
                 )
                 inhabitants = [e for e in self._r.store.load(Endpoint) if e.sandbox_id == sandbox.id]
+                for endpoint in inhabitants:
+                    external_start.forget_endpoint(self._r, endpoint, deleted=True)
                 self._r.store.commit(delete=inhabitants, durable=True)
                 self._sandboxes.finish_delete(sandbox)
             elif sandbox.kind is SandboxKind.OWN and not self._r.kernel.namespace_alive(sandbox.netns):
@@ -82,6 +89,8 @@ class Recovery:
     def _load_endpoints(self) -> None:
         for endpoint in self._r.store.load(Endpoint):
             recovered = self._recovered(endpoint)
+            if recovered is not endpoint:
+                external_start.forget_endpoint(self._r, endpoint, deleted=recovered is None)
             if recovered is None:
                 self._r.store.commit(delete=[endpoint], durable=True)
                 continue
@@ -115,6 +124,7 @@ class Recovery:
             ports=(),
             ifname=endpoint.ifname if endpoint.ifname_given else "",
             moved=False,
+            attachment=None,
         )
         if endpoint.state in (EndpointState.JOINING, EndpointState.LEAVING):
             log.info("endpoint %s was %s when cnmd ended: left", endpoint.name, endpoint.state.value)

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
 import msgspec
 
+from cnm.afterwork import Afterwork
 from cnm.config import Settings
 from cnm.driver import Driver, HostFacts, Registry
 from cnm.errors import NotFound
 from cnm.events import EventBus
 from cnm.forwarding import THREW_IPV6, Needs, host_state, needs
-from cnm.ipam import GivenIpam, Ipam
+from cnm.ipam import GivenIpam, Ipam, RemoteIpam
 from cnm.kernel.contract import Kernel
 from cnm.kernel.reservations import Reservations
 from cnm.kernel.state import KernelState
@@ -23,6 +23,7 @@ from cnm.neighbours.worker import Neighbours
 from cnm.network import Network, Owner
 from cnm.relaying import Relaying
 from cnm.store import Store
+from cnm.wire.plugin_client import Plugins
 
 _GIVEN = GivenIpam()
 
@@ -35,9 +36,13 @@ class Resources:
     store: Store
     kernel: Kernel
     registry: Registry
-    ipams: Mapping[str, Ipam]
+    ipams: dict[str, Ipam]
+    """The built-in ones, and the plugins that networks have used."""
     reservations: Reservations
     relaying: Relaying
+    plugins: Plugins | None = None
+    """Other people's, where cnm is to use them."""
+    afterwork: Afterwork = field(default_factory=Afterwork)
     model: Model = field(default_factory=Model)
     locks: LockTable = field(default_factory=LockTable)
     events: EventBus = field(default_factory=EventBus)
@@ -49,7 +54,7 @@ class Resources:
     """What `host_state` was computed for."""
 
     def driver_of(self, network: Network) -> Driver:
-        return self.registry.get(network.driver)
+        return self.registry.of_network(network.driver)
 
     def facts_for(self, driver: Driver) -> HostFacts:
         """With the host's interfaces where the driver's networks stand on one."""
@@ -73,11 +78,29 @@ class Resources:
         return _GIVEN if given else self.ipam(network.ipam_driver)
 
     def ipam(self, name: str) -> Ipam:
+        """The IPAM of a network that exists: nobody is contacted. Raises NotFound."""
+        if name not in self.ipams:
+            if self.plugins is None:
+                raise self._unknown_ipam(name)
+            self.ipams.setdefault(name, RemoteIpam(name, self.plugins))
+        return self.ipams[name]
+
+    def find_ipam(self, name: str) -> None:
+        """Make sure that a new network can have this IPAM: a plugin of the name is looked for. Raises NotFound."""
+        if name in self.ipams:
+            return
+        if self.plugins is None:
+            raise self._unknown_ipam(name)
+        found = RemoteIpam(name, self.plugins)
         try:
-            return self.ipams[name]
-        except KeyError:
-            known = ", ".join(sorted(self.ipams))
-            raise NotFound(f'could not find ipam driver "{name}": known are {known}') from None
+            found.capabilities()
+        except NotFound:
+            raise self._unknown_ipam(name) from None
+        self.ipams.setdefault(name, found)
+
+    def _unknown_ipam(self, name: str) -> NotFound:
+        known = ", ".join(sorted(self.ipams))
+        return NotFound(f'could not find ipam driver "{name}": known are {known}')
 
     def refresh_facts(self) -> None:
         """Read again what others may have changed on the host."""

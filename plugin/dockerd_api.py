@@ -6,6 +6,7 @@ import contextlib
 import http.client
 import os
 import socket
+from collections.abc import Iterator
 from typing import TypeVar
 
 import msgspec
@@ -14,6 +15,8 @@ from cnm.errors import InvalidParameter, NotFound, Unavailable
 from cnm.wire.keys import docker_key
 
 _SECONDS = 10.0
+_MANAGER = 1
+"""systemd, where there is one."""
 _LISTENING = 0x00010000
 """__SO_ACCEPTCON, as /proc/net/unix shows it."""
 
@@ -87,14 +90,17 @@ class DockerdApi:
     def is_served_by(self, process: int) -> bool:
         """Whether this process holds the socket that is listened on at the path."""
         with contextlib.suppress(OSError):
-            inodes = _listeners(self.path)
-            for entry in os.scandir(f"/proc/{process}/fd"):
-                with contextlib.suppress(OSError):
-                    if os.readlink(entry.path) in inodes:
-                        return True
+            return _holds(process, _listeners(self.path))
         return False
 
+    def _is_asleep(self) -> bool:
+        """Whether only the service manager listens: a question would start a dockerd that somebody has stopped."""
+        listeners = _listeners(self.path)
+        return _holds(_MANAGER, listeners) and not any(_holds(p, listeners) for p in _processes("dockerd"))
+
     def _get(self, path: str, record: type[_T]) -> _T:
+        if self._is_asleep():
+            raise Unavailable(f"no dockerd runs behind {self.path}")
         connection = _UnixConnection(self.path)
         try:
             connection.request("GET", path, headers={"Host": "docker"})
@@ -125,6 +131,23 @@ class _UnixConnection(http.client.HTTPConnection):
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.sock.settimeout(_SECONDS)
         self.sock.connect(self._path)
+
+
+def _holds(process: int, sockets: set[str]) -> bool:
+    with contextlib.suppress(OSError):
+        for entry in os.scandir(f"/proc/{process}/fd"):
+            with contextlib.suppress(OSError):
+                if os.readlink(entry.path) in sockets:
+                    return True
+    return False
+
+
+def _processes(name: str) -> Iterator[int]:
+    for entry in os.scandir("/proc"):
+        if entry.name.isdecimal():
+            with contextlib.suppress(OSError), open(f"{entry.path}/comm", encoding="utf-8") as file:
+                if file.read().strip() == name:
+                    yield int(entry.name)
 
 
 def _listeners(path: str) -> set[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Mapping
 
 from cnm.config import Settings
 from cnm.controller import Controller
@@ -24,7 +23,7 @@ class Plugins:
         controller: Controller,
         resources: Resources,
         settings: Settings,
-        inherited: Mapping[str, socket.socket],
+        inherited: dict[str, socket.socket],
     ) -> None:
         self._settings = settings
         api = DockerdApi(settings.docker_host) if settings.docker_host else None

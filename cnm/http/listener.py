@@ -81,8 +81,8 @@ class TlsPlace:
                 self._address, family=socket.AF_INET6 if ":" in self._address[0] else socket.AF_INET
             )
         except OSError as error:
-            reason = os.strerror(error.errno or 0).lower()
-            raise InvalidParameter(f"cannot listen on {self}: {reason}: check plugin-tcp") from None
+            reason = (error.strerror or str(error)).lower()
+            raise InvalidParameter(f"cannot listen on {self}: {reason}: choose another address") from None
 
     def wake(self) -> None:
         with suppress(OSError):

@@ -1,7 +1,8 @@
 """The HTTP server: cheroot on a Unix socket, or on TCP with TLS; idle clients and long streams cost no worker.
 
 cheroot gives a connection to a worker as soon as it is accepted, and keeps it there for as long as the answer
-lasts. Here a connection gets a worker only while it has a request, and a stream moves to a thread of its own.
+lasts. Here a connection gets a worker only while it has something to say (a request, the next word of a TLS
+handshake), and a stream moves to a thread of its own.
 cheroot's type stubs lack what is overridden here, or have it wrong: hence the ignored errors.
 """
 
@@ -19,9 +20,9 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_to_bytes
 
 from cheroot import connections, server, wsgi
-from cheroot.makefile import MakeFile
 
 import cnm
+from cnm.http import tls
 from cnm.http.listener import Place, UnixPlace
 from cnm.http.workers import WorkerPool
 from cnm.wire import codec
@@ -125,16 +126,22 @@ class _Connection(server.HTTPConnection):
     RequestHandlerClass = _Request
     stream: _Stream | None = None
 
-    def shakes_hands(self) -> bool:
-        """Whether the client is one that TLS lets in; a plain connection is. Only a worker waits for slow ones."""
-        if not isinstance(self.socket, ssl.SSLSocket) or self.socket.version() is not None:
-            return True
-        try:
-            self.socket.do_handshake()
-        except OSError as error:
-            log.warning("a client was turned away at %s: %s", self.server.place, error)
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._since = time.monotonic()
+
+    def proceed(self) -> bool:
+        """A step of the TLS handshake, or one request; returns whether the connection is to be kept."""
+        if isinstance(self.socket, ssl.SSLSocket) and self.socket.version() is None:
+            return self._shake_hands(self.socket)
+        return bool(self.communicate())  # type: ignore[no-untyped-call]
+
+    def _shake_hands(self, connection: ssl.SSLSocket) -> bool:
+        progress = tls.step(connection, self.server.place)
+        if progress is tls.Handshake.WAITING and time.monotonic() - self._since > _IDLE_SECONDS:
+            tls.refuse(connection, self.server.place, TimeoutError("the handshake takes too long"))
             return False
-        return True
+        return progress is not tls.Handshake.REFUSED
 
     def abandoned(self) -> bool:
         """Whether the client has gone."""
@@ -193,21 +200,6 @@ class _Stream:
             write(b"0\r\n\r\n")
 
 
-class _Tls:
-    """Stands where cheroot expects its own adapter, which shakes hands in the thread that accepts."""
-
-    makefile = MakeFile
-
-    def __init__(self, context: ssl.SSLContext) -> None:
-        self._context = context
-
-    def bind(self, listener: socket.socket) -> socket.socket:
-        return listener
-
-    def wrap(self, connection: socket.socket) -> tuple[ssl.SSLSocket, dict[str, str]]:
-        return self._context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False), {}
-
-
 class _Gateway(wsgi.Gateway_10):
     """WSGI as the standard has it (the path fully unquoted), and streams handed over."""
 
@@ -253,7 +245,7 @@ class _HttpServer(wsgi.Server):
         super().__init__(str(place), app, server_name=f"cnm/{cnm.__version__} (linux)", timeout=_IDLE_SECONDS)
         self.place, self.error_key = place, error_key
         self.peercreds_enabled = isinstance(place, UnixPlace)
-        self.ssl_adapter = _Tls(place.tls) if place.tls else None
+        self.ssl_adapter = tls.Adapter(place.tls) if place.tls else None
         self.gateway = _Gateway
         self.software = self.server_name
         self.requests = WorkerPool(self._serve_connection, min(_LEAST_WORKERS, threads), threads)
@@ -287,9 +279,9 @@ class _HttpServer(wsgi.Server):
     def _serve_connection(self, conn: _Connection) -> None:
         keep = False
         try:
-            keep = conn.shakes_hands() and conn.communicate()  # type: ignore[no-untyped-call]
+            keep = conn.proceed()
             while keep and conn.stream is None and self.ready and self.requests.idle and conn.speaks():
-                keep = conn.communicate()  # type: ignore[no-untyped-call]
+                keep = conn.proceed()
         finally:
             if keep:
                 self.put_conn(conn)

@@ -18,6 +18,7 @@ from cnm.ipam.endpoints import allocate_endpoint, release_endpoint, restore_endp
 from cnm.ipam.given import GivenIpam
 from cnm.ipam.networks import allocate_network, network_status, release_network, restore_network
 from cnm.ipam.null import NullIpam
+from cnm.ipam.remote import RemoteIpam
 
 __all__ = [
     "AddressInUse",
@@ -33,6 +34,7 @@ __all__ = [
     "PoolOverlap",
     "PoolStatus",
     "PoolsExhausted",
+    "RemoteIpam",
     "allocate_endpoint",
     "allocate_network",
     "network_status",

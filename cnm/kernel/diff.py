@@ -138,7 +138,8 @@ def _compare_links(wanted: KernelState, observed: KernelState, halves: Container
             continue
         other = have.pop(link.name, None)
         if other is None:
-            findings.append(Finding(namespace, Problem.MISSING, link))
+            detail = f"was {link.taken_from} of another program" if link.taken_from else ""
+            findings.append(Finding(namespace, Problem.MISSING, link, detail=detail))
         elif link.name in halves:
             findings.append(Finding(namespace, Problem.CHANGED, link, other, "its other end is gone"))
         elif detail := _changes(link, other):
@@ -172,7 +173,7 @@ def is_ours(link: Link) -> bool:
 def _changes(wanted: Link, have: Link) -> str:
     """What differs, in words; fields that `wanted` leaves open do not count."""
     words = []
-    if wanted.kind is not have.kind:
+    if wanted.kind is not have.kind and not wanted.taken_from:
         words.append(f"is a {have.kind.value}")
     for name in ("mac", "mtu", "master", "alias", "group", "parent", "mode"):
         value = getattr(wanted, name)

@@ -64,7 +64,10 @@ class FakeKernel:
         for state in filter(_touches_links, states):
             space = self._space(state.namespace)
             for link in state.links:
-                self._apply_link(space, state.namespace, link)
+                if link.taken_from:
+                    self._take(space, state.namespace, link)
+                else:
+                    self._apply_link(space, state.namespace, link)
             for sysctl in state.sysctls:
                 self._set(state.namespace, space, sysctl)
             for record in _on_links(state):
@@ -113,6 +116,24 @@ class FakeKernel:
                 up=False,
             )
         space.links[link.name] = dataclasses.replace(link, group=Group.NONE) if link.leaves else link
+
+    def _take(self, space: _Space, namespace: str, link: Link) -> None:
+        theirs = self.spaces[HOST].links.get(link.taken_from)
+        have = space.links.get(link.name)
+        if have is not None and theirs is not None:
+            raise Conflict(
+                f"interface {link.name} exists in {namespace} already: {link.taken_from} cannot have that name"
+            )
+        if have is None and theirs is None:
+            raise KernelError(
+                f"interface {link.taken_from} is not in the host's namespace: "
+                "the program that owns it did not make it, or took it away"
+            )
+        if theirs is not None:
+            self.drop_link(HOST, theirs)
+            have = dataclasses.replace(theirs, name=link.name)
+        assert have is not None
+        space.links[link.name] = dataclasses.replace(have, mac=link.mac or have.mac, up=link.up)
 
     def _is_worthless(self, link: Link, have: Link) -> bool:
         if link.peer and not link.peer.leaves:
@@ -166,6 +187,9 @@ class FakeKernel:
                 continue
             space = self.spaces[state.namespace]
             for link in state.links:
+                if link.taken_from:
+                    self._give_back(state.namespace, link)
+                    continue
                 for have in [h for h in space.links.values() if _is_same(state.namespace, h, link)]:
                     if link.peer and link.peer.leaves:
                         space.links[have.name] = dataclasses.replace(
@@ -174,6 +198,14 @@ class FakeKernel:
                     else:
                         self.drop_link(state.namespace, have)
             space.records.difference_update(_on_links(state))
+
+    def _give_back(self, namespace: str, link: Link) -> None:
+        have, there = self.spaces[namespace].links.get(link.name), self.spaces[HOST].links
+        if have is None:
+            return
+        self.drop_link(namespace, have)
+        name = link.taken_from if link.taken_from not in there else f"gb{len(there):x}"
+        there[name] = dataclasses.replace(have, name=name, up=False)
 
     def drop_link(self, namespace: str, link: Link) -> None:
         """With all that is on it, and with its other end."""

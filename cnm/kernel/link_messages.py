@@ -232,6 +232,12 @@ def rename_down(name: str, index: int, new_name: str) -> Request:
     return Request(RTM_SETLINK, 0, payload, f"rename interface {name}")
 
 
+def move(name: str, index: int, namespace_fd: int, new_name: str) -> Request:
+    """Set a link down and move it to another namespace under another name, in one step of the kernel's."""
+    parts = [_header(index, 0, _IFF_UP), u32(_IFLA_NET_NS_FD, namespace_fd), text(_IFLA_IFNAME, new_name)]
+    return Request(RTM_SETLINK, 0, b"".join(parts), f"move interface {name}")
+
+
 def delete(name: str, index: int) -> Request:
     """Delete one link, which waits for an RCU grace period."""
     return Request(RTM_DELLINK, 0, _header(index), f"delete interface {name}")

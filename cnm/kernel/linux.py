@@ -25,6 +25,7 @@ from cnm.kernel import (
     route_messages,
     sub_interfaces,
     sysctls,
+    taken_links,
 )
 from cnm.kernel.conntrack import Conntrack
 from cnm.kernel.contract import PublishedPort, Uplink
@@ -106,7 +107,10 @@ class LinuxKernel:
     def _apply_in(self, netlink: NetlinkSocket, state: KernelState) -> None:
         index = cache(_index)
         for link in state.links:
-            if link.parent and state.namespace != HOST:
+            if link.taken_from:
+                with self._host_lock:
+                    taken_links.take(self._host, netlink, self._namespaces, state.namespace, link)
+            elif link.parent and state.namespace != HOST:
                 self._make_inside(netlink, state.namespace, link)
             elif _is_made_here(link):
                 self._make(netlink, link, index(link.master) if link.master else 0)
@@ -228,10 +232,17 @@ class LinuxKernel:
                 if _touches_rtnetlink(state):
                     with self._socket_in(state.namespace) as netlink:
                         retired |= _remove_in(netlink, state)
+                        self._give_back(netlink, state)
         if wait:
             self._reaper.flush()
         elif retired:
             self._reaper.wake()
+
+    def _give_back(self, netlink: NetlinkSocket, state: KernelState) -> None:
+        for link in state.links:
+            if link.taken_from:
+                with self._host_lock:
+                    taken_links.give_back(self._host, netlink, self._namespaces, link)
 
     # Reading
 
@@ -292,7 +303,7 @@ class LinuxKernel:
         link, have = finding.wanted, finding.observed
         if finding.namespace == HOST or not isinstance(link, Link) or not isinstance(have, Link):
             return
-        if link.mac not in ("", have.mac) and link.kind is have.kind:
+        if link.mac not in ("", have.mac) and link.kind is have.kind and not link.taken_from:
             with self._socket_in(finding.namespace) as netlink:
                 netlink.execute([link_messages.set_address(link.name, _index(link.name), link.mac)])
 
@@ -342,8 +353,10 @@ def _touches_rtnetlink(state: KernelState) -> bool:
 
 
 def _is_made_here(link: Link) -> bool:
-    """The sandbox's end of a pair is made with the host's end; the loopback is there from the start."""
-    return link.kind is not LinkKind.LOOPBACK and (link.kind is not LinkKind.VETH or link.peer is not None)
+    """The sandbox's end of a pair is made with the host's end; the loopback is there, and others' links are taken."""
+    if link.taken_from or link.kind is LinkKind.LOOPBACK:
+        return False
+    return link.kind is not LinkKind.VETH or link.peer is not None
 
 
 def _index(name: str) -> int:
@@ -383,7 +396,7 @@ def _remove_in(netlink: NetlinkSocket, state: KernelState) -> bool:
     """Take the records of one namespace away; whether links were retired."""
     requests = list(_deletions(state))
     retired = False
-    for link in state.links:
+    for link in (link for link in state.links if not link.taken_from):
         if state.namespace != HOST and link.kind in (LinkKind.MACVLAN, LinkKind.IPVLAN):
             requests += sub_interfaces.deletions(netlink, link)
             continue

@@ -92,6 +92,9 @@ class Link:
     """Made for another program (dockerd), which moves and renames it: it may be absent, and nothing is said of it or of
     what it is like now. `repair` never makes it, `remove` deletes it where it is still (or again) here. It gets no
     group: in the namespace that it goes to, this would be the mark of a link that we made there."""
+    taken_from: str = ""
+    """Another program's link, of any kind and without our mark: its name in the host's namespace, where it is taken
+    from when it is wanted here and given back to, down and under that name, when it is not."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,12 +9,14 @@ import shutil
 import signal
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from netns_fixtures import Host, Topology
 from tests.support.cnmd import Cnmd
 from tests.support.dockerd import Dockerd, make_image, start_dockerd
+from tests.support.unpacked import environment
 
 HOST = {4: "192.0.2.1", 6: "2001:db8:1::1"}
 OUTSIDE = {4: "192.0.2.2", 6: "2001:db8:1::2"}
@@ -50,7 +52,13 @@ class DockerLab:
     """`docker(…)` says a command to dockerd and returns what it prints. Both daemons can end and start again."""
 
     def __init__(
-        self, topology: Topology, place: Path, *, config: str = "", flags: tuple[str, ...] = ()
+        self,
+        topology: Topology,
+        place: Path,
+        *,
+        config: str = "",
+        flags: tuple[str, ...] = (),
+        plugins: str = PLUGINS,
     ) -> None:
         self._topology = topology
         self.host: Host = topology.hosts["host"]
@@ -61,9 +69,11 @@ class DockerLab:
         self.dockerd: Dockerd | None = None
         self.cnmd = Cnmd(
             place / "cnmd",
-            self.host.popen,
+            partial(
+                self.host.popen, env={**os.environ, **environment()}
+            ),  # for the iptables that is unpacked
             config,
-            plugin_dir=PLUGINS,
+            plugin_dir=plugins,
             docker_host=f"unix://{place / 'docker' / 'docker.sock'}",
         )
 
@@ -159,10 +169,12 @@ class DockerLab:
 
 
 @contextlib.contextmanager
-def running_lab(place: Path, *, config: str = "", flags: tuple[str, ...] = ()) -> Iterator[DockerLab]:
-    """`config` are cnmd's settings, `flags` dockerd's."""
+def running_lab(
+    place: Path, *, config: str = "", flags: tuple[str, ...] = (), plugins: str = PLUGINS
+) -> Iterator[DockerLab]:
+    """`config` are cnmd's settings, `flags` dockerd's, `plugins` is where cnmd serves its own."""
     with Topology(world()) as topology:
-        lab = DockerLab(topology, place, config=config, flags=flags)
+        lab = DockerLab(topology, place, config=config, flags=flags, plugins=plugins)
         lab.cnmd.start()
         lab.start_docker()
         assert lab.dockerd is not None

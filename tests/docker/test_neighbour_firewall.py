@@ -15,22 +15,16 @@ from tests.support.unpacked import environment
 pytestmark = pytest.mark.skipif(LACKING != "", reason=LACKING)
 
 
-@pytest.fixture
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Its path is short: containerd's sockets are below it."""
-    return tmp_path_factory.mktemp("side")
-
-
 @pytest.fixture(params=BACKENDS)
-def young(request: pytest.FixtureRequest, place: Path) -> Iterator[Side]:
+def young(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Side]:
     """For one test, with one empty network."""
-    with side(place, request.param) as made:
+    with side(tmp_path, request.param) as made:
         made.lab.daemon.create_network("web")
         yield made
 
 
-def test_without_our_rules_docker_drops(place: Path) -> None:
-    with side(place, "nft", config="neighbours = false\n", networks=("nat",)) as made:
+def test_without_our_rules_docker_drops(tmp_path: Path) -> None:
+    with side(tmp_path, "nft", config="neighbours = false\n", networks=("nat",)) as made:
         box = made.lab.box("nat", "b")
         assert reaches(box, "tcp", OUTSIDE[4], OPEN, PASS_SECONDS)
         with made.docker_runs():
@@ -118,11 +112,13 @@ def test_rules_go_with_the_last_network_and_come_with_the_first(young: Side) -> 
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_without_the_match_devgroup_our_bridges_are_known_by_their_names(place: Path, backend: str) -> None:
+def test_without_the_match_devgroup_our_bridges_are_known_by_their_names(
+    tmp_path: Path, backend: str
+) -> None:
     libraries = Path(environment()["XTABLES_LIBDIR"])
-    shutil.copytree(libraries, place / "xtables", ignore=shutil.ignore_patterns("libxt_devgroup.so"))
-    env = environment() | {"XTABLES_LIBDIR": str(place / "xtables")}
-    with side(place, backend, networks=("nat",), env=env) as made, made.docker_runs():
+    shutil.copytree(libraries, tmp_path / "xtables", ignore=shutil.ignore_patterns("libxt_devgroup.so"))
+    env = environment() | {"XTABLES_LIBDIR": str(tmp_path / "xtables")}
+    with side(tmp_path, backend, networks=("nat",), env=env) as made, made.docker_runs():
         assert made.comes_true(lambda: made.chain()[:4] == _by_name("cnm-+"))
         made.lab.daemon.create_network("lan", Options={"com.docker.network.bridge.name": "lan"})
         box = made.lab.daemon.create_sandbox("box")

@@ -167,7 +167,7 @@ def test_connecting_and_disconnecting_a_running_container(lab: DockerLab) -> Non
     lab.docker("network", "disconnect", "db", "front")
 
     assert "eth1" not in lab.inside("front", "ip", "link")
-    refused(lab, "exec", "front", "wget", "-T", "1", "-qO-", "http://store/")
+    refused(lab, "exec", "front", "timeout", "2", "wget", "-qO-", "http://store/")
 
 
 def test_a_stopped_container_comes_back_to_its_network(lab: DockerLab) -> None:
@@ -271,7 +271,7 @@ def test_bridge_options_have_their_effect(lab: DockerLab) -> None:
 
     assert "mybridge" in lab.host.run(["ip", "link", "show", "mybridge"]).stdout
     assert "lan0" in lab.inside("front", "ip", "link")
-    refused(lab, "exec", "back", "wget", "-T", "1", "-qO-", f"http://{lab.address('front', 'web')}/")
+    refused(lab, "exec", "back", "timeout", "2", "wget", "-qO-", f"http://{lab.address('front', 'web')}/")
 
 
 def test_pools_of_our_ipam_serve_dockers_own_bridge(lab: DockerLab) -> None:

@@ -22,6 +22,7 @@ from cnm.kernel.linux import LinuxKernel
 from cnm.network import Network, NetworkRequest
 from cnm.sandbox import Sandbox
 from cnm.store import Store
+from cnm.wire.plugin_retry import RealClock
 
 _HOST_ID = "0123456789abcdef" * 2
 
@@ -37,7 +38,8 @@ class InProcessDaemon:
         self._store = Store(self.settings.database)
         if self._store.setting("host-id") is None:
             self._store.remember("host-id", _HOST_ID)
-        self._resources = daemon._resources(self.settings, self._store, self._kernel)
+        remote = daemon._remote_plugins(self.settings, RealClock())
+        self._resources = daemon._resources(self.settings, self._store, self._kernel, remote)
         self.controller = Controller(self._resources)
 
     def start(self) -> None:

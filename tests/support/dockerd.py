@@ -6,6 +6,7 @@ import io
 import os
 import subprocess
 import tarfile
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -49,7 +50,7 @@ def start_dockerd(
     popen: Callable[..., subprocess.Popen[Any]] = subprocess.Popen,
     env: Mapping[str, str] | None = None,
 ) -> Iterator[Dockerd]:
-    """dockerd with everything it keeps under `state`, answering when the block starts and gone when it ends.
+    """dockerd with everything that it keeps under `state`, answering when the block starts and gone when it ends.
 
     `arguments` are further flags. `popen` starts it in the namespace that plays the host; a netns_fixtures host's
     fits. `env` instead of `environment()`. Raises RuntimeError with the end of its log where it does not come up.
@@ -83,7 +84,8 @@ def _command(state: Path, socket: Path, arguments: tuple[str, ...]) -> list[str]
             "--data-root",
             str(state / "root"),
             "--exec-root",
-            str(state / "exec"),
+            # In the process's private /run: below `state` the sockets of containerd would have too long a path.
+            tempfile.mkdtemp(prefix="dockerd-", dir="/run"),
             "--pidfile",
             str(state / "pid"),
         ),

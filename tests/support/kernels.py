@@ -45,6 +45,10 @@ class Machine(ABC):
         """An interface that somebody made."""
 
     @abstractmethod
+    def add_pair(self, name: str) -> None:
+        """A pair of links that another program made in the host's namespace; the other end is called NAMEp."""
+
+    @abstractmethod
     def add_default_route(self, namespace: str) -> None:
         """A default route that somebody set, by the loopback interface."""
 
@@ -78,6 +82,10 @@ class FakeMachine(Machine):
 
     def add_link(self, name: str, alias: str = "", namespace: str = HOST) -> None:
         self.fake.spaces[namespace].links[name] = Link(name, LinkKind.OTHER, alias=alias)
+
+    def add_pair(self, name: str) -> None:
+        for end in (name, f"{name}p"):
+            self.fake.spaces[HOST].links[end] = Link(end, LinkKind.VETH, "06:00:00:00:00:01", up=False)
 
     def add_default_route(self, namespace: str) -> None:
         self.fake.spaces[namespace].records.add(Route("0.0.0.0/0", "lo"))
@@ -124,6 +132,9 @@ class LinuxMachine(Machine):
         self.run(f"ip link add {name} type bridge", namespace)
         if alias:
             self.run(f"ip link set {name} alias {alias}", namespace)
+
+    def add_pair(self, name: str) -> None:
+        self.run(f"ip link add {name} address 06:00:00:00:00:01 type veth peer name {name}p")
 
     def add_default_route(self, namespace: str) -> None:
         self.run("ip route add default dev lo", namespace)

@@ -48,6 +48,8 @@ def test_tables_of_address_pools_are_read(file: Path) -> None:
         ('log-format = "xml"', "log-format"),
         ('log-level = "loud"', "log-level"),
         ('root = "relative"', "root"),
+        ('remote-plugin-spec-dirs = ["relative"]', "remote-plugin-spec-dirs"),
+        ("remote-plugin-timeout = 0", "remote-plugin-timeout"),
         ("root = ", "config.toml"),
     ],
 )

@@ -355,6 +355,17 @@ def test_ports_are_published_and_taken_back_on_a_live_endpoint(stage: Stage, box
     assert [action for kind, action in stage.events() if kind == "endpoint"] == ["publish", "unpublish"]
 
 
+def test_taking_back_one_of_two_host_ports_leaves_the_other_open(stage: Stage, box: Sandbox) -> None:
+    first, second = free_port(), free_port()
+    connect(stage, ports=(tcp(80, first),))
+    stage.controller.publish("web/box", [tcp(80, second)])
+
+    stage.controller.unpublish("web/box", [tcp(80, second)])
+
+    assert (is_held(first), is_held(second)) == (True, False)
+    assert stage.elements("open4") == {("10.1.0.2", "tcp", 80)}
+
+
 def test_a_port_that_any_program_holds_is_allocated_already(stage: Stage, box: Sandbox) -> None:
     stage.sandbox("other")
     port = free_port()

@@ -19,6 +19,7 @@ from cnm.drivers.host import HostDriver
 from cnm.drivers.ipvlan import IpvlanDriver
 from cnm.drivers.macvlan import MacvlanDriver
 from cnm.drivers.null import NullDriver
+from cnm.drivers.remote import RemoteDriver
 from cnm.endpoint import Endpoint, PortRequest
 from cnm.errors import CnmError, KernelError
 from cnm.ipam import Allocator, NullIpam
@@ -32,6 +33,9 @@ from cnm.relays import Relay, Relays
 from cnm.resources import Resources
 from cnm.sandbox import Sandbox
 from cnm.store import Store
+from cnm.wire.plugin_client import Plugins
+from cnm.wire.plugin_discovery import Places
+from tests.support.clocks import FakeClock
 
 UPLINK = Uplink("uplink0", 1500)
 
@@ -124,6 +128,10 @@ class Stage:
             **{"docker_host": "", **self._more},
         )
         self.store = Store(self.settings.database)
+        self.clock = FakeClock()
+        self.plugins = Plugins(
+            Places(socket_dirs=(str(self.place / "plugins"),), spec_dirs=()), self.clock, 5.0
+        )
         self.reservations = Reservations()
         self.relays = FakeRelays()
         self.relaying = Relaying(self.relays, self.reservations)
@@ -135,17 +143,23 @@ class Stage:
         }
         self.resources = Resources(
             settings=self.settings,
-            registry=Registry([BridgeDriver(), HostDriver(), NullDriver(), MacvlanDriver(), IpvlanDriver()]),
+            registry=Registry(
+                [BridgeDriver(), HostDriver(), NullDriver(), MacvlanDriver(), IpvlanDriver()],
+                lambda name: RemoteDriver(name, self.plugins),
+            ),
+            plugins=self.plugins,
             ipams={"default": Faulty(self.ipam, "ipam", self.faults), "null": NullIpam()},
             relaying=self.relaying,
             **faulty,
         )
         self.controller = Controller(self.resources)
         self.controller.start()
+        self.resources.afterwork.join()
         self.faults.reset()
 
     def end(self) -> None:
         """The process is gone, and the sockets that held its ports with it."""
+        self.plugins.close()
         self.relaying.close()
         for endpoint in self.resources.model.endpoints():
             self.reservations.release(endpoint.ports)
