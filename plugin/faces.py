@@ -30,15 +30,16 @@ class Face:
         name: str,
         dockerd: DockerdVerbs,
         leases: Leases,
-        direct: Callable[[Network], bool],
+        asks_for_direct: Callable[[Network], bool],
         learner: Learner,
     ) -> None:
         self.name = name
+        self._asks_for_direct = asks_for_direct
         self._leases = leases
         self._learner = learner
         calls = {"Plugin.Activate": Call(plugin.Record, self.activate)}
         news = News(self._network_made, learner.has_news)
-        calls |= NetworkDriver(DRIVERS[name], dockerd, direct, news).calls()
+        calls |= NetworkDriver(DRIVERS[name], dockerd, self._direct, news).calls()
         calls |= IpamDriver(leases, dockerd.subnets_to_avoid, self._pool_made).calls()
         self.app = PluginApp(name, calls, learner.heard)
 
@@ -47,6 +48,10 @@ class Face:
         self._leases.dockerd_started()
         self._learner.dockerd_started()
         return plugin.Activation(implements=[plugin.NETWORK_DRIVER, plugin.IPAM_DRIVER])
+
+    def _direct(self, network: Network) -> bool:
+        """Only what was asked for, and only where it is known to be safe for whoever asks."""
+        return self._asks_for_direct(network) and self._learner.direct_is_safe(self.app.peer)
 
     def _network_made(self, network: Network) -> None:
         self._leases.network_made(pool.subnet for pool in network.pools)

@@ -94,10 +94,9 @@ class Learner:
         """dockerd has made something that has no name here yet."""
         self._news.set()
 
-    @property
-    def direct_is_safe(self) -> bool:
-        """Whether dockerd is known to live with links that it did not move itself."""
-        return self._direct_is_safe
+    def direct_is_safe(self, process: int) -> bool:
+        """Whether this process is the dockerd that is asked, and known to live with links that it did not move."""
+        return self._direct_is_safe and process in self._proven
 
     def _run(self) -> None:
         pause = 0.0

@@ -31,7 +31,8 @@ class Plugins:
         self._leases = {name: Leases(name, resources.ipam("default"), resources.store) for name in names}
         self._learner = Learner(api, controller.dockerd, self._leases)
         faces = [
-            Face(name, controller.dockerd, self._leases[name], self._direct, self._learner) for name in names
+            Face(name, controller.dockerd, self._leases[name], self._asks_for_direct, self._learner)
+            for name in names
         ]
         self._servers = PluginServers(faces, settings, inherited)
 
@@ -48,9 +49,8 @@ class Plugins:
         self._servers.stop()
         self._learner.close()
 
-    def _direct(self, network: Network) -> bool:
-        """Only what was asked for, and only where it is known to be safe."""
-        return asks_for_direct(network, self._settings) and self._learner.direct_is_safe
+    def _asks_for_direct(self, network: Network) -> bool:
+        return asks_for_direct(network, self._settings)
 
 
 def asks_for_direct(network: Network, settings: Settings) -> bool:

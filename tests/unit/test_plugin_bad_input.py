@@ -12,6 +12,7 @@ import pytest
 from cnm.errors import InvalidParameter
 from cnm.plugin import requests
 from cnm.wire import plugin
+from tests.support.plugin_calls import PATHS
 from tests.unit.plugin_stage import (
     ENDPOINT,
     GENERIC,
@@ -238,6 +239,33 @@ def test_a_wrong_request_is_refused_in_one_line_and_changes_nothing(
 
     assert text in refusal
     assert len(refusal) <= 1001
+    assert stage.picture() == before
+
+
+NEED_NOTHING = {
+    "/Plugin.Activate",
+    "/NetworkDriver.GetCapabilities",
+    "/NetworkDriver.GwAllocCheck",
+    "/NetworkDriver.FreeNetwork",
+    "/NetworkDriver.EndpointOperInfo",
+    "/NetworkDriver.DiscoverNew",
+    "/NetworkDriver.DiscoverDelete",
+    "/IpamDriver.GetCapabilities",
+    "/IpamDriver.GetDefaultAddressSpaces",
+    "/IpamDriver.ReleasePool",
+    "/IpamDriver.ReleaseAddress",
+}
+"""Of the other methods an attempt of dockerd's to say it again, whose body was read already, must be refused."""
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_a_request_that_lost_its_body_changes_nothing(stage: PluginStage, path: str) -> None:
+    before = stage.picture()
+
+    answer = stage.ask(path, b"")
+
+    assert (answer.status == 200) is (path in NEED_NOTHING)
+    assert "internal error" not in answer.document.get("Err", "")
     assert stage.picture() == before
 
 

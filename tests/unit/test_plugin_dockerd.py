@@ -1,4 +1,4 @@
-"""A dockerd of each version plays its orders of calls against the plugin; afterwards everything is as it was before."""
+"""A dockerd of each version plays its scenes against the plugin over the fake kernel."""
 
 from __future__ import annotations
 
@@ -9,262 +9,64 @@ from pathlib import Path
 import pytest
 
 from cnm.collector import Collector
-from tests.support.fake_dockerd import VERSIONS, DockerError, FakeDockerd
-from tests.support.fake_dockerd.commands import docker
+from tests.support.docker_scenes import PORT, SCENES, Play, is_held
+from tests.support.fake_dockerd import VERSIONS
 from tests.unit.plugin_stage import PluginStage, dockerd
-from tests.unit.verbs_stage import free_port, is_held
-
-CREATE = "docker network create -d cnm --ipam-driver cnm"
-PORT = free_port()
-RUN = f"docker run -d --name c1 --network web -p {PORT}:80 -p 127.0.0.1::53/udp -p 7000-7001:7000-7001 bb"
 
 
-class Play:
-    """A dockerd and the host that it is on; `say` is a docker command."""
+class StagePlay(Play):
+    """The plugin over the stage."""
 
     def __init__(self, version: str, place: Path) -> None:
         self.stage = PluginStage(place)
         self.serving = ExitStack()
         self.serving.enter_context(self.stage.serving())
-        self.overlapping: set[str] = set()
-        self.dockerd: FakeDockerd = dockerd(
-            self.stage, version, overlaps=lambda pool: pool in self.overlapping
-        )
+        self.dockerd = dockerd(self.stage, version, overlaps=lambda pool: pool in self.overlapping)
 
-    def say(self, *commands: str) -> None:
-        for command in commands:
-            docker(self.dockerd, command)
-
-    def restart_cnmd(self) -> None:
-        self.serving.close()
-        self.stage.restart()
-        self.serving.enter_context(self.stage.serving())
-
-    def picture(self) -> dict[str, list[str]]:
+    def picture(self) -> dict[str, object]:
         picture = self.stage.picture()
         return {name: values for name, values in picture.items() if name not in ("events", "namespaces")}
 
-    def settled(self) -> bool:
-        """Nothing is wrong, and as many containers as run have endpoints."""
-        running = [c for c in self.dockerd.containers.values() if c.sandbox]
-        ours = sum(len([e for e in c.sandbox.endpoints if e.joined]) for c in running if c.sandbox)
-        assert self.stage.controller.doctor() == []
-        return len(self.stage.controller.endpoints()) == ours
+    def endpoints(self) -> int:
+        return len(self.stage.controller.endpoints())
+
+    def findings(self) -> list[object]:
+        return [*self.stage.controller.doctor()]
+
+    def stop_cnmd(self) -> None:
+        self.serving.close()
+
+    def restart_cnmd(self) -> None:
+        self.stop_cnmd()
+        self.stage.restart()
+        self.serving.enter_context(self.stage.serving())
+
+    def lose_namespace(self, key: str) -> None:
+        self.stage.kernel.remove_namespace(key)
+        Path(key).unlink()
+
+    def collect(self) -> None:
+        collector = Collector(self.stage.controller, 60)
+        for _ in range(2):
+            collector.collect()
+        assert self.endpoints() == 0
 
 
 @pytest.fixture(params=sorted(VERSIONS))
-def play(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Play]:
-    play = Play(request.param, tmp_path)
+def play(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[StagePlay]:
+    play = StagePlay(request.param, tmp_path)
     yield play
     play.dockerd.daemon_kill()
-    play.serving.close()
+    play.stop_cnmd()
     play.stage.end()
 
 
-def run_and_remove(play: Play) -> None:
-    play.say(f"{CREATE} --ipv6 web", RUN)
-    assert play.settled()
-    assert is_held(PORT)
-    play.say("docker rm -f c1", "docker network rm web")
-
-
-def networks_of_all_sorts(play: Play) -> None:
-    sorts = (
-        "--subnet 10.90.0.0/16 --ip-range 10.90.5.0/24 --gateway 10.90.0.7 --aux-address a=10.90.5.2",
-        "--internal",
-        "--internal -o com.docker.network.bridge.gateway_mode_ipv4=isolated",
-        "-o com.docker.network.bridge.gateway_mode_ipv4=routed",
-        "--ipv6 --subnet 10.91.0.0/24 --subnet fd91::/64",
-        "-o com.docker.network.bridge.inhibit_ipv4=true --internal",
-    )
-    for number, flags in enumerate(sorts):
-        play.say(
-            f"{CREATE} {flags} n{number}", f"docker run -d --name c{number} --network n{number} -p 80 bb"
-        )
-        assert play.settled()
-    for number in range(len(sorts)):
-        play.say(f"docker rm -f c{number}", f"docker network rm n{number}")
-
-
-def other_drivers_addresses(play: Play) -> None:
-    """Our IPAM with docker's bridge, and docker's IPAM with our bridge."""
-    play.say(
-        "docker network create -d bridge --ipam-driver cnm theirs",
-        "docker network create -d cnm --ipam-driver default ours",
-        "docker run -d --name c1 --network theirs --network ours bb",
-    )
-    assert play.settled()
-    play.say("docker rm -f c1", "docker network rm theirs ours")
-
-
-def connect_and_disconnect(play: Play) -> None:
-    for name in ("web", "db", "log"):
-        play.say(f"{CREATE} {name}")
-    play.say(f"{CREATE} --internal inner", RUN)
-    for name in ("db", "inner", "log"):
-        play.say(f"docker network connect {name} c1")
-    assert play.settled()
-    for name in ("web", "inner", "db"):
-        play.say(f"docker network disconnect {name} c1")
-        assert play.settled()
-    play.say("docker network connect web c1", "docker rm -f c1", "docker network rm web db log inner")
-
-
-def given_addresses(play: Play) -> None:
-    play.say(
-        f"{CREATE} --subnet 10.90.0.0/24 --ipv6 --subnet fd90::/64 web",
-        "docker run -d --name c1 --network web --ip 10.90.0.9 --ip6 fd90::9 --mac-address 02:aa:bb:cc:dd:ee bb",
-        "docker run -d --name c2 --network web bb",
-    )
-    with pytest.raises(DockerError, match="in use"):
-        play.say("docker run -d --name c3 --network web --ip 10.90.0.9 bb")
-    assert play.settled()
-    play.say("docker rm -f c1 c2 c3", "docker network rm web")
-
-
-def stops_and_restarts(play: Play) -> None:
-    play.say(f"{CREATE} web", RUN, "docker restart c1", "docker stop c1")
-    assert play.settled()
-    assert not is_held(PORT)
-    play.say("docker start c1", "docker kill c1", "docker start c1", "docker stop c1", "docker rm c1")
-    play.say("docker network rm web")
-
-
-def daemon_stops(play: Play) -> None:
-    play.say(
-        f"{CREATE} web", RUN, "docker run -d --restart always --name c2 --network web bb", "docker stop c1"
-    )
-    play.dockerd.daemon_stop()
-    assert play.stage.controller.endpoints() == []
-    play.dockerd.daemon_start()
-    assert play.settled()
-    play.say("docker start c1", "docker rm -f c1 c2", "docker network rm web")
-
-
-def daemon_stops_with_live_restore(play: Play) -> None:
-    play.say(f"{CREATE} --ipv6 web", RUN)
-    play.dockerd.daemon_stop(live_restore=True)
-    play.dockerd.daemon_start(live_restore=True)
-    assert play.settled()
-    assert is_held(PORT)
-    play.say("docker rm -f c1", "docker network rm web")
-
-
-def daemon_is_killed(play: Play) -> None:
-    play.say(f"{CREATE} --ipv6 web", RUN)
-    play.dockerd.daemon_kill()
-    play.dockerd.daemon_start()
-    assert play.settled()
-    play.say("docker start c1", "docker rm -f c1", "docker network rm web")
-
-
-def daemon_is_killed_with_live_restore(play: Play) -> None:
-    play.say(f"{CREATE} web", f"{CREATE} --subnet 10.90.0.0/24 db", RUN, "docker network connect db c1")
-    play.dockerd.daemon_kill()
-    play.dockerd.daemon_start(live_restore=True)
-    assert play.settled()
-    play.say("docker network disconnect db c1", "docker rm -f c1", "docker network rm web db")
-
-
-def cnmd_is_killed_while_containers_run(play: Play) -> None:
-    play.say(f"{CREATE} web", f"{CREATE} db", RUN)
-    play.restart_cnmd()
-    assert play.settled()
-    assert is_held(PORT)
-    play.say("docker network connect db c1")
-    play.restart_cnmd()
-    play.say("docker network disconnect web c1", "docker rm -f c1")
-    play.restart_cnmd()
-    play.say("docker network rm web db")
-
-
-def both_are_killed(play: Play) -> None:
-    play.say(f"{CREATE} --ipv6 web", RUN)
-    play.dockerd.daemon_kill()
-    play.restart_cnmd()
-    play.dockerd.daemon_start(live_restore=True)
-    assert play.settled()
-    play.say("docker rm -f c1", "docker network rm web")
-
-
-def cnmd_is_away_while_a_container_ends(play: Play) -> None:
-    play.say(f"{CREATE} web", RUN)
-    play.serving.close()
-    play.say("docker rm -f c1")
-    play.restart_cnmd()
-    collect(play)
-    play.say("docker network rm web")
-
-
-def a_port_is_taken(play: Play) -> None:
-    play.say(f"{CREATE} web", RUN)
-    with pytest.raises(DockerError, match="port is already allocated"):
-        play.say(f"docker run -d --name c2 --network web -p {PORT}:80 bb")
-    assert play.settled()
-    play.say("docker rm -f c1 c2", "docker network rm web")
-
-
-def subnets_are_rejected(play: Play) -> None:
-    """dockerd keeps those that overlap a route of its own until it has another."""
-    play.overlapping = {"172.18.0.0/16", "172.19.0.0/16"}
-    play.say(f"{CREATE} web")
-    assert [pool.subnet for pool in play.stage.leases.pools()] == ["172.20.0.0/16"]
-    play.say("docker network rm web")
-
-
-def a_network_is_refused(play: Play) -> None:
-    for flags in ("-o nosuch=1", "-o com.docker.network.driver.mtu=7", "--subnet 127.1.0.0/24"):
-        with pytest.raises(DockerError):
-            play.say(f"{CREATE} {flags} web")
-        assert play.stage.leased() == []
-
-
-def collect(play: Play) -> None:
-    collector = Collector(play.stage.controller, 60)
-    for _ in range(2):
-        collector.collect()
-    assert play.stage.controller.endpoints() == []
-
-
-def a_container_ends_unheard(play: Play) -> None:
-    """dockerd died with its container, and never says that it is gone."""
-    play.say(f"{CREATE} web", RUN)
-    container = play.dockerd.containers["c1"]
-    assert container.sandbox is not None
-    play.stage.kernel.remove_namespace(container.sandbox.key)
-    collect(play)
-    assert not is_held(PORT)
-    Path(container.sandbox.key).unlink()
-    play.say("docker rm -f c1", "docker network rm web")
-
-
-SCENES: tuple[Callable[[Play], None], ...] = (
-    run_and_remove,
-    networks_of_all_sorts,
-    other_drivers_addresses,
-    connect_and_disconnect,
-    given_addresses,
-    stops_and_restarts,
-    daemon_stops,
-    daemon_stops_with_live_restore,
-    daemon_is_killed,
-    daemon_is_killed_with_live_restore,
-    cnmd_is_killed_while_containers_run,
-    both_are_killed,
-    cnmd_is_away_while_a_container_ends,
-    a_port_is_taken,
-    subnets_are_rejected,
-    a_network_is_refused,
-    a_container_ends_unheard,
-)
-
-
 @pytest.mark.parametrize("scene", SCENES, ids=[scene.__name__ for scene in SCENES])
-def test_nothing_is_left_of_what_dockerd_did(play: Play, scene: Callable[[Play], None]) -> None:
+def test_nothing_is_left_of_what_dockerd_did(play: StagePlay, scene: Callable[[Play], None]) -> None:
     before = play.picture()
 
     scene(play)
 
     assert play.picture() == before
     assert not is_held(PORT)
-    assert play.stage.controller.doctor() == []
+    assert play.findings() == []

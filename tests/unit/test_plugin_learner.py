@@ -69,6 +69,11 @@ class World:
         return self.learner.look()
 
     @property
+    def direct_is_safe(self) -> bool:
+        """For this process, whose the API is."""
+        return self.learner.direct_is_safe(os.getpid())
+
+    @property
     def ids(self) -> list[str]:
         return [network.id for network in self.stage.controller.dockerd.networks()]
 
@@ -129,7 +134,7 @@ def test_a_network_that_goes_while_it_is_asked_about_keeps_nothing_from_being_le
     world.look()
 
     assert world.stage.controller.network(OTHER_NETWORK).name == "db"
-    assert world.learner.direct_is_safe
+    assert world.direct_is_safe
 
 
 # Direct links
@@ -150,24 +155,27 @@ def test_direct_links_are_safe_by_version_and_live_restore(
     world: World, version: str, live_restore: bool, safe: bool
 ) -> None:
     world.api.version, world.api.live_restore = version, live_restore
+    world.activate()
 
     world.look()
 
-    assert world.learner.direct_is_safe is safe
+    assert world.direct_is_safe is safe
 
 
 def test_nothing_is_safe_before_dockerd_was_asked_or_while_it_is_away(world: World) -> None:
-    assert not world.learner.direct_is_safe
-    world.look()
     world.activate()
-    assert not world.learner.direct_is_safe
+    assert not world.direct_is_safe
     world.look()
-    assert world.learner.direct_is_safe
+    assert world.direct_is_safe
+    world.activate()
+    assert not world.direct_is_safe
+    world.look()
+    assert world.direct_is_safe
 
     world.serving.close()
     world.look()
 
-    assert not world.learner.direct_is_safe
+    assert not world.direct_is_safe
 
 
 def test_what_a_network_says_counts_before_what_is_set_for_all(world: World) -> None:
@@ -183,6 +191,16 @@ def test_what_a_network_says_counts_before_what_is_set_for_all(world: World) -> 
 
     assert made.direct is None
     assert [key for key, value in asked.items() if value] == [(None, True), (True, True), (True, False)]
+
+
+@pytest.mark.parametrize("process", [0, ANOTHER_PROCESS])
+def test_nothing_is_safe_for_another_dockerd_or_one_that_nobody_knows(world: World, process: int) -> None:
+    world.activate()
+    world.ask("/Plugin.Activate", None, process)
+    world.look()
+
+    assert world.direct_is_safe
+    assert not world.learner.direct_is_safe(process)
 
 
 # Forgotten networks

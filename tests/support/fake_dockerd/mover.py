@@ -111,7 +111,7 @@ class NamespaceMover:
 
     def leave(self, endpoint: Endpoint, sandbox: Sandbox) -> None:
         name = self._names.pop(endpoint.id, "")
-        if not name or name not in self._links(sandbox):
+        if not name or not Path(sandbox.key).exists() or name not in self._links(sandbox):
             return
         self._inside(sandbox, "ip", "link", "set", "dev", name, "down")
         self._inside(sandbox, "ip", "link", "set", "dev", name, "name", endpoint.link)
