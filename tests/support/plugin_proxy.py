@@ -13,14 +13,21 @@ _PATIENCE = 60.0
 class PluginProxy:
     """Listens at `path`, passes each request on to the plugin at `target`, one connection a request.
 
-    `before` is called with the number of the call (from 1) and its path, ahead of passing it on.
+    `before` is called with the number of the call (from 1) and its path, ahead of passing it on; `after` with the path
+    and the whole answer, ahead of handing that back.
     """
 
-    def __init__(self, path: Path, target: str, before: Callable[[int, str], None]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        target: str,
+        before: Callable[[int, str], None] = lambda _number, _path: None,
+        after: Callable[[str, bytes], None] = lambda _path, _answer: None,
+    ) -> None:
         self.calls: list[str] = []
         self._path = path
         self.target = target
-        self._before = before
+        self._before, self._after = before, after
         self._lock = threading.Lock()
         path.parent.mkdir(parents=True, exist_ok=True)
         path.unlink(missing_ok=True)
@@ -48,7 +55,9 @@ class PluginProxy:
                 with self._lock:
                     self.calls.append(request.split(b" ", 2)[1].decode())
                     self._before(len(self.calls), self.calls[-1])
-                client.sendall(self._ask(request))
+                answer = self._ask(request)
+                self._after(self.calls[-1], answer)
+                client.sendall(answer)
 
     def _ask(self, request: bytes) -> bytes:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as plugin:
