@@ -59,6 +59,7 @@ class DockerLab:
         config: str = "",
         flags: tuple[str, ...] = (),
         plugins: str = PLUGINS,
+        docker_host: str | None = None,
     ) -> None:
         self._topology = topology
         self.host: Host = topology.hosts["host"]
@@ -74,7 +75,7 @@ class DockerLab:
             ),  # for the iptables that is unpacked
             config,
             plugin_dir=plugins,
-            docker_host=f"unix://{place / 'docker' / 'docker.sock'}",
+            docker_host=f"unix://{place / 'docker' / 'docker.sock'}" if docker_host is None else docker_host,
         )
 
     # The daemons
@@ -170,11 +171,16 @@ class DockerLab:
 
 @contextlib.contextmanager
 def running_lab(
-    place: Path, *, config: str = "", flags: tuple[str, ...] = (), plugins: str = PLUGINS
+    place: Path,
+    *,
+    config: str = "",
+    flags: tuple[str, ...] = (),
+    plugins: str = PLUGINS,
+    docker_host: str | None = None,
 ) -> Iterator[DockerLab]:
-    """`config` are cnmd's settings, `flags` dockerd's, `plugins` is where cnmd serves its own."""
+    """`config` are cnmd's settings, `flags` dockerd's; `plugins` is where cnmd serves, `docker_host` whom it asks."""
     with Topology(world()) as topology:
-        lab = DockerLab(topology, place, config=config, flags=flags, plugins=plugins)
+        lab = DockerLab(topology, place, config=config, flags=flags, plugins=plugins, docker_host=docker_host)
         lab.cnmd.start()
         lab.start_docker()
         assert lab.dockerd is not None
