@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import pytest
 
 from netns_fixtures import Topology
-from tests.docker.docker_lab import IMAGE, PLUGINS, DockerLab, world
+from tests.docker.docker_lab import IMAGE, PLUGINS, DockerLab, eventually, world
 from tests.support.activated import SocketUnit
 from tests.support.dockerd import PROGRAMS, make_image
 from tests.support.unpacked import lacking
@@ -33,8 +33,8 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DockerLab]:
         try:
             yield made
         finally:
-            unit.close()
             made.close()
+            unit.close()
 
 
 @pytest.fixture
@@ -64,3 +64,27 @@ def test_commands_given_while_cnmd_is_away_are_carried_out_when_it_comes(
     assert lab.docker("network", "inspect", "web", "--format", "{{.Id}}") == ident
     lab.docker("network", "rm", "web")
     lab.assert_nothing_is_left()
+
+
+def _come_later(lab: DockerLab) -> None:
+    time.sleep(2)
+    lab.cnmd.start()
+
+
+def test_a_dockerd_that_starts_before_cnmd_brings_its_containers_back(
+    lab: DockerLab, asking: ThreadPoolExecutor
+) -> None:
+    """Without sockets to wait at, it needs half a minute and leaves them stopped."""
+    lab.cnmd.start()
+    lab.docker("network", "create", "--driver", "bridge", "--ipam-driver", "cnm", "own")
+    lab.run("front", "--network", "own", "--restart", "always")
+    lab.end_docker()
+    lab.cnmd.stop()
+    started = time.monotonic()
+
+    coming = asking.submit(_come_later, lab)
+    lab.start_docker()  # in this thread, with which it would end
+    coming.result()
+
+    assert time.monotonic() - started < 25
+    eventually(lambda: lab.docker("ps", "--format", "{{.Names}}") == "front")

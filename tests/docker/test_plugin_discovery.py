@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import pytest
 from tests.docker.docker_lab import PLUGINS, DockerLab, running_lab
 from tests.support.certificates import Authority
 from tests.support.dockerd import PROGRAMS
+from tests.support.private_etc import make_private
 from tests.support.unpacked import lacking, program
 
 pytestmark = [
@@ -23,26 +23,6 @@ pytestmark = [
 
 SPECS = "/etc/docker/plugins"
 _PORT = 2471
-
-
-@pytest.fixture(scope="module")
-def private_etc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """What is written below /etc goes to a memory that only this process and its children see."""
-    layers = tmp_path_factory.mktemp("etc")
-    _run("mount", "-t", "tmpfs", "none", str(layers))
-    for name in ("upper", "work"):
-        (layers / name).mkdir()
-    _run(
-        *("mount", "-t", "overlay", "none", "/etc"),
-        *("-o", f"lowerdir=/etc,upperdir={layers}/upper,workdir={layers}/work"),
-    )
-    yield
-    _run("umount", "/etc")
-    _run("umount", str(layers))
-
-
-def _run(*command: str) -> None:
-    subprocess.run(command, check=True)
 
 
 def _over_tls(place: Path) -> str:
@@ -60,9 +40,8 @@ client-key = "{client.key}"
 
 
 @pytest.fixture(scope="module", params=["json", "spec"])
-def lab(
-    private_etc: None, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[DockerLab]:
+def lab(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[DockerLab]:
+    make_private()
     place = tmp_path_factory.mktemp(request.param)
     config = f'plugin-spec-dir = "{SPECS}"\n' + (_over_tls(place) if request.param == "json" else "")
     with running_lab(place / "lab", config=config, plugins=str(place / "elsewhere")) as running:

@@ -39,7 +39,7 @@ class SocketUnit:
 
     def close(self) -> None:
         for listener in self.sockets:
-            os.unlink(listener.getsockname())
+            Path(listener.getsockname()).unlink(missing_ok=True)
             listener.close()
 
 

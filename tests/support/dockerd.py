@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from netns_fixtures import is_isolated
+from tests.support.private_etc import make_private
 from tests.support.unpacked import environment, program
 
 PROGRAMS = ("docker", "dockerd", "containerd", "runc", "iptables", "busybox")
@@ -57,6 +58,7 @@ def start_dockerd(
     """
     if not is_isolated():
         raise RuntimeError("dockerd would write the machine's own firewall: isolate the process first")
+    make_private()
     state.mkdir(parents=True, exist_ok=True)
     socket, log = state / "docker.sock", state / "log"
     with log.open("ab") as output:

@@ -12,6 +12,7 @@ import pytest
 
 from cnm.config import Settings
 from cnm.drivers.bridge import bridge_name, port_name
+from cnm.drivers.sub_interface import parent_name
 from cnm.endpoint import Endpoint
 from cnm.handover import source_name
 from cnm.http import listener
@@ -19,13 +20,15 @@ from cnm.network import Network, NetworkState
 from cnm.plugin.faces import DRIVERS, socket_path
 
 _ID = "0123456789abcdef" * 4
+_NETWORK = Network(id=_ID, name="n", driver="bridge", created="", state=NetworkState.ACTIVE)
+_ENDPOINT = Endpoint(id=_ID, name="e", network_id=_ID)
 _OURS = (
-    bridge_name(Network(id=_ID, name="n", driver="bridge", created="", state=NetworkState.ACTIVE)),
-    port_name(Endpoint(id=_ID, name="e", network_id=_ID)),
-    source_name(Endpoint(id=_ID, name="e", network_id=_ID)),
+    bridge_name(_NETWORK),
+    port_name(_ENDPOINT),
+    source_name(_ENDPOINT),
+    parent_name(_NETWORK),
     "cm0123456789ab",  # a sub-interface until it is where it belongs
     "cr10000",  # a link that waits to be deleted, by its index
-    "dm-0123456789ab",  # a dummy that stands for a parent
 )
 _PACKAGING = Path(__file__).parents[2] / "packaging"
 
