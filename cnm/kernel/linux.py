@@ -394,34 +394,33 @@ def _address(address: Address, index: Callable[[str], int]) -> Request:
 
 
 def _remove_in(netlink: NetlinkSocket, state: KernelState) -> bool:
-    """Take the records of one namespace away; whether links were retired."""
+    """Take the records of one namespace away; whether there is something for the reaper."""
     requests = list(_deletions(state))
-    retired = False
+    reap = False
     for link in (link for link in state.links if not link.taken_from):
         if state.namespace != HOST and link.kind in (LinkKind.MACVLAN, LinkKind.IPVLAN):
             requests += sub_interfaces.deletions(netlink, link)
-            continue
-        message = netlink.get(link_messages.get(link.name))
-        if message is None:
-            continue
-        found = link_messages.parse(message)
-        if state.namespace == HOST:
-            if not is_ours(found.link) or found.link.alias != link.alias:
-                continue
-            if link.peer and link.peer.leaves:
-                requests.append(link_messages.cut_off(link.name, found.index))
-            elif found.link.group == Group.LEFT:
-                requests.append(link_messages.hand_to_reaper(link.name, found.index))
-                retired = True
-            else:
-                requests.append(link_messages.retire(link.name, found.index, f"cr{found.index:x}"))
-                retired = True
-        elif found.link.kind is link.kind and found.link.mac == link.mac:
-            requests.append(link_messages.rename_down(link.name, found.index, f"cr{found.index:x}"))
+        elif message := netlink.get(link_messages.get(link.name)):
+            found = link_messages.parse(message)
+            if state.namespace != HOST:
+                if found.link.kind is link.kind and found.link.mac == link.mac:
+                    requests.append(link_messages.rename_down(link.name, found.index, f"cr{found.index:x}"))
+            elif is_ours(found.link) and found.link.alias == link.alias:
+                requests.append(_taking_away(link, found))
+                reap |= not (link.peer and link.peer.leaves)
     for error in netlink.send(requests) if requests else ():
         if error is not None and error.errno not in _GONE:
             raise error
-    return retired
+    return reap
+
+
+def _taking_away(link: Link, found: ObservedLink) -> Request:
+    """Of a link of ours on the host; where its other end leaves, it is deleted in a second step."""
+    if link.peer and link.peer.leaves:
+        return link_messages.cut_off(link.name, found.index)
+    if found.link.group == Group.LEFT:
+        return link_messages.hand_to_reaper(link.name, found.index)
+    return link_messages.retire(link.name, found.index, f"cr{found.index:x}")
 
 
 def _deletions(state: KernelState) -> Iterator[Request]:

@@ -15,7 +15,7 @@ from typing import Any
 
 from netns_fixtures import Host, Topology
 from tests.support.cnmd import Cnmd
-from tests.support.dockerd import Dockerd, make_image, start_dockerd
+from tests.support.dockerd import Dockerd, exec_root, make_image, start_dockerd
 from tests.support.unpacked import environment
 
 HOST = {4: "192.0.2.1", 6: "2001:db8:1::1"}
@@ -81,7 +81,7 @@ class DockerLab:
     # The daemons
 
     def start_docker(self) -> None:
-        (self._place / "docker" / "exec" / "containerd" / "containerd.pid").unlink(missing_ok=True)
+        (exec_root(self._place / "docker") / "containerd" / "containerd.pid").unlink(missing_ok=True)
         self.dockerd = self._ended.enter_context(
             start_dockerd(self._place / "docker", *self._flags, popen=self.host.popen)
         )

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 import subprocess
 import tarfile
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -78,6 +78,14 @@ def start_dockerd(
         _remove_cgroups(_cgroup(state))
 
 
+def exec_root(state: Path) -> Path:
+    """Where a dockerd of this state keeps what lives as long as its containers, the same at each of its starts.
+
+    In the process's private /run: below `state` the sockets of containerd would have too long a path.
+    """
+    return Path("/run") / f"dockerd-{hashlib.sha256(str(state).encode()).hexdigest()[:12]}"
+
+
 def _command(state: Path, socket: Path, arguments: tuple[str, ...]) -> list[str]:
     # It ends with the test process, however that ends.
     return [
@@ -86,8 +94,7 @@ def _command(state: Path, socket: Path, arguments: tuple[str, ...]) -> list[str]
             "--data-root",
             str(state / "root"),
             "--exec-root",
-            # In the process's private /run: below `state` the sockets of containerd would have too long a path.
-            tempfile.mkdtemp(prefix="dockerd-", dir="/run"),
+            str(exec_root(state)),
             "--pidfile",
             str(state / "pid"),
         ),
@@ -100,11 +107,29 @@ def _cgroup(state: Path) -> str:
 
 
 def _remove_cgroups(name: str) -> None:
-    """Removes the empty parent that dockerd leaves in cgroup v2, or in each hierarchy of v1."""
+    """Removes the empty parent that dockerd leaves in cgroup v2, or in each hierarchy of v1.
+
+    The processes of a container that was just removed may not have ended yet.
+    """
+    deadline = time.monotonic() + 20
     for parent in Path("/sys/fs/cgroup").glob(f"**/{name}"):
         for cgroup in sorted((path for path in parent.rglob("*") if path.is_dir()), reverse=True):
-            cgroup.rmdir()
-        parent.rmdir()
+            _remove_directory(cgroup, deadline)
+        _remove_directory(parent, deadline)
+
+
+def _remove_directory(path: Path, deadline: float) -> None:
+    while True:
+        try:
+            path.rmdir()
+        except FileNotFoundError:
+            return
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
+        else:
+            return
 
 
 def _wait_until_it_answers(daemon: Dockerd, deadline: float) -> None:
