@@ -32,6 +32,8 @@ _PLUGINS = "/run/docker/plugins"
 _KINDS = ("docker", "moved", "direct")
 _WORDS = {"docker": "Docker's bridge", "moved": "cnm", "direct": "cnm, links made inside"}
 _PORTS = (0, 100, 300)
+_PAUSE_SECONDS = 0.15
+"""After each verb: links are deleted behind the answer, on either side, and nobody's next verb is to wait for it."""
 
 
 @dataclass
@@ -121,9 +123,13 @@ def _round(where: Place, samples: Samples, label: str, kind: str, name: str) -> 
     leaving = request("POST", f"/networks/{kind}/disconnect", {"Container": "box"})
     if kind != "direct":
         samples.time(f"{label} create", where.create_network, kind, name)
+        time.sleep(_PAUSE_SECONDS)
         samples.time(f"{label} remove", send, request("DELETE", f"/networks/{name}"))
+        time.sleep(_PAUSE_SECONDS)
     samples.time(f"{label} connect", send, connecting)
+    time.sleep(_PAUSE_SECONDS)
     samples.time(f"{label} disconnect", send, leaving)
+    time.sleep(_PAUSE_SECONDS)
 
 
 def measure_starts(where: Place, samples: Samples, *, rounds: int) -> None:
@@ -187,8 +193,8 @@ def markdown(samples: Samples, loads: str, quick: bool) -> str:
         f"# dockerd with cnm\n\nWritten by `python -m bench.docker{' --quick' if quick else ''}`. Milliseconds over "
         "dockerd's API; *× Docker's* is the median of a thing on cnm by that on Docker's own bridge in the same run. "
         "dockerd is Debian's 20.10. *ports*: published by containers that run meanwhile, for `start` and `rm` by the "
-        "container itself. dockerd 20.10 starts containers with links that it moves, whatever is asked for.\n\n"
-        f"{machine(loads)}\n\n"
+        "container itself. There is a pause after each verb. dockerd 20.10 starts containers with links that it "
+        f"moves, whatever is asked for.\n\n{machine(loads)}\n\n"
     )
     shares = [
         (words, f"{median(samples.of(name)):.2f}", f"{percentile(samples.of(name), 0.99):.1f}", "≤ 3")
@@ -234,7 +240,7 @@ def main() -> int:
         return 1
     samples, load = Samples(), os.getloadavg()[0]
     rounds = 8 if options.quick else 30
-    measure_share(samples, rounds=100 if options.quick else 400)
+    measure_share(samples, rounds=50 if options.quick else 200)
     for name, flags in (("proxy", ()), ("no proxy", ("--userland-proxy=false",))):
         print(f"bench.docker: {name}", file=sys.stderr, flush=True)
         with place(name, *flags) as where:

@@ -168,7 +168,7 @@ class DockerdVerbs:
         return () if to_hold else tuple(requests)
 
     def _ensure_sandbox(self, ident: str, key: str) -> Sandbox:
-        """Callers hold the sandbox's lock."""
+        """Callers hold the sandbox's lock. It is stored with the first endpoint that has joined it."""
         with contextlib.suppress(NotFound):
             return self._r.model.sandbox(ident)
         sandbox = Sandbox(
@@ -179,7 +179,6 @@ class DockerdVerbs:
             created=now(),
             state=SandboxState.ACTIVE,
         )
-        self._r.store.commit(put=[sandbox], durable=False)
         self._r.model.add_sandbox(sandbox)
         return sandbox
 

@@ -220,7 +220,8 @@ class EndpointVerbs:
             joining = self._reserve(network, joining, asked, undo)
             r.model.exchange(endpoint, joining)
             undo.callback(r.model.replace, endpoint)
-            r.store.commit(put=[joining], durable=False)
+            if _is_recorded(sandbox):
+                r.store.commit(put=[joining], durable=False)
             undo.callback(self._unjoin, endpoint)
             joining = external.join(r, network, joining, sandbox, undo, self._namer(endpoint, sandbox))
             displaced, arriving = self._default_routes(sandbox, joining)
@@ -233,7 +234,7 @@ class EndpointVerbs:
             r.kernel.apply(states)
             self._flush_udp(joining.ports)
             joined = external.joined(r, sandbox, replace(joining, state=EndpointState.JOINED), undo)
-            r.store.commit(put=[joined], durable=False)
+            r.store.commit(put=[joined] if _is_recorded(sandbox) else [sandbox, joined], durable=False)
             undo.pop_all()
         r.model.replace(joined)
         r.relaying.serve(joined, joined.ports, r.facts)
@@ -327,7 +328,8 @@ class EndpointVerbs:
         with contextlib.ExitStack() as undo:
             r.model.exchange(endpoint, leaving)
             undo.callback(r.model.replace, endpoint)
-            r.store.commit(put=[leaving], durable=False)
+            if _is_recorded(sandbox):
+                r.store.commit(put=[leaving], durable=False)
             undo.callback(r.store.commit, put=[endpoint], durable=False)
             undo.callback(r.kernel.apply, merge((*states, before)))
             external.leave(r, network, endpoint, sandbox, undo)
@@ -464,6 +466,15 @@ class EndpointVerbs:
             container=endpoint.sandbox_id,
             endpoint=endpoint.name,
         )
+
+
+def _is_recorded(sandbox: Sandbox) -> bool:
+    """Whether verbs write down what they are about to do, besides what they have done.
+
+    Not for dockerd, which says again what it got no answer to: what a killed process left on the host is nobody's
+    then, and start-up takes it away.
+    """
+    return sandbox.kind is not SandboxKind.DOCKERD
 
 
 def _routes_of(state: KernelState, *, without: KernelState) -> KernelState:

@@ -25,6 +25,8 @@ log = logging.getLogger("cnm.plugin")
 
 _SETTLE_SECONDS = 0.5
 """dockerd notes down what it made some time after it has made it."""
+_REST_SECONDS = 2.0
+"""After a look, whatever the news: names are not worth much of dockerd's time."""
 _LOOK_SECONDS = 60.0
 _AWAY_SECONDS = 30.0
 """Between two looks while dockerd does not answer; one that starts makes itself known."""
@@ -32,6 +34,7 @@ _FORGOTTEN_SECONDS = 30.0
 """For which dockerd must have known nothing of a network before that is believed."""
 _SAFE_WITH_LIVE_RESTORE = 29
 """Before this version, dockerd crashes when it takes direct links up again that it kept alive."""
+_NEVER = (-1, 0.0)
 
 
 class Learner:
@@ -49,8 +52,10 @@ class Learner:
         self._leases = leases
         self._clock = clock
         self._news = threading.Event()
-        self._stopping = False
+        self._stopping = threading.Event()
         self._direct_is_safe = False
+        self._safety_learnt = _NEVER
+        """Of which dockerd, by `_started`, and when."""
         self._started = 0
         """How often a dockerd has made itself known."""
         self._callers: set[int] = set()
@@ -68,7 +73,7 @@ class Learner:
             self._thread.start()
 
     def close(self) -> None:
-        self._stopping = True
+        self._stopping.set()
         self._news.set()
         if self._thread.is_alive():
             self._thread.join()
@@ -100,14 +105,15 @@ class Learner:
 
     def _run(self) -> None:
         pause = 0.0
-        while not self._stopping:
-            self._news.wait(pause)
-            if self._stopping:
+        while not self._stopping.is_set():
+            if self._news.wait(pause):
+                self._stopping.wait(_SETTLE_SECONDS)
+            self._news.clear()
+            if self._stopping.is_set():
                 return
-            if self._news.is_set():
-                self._news.clear()
-                time.sleep(_SETTLE_SECONDS)
             pause = self.look()
+            if pause != _AWAY_SECONDS:
+                self._stopping.wait(_REST_SECONDS)
 
     def look(self) -> float:
         """Ask everything once; returns for how many seconds to wait unless there is news."""
@@ -119,6 +125,7 @@ class Learner:
         except Unavailable as error:
             log.debug("%s", error)
             self._direct_is_safe = False
+            self._safety_learnt = _NEVER
             self._unknown = {}
             return _AWAY_SECONDS
         except CnmError as error:
@@ -137,11 +144,15 @@ class Learner:
         return self._makers.get(ident) in self._proven
 
     def _learn_safety(self, api: DockerdApi) -> None:
-        """Only if no other dockerd started meanwhile: the answer would be about the one before."""
-        started = self._started
+        """Now and then, and of each dockerd anew; if another starts meanwhile, the answer is about the one before."""
+        started, now = self._started, self._clock()
+        of, at = self._safety_learnt
+        if of == started and now - at < _LOOK_SECONDS:
+            return
         safe = not api.info().live_restore_enabled or _major(api.version().version) >= _SAFE_WITH_LIVE_RESTORE
         if started == self._started:
             self._direct_is_safe = safe
+            self._safety_learnt = started, now
 
     def _learn_networks(self, api: DockerdApi) -> None:
         makers = list(self._makers)
