@@ -79,7 +79,7 @@ class PluginApp:
             log.exception("%s %s failed", self.name, path)
             status = 500
             body = _failure(f"internal error: {str(error) or type(error).__name__}")
-        log.debug("%s %s: %d in %.1f ms", self.name, path, status, (time.perf_counter() - started) * 1000)
+        log.debug("%s %s: %d in %.2f ms", self.name, path, status, (time.perf_counter() - started) * 1000)
         headers = [("Content-Type", CONTENT_TYPE), ("Content-Length", str(len(body)))]
         start_response(f"{status} {_REASONS[status]}", headers)
         return [body]
