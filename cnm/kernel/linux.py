@@ -175,7 +175,9 @@ class LinuxKernel:
                 f"interface {link.name} exists and is not ours: rename or delete it, or choose another name"
             )
         if self._is_worthless(link, found, netlink):
-            netlink.execute([link_messages.retire(link.name, found.index, f"cr{found.index:x}")])
+            for error in netlink.send([link_messages.retire(link.name, found.index, f"cr{found.index:x}")]):
+                if error is not None and error.errno not in _GONE:  # a half may vanish by itself meanwhile
+                    raise error
             self._reaper.flush()  # what is left of the other end may have the routes that the new one needs
             return False
         netlink.execute([link_messages.change(link, found, master)])

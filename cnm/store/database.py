@@ -27,6 +27,7 @@ _APPLICATION_ID = 0x636E6D64
 Noun = Network | Sandbox | Endpoint | LeasedPool | LeasedAddress
 _N = TypeVar("_N", Network, Sandbox, Endpoint, LeasedPool, LeasedAddress)
 
+_Statement = tuple[str, tuple[str | bytes, ...]]
 _TABLES: dict[type, str] = {
     Network: "network",
     Sandbox: "sandbox",
@@ -81,14 +82,20 @@ class Store:
                 raise CnmError(f"cannot write {self._path}: {error}; nothing was changed") from None
 
     def _write(self, put: Iterable[Noun], delete: Iterable[Noun], durable: bool) -> None:
+        """A statement alone is a transaction of its own."""
         self._set_durable(durable)
+        statements = [*map(self._insertion, put), *map(_deletion, delete)]
+        if len(statements) == 1:
+            self._connection.execute(*statements[0])
+            return
         self._connection.execute("BEGIN IMMEDIATE")
-        for noun in put:
-            statement = f"INSERT OR REPLACE INTO {_TABLES[type(noun)]} VALUES (?, ?)"
-            self._connection.execute(statement, (noun.id, self._encode(noun)))
-        for noun in delete:
-            self._connection.execute(f"DELETE FROM {_TABLES[type(noun)]} WHERE id = ?", (noun.id,))
+        for statement, values in statements:
+            self._connection.execute(statement, values)
         self._connection.execute("COMMIT")
+
+    def _insertion(self, noun: Noun) -> _Statement:
+        statement = f"INSERT OR REPLACE INTO {_TABLES[type(noun)]} VALUES (?, ?)"
+        return statement, (noun.id, self._encode(noun))
 
     def setting(self, key: str) -> str | None:
         """A value that the daemon remembers of this host."""
@@ -104,6 +111,10 @@ class Store:
         if durable != self._durable:
             self._connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
             self._durable = durable
+
+
+def _deletion(noun: Noun) -> _Statement:
+    return f"DELETE FROM {_TABLES[type(noun)]} WHERE id = ?", (noun.id,)
 
 
 def _open(path: str) -> sqlite3.Connection:
