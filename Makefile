@@ -24,6 +24,7 @@ bench:
 	@scripts/need-root bench
 	@scripts/setup test
 	@.venv/bin/python -m bench
+	@.venv/bin/python -m bench.docker
 
 clean:
 	@scripts/clean
