@@ -99,7 +99,11 @@ class DockerdApi:
         return _holds(_MANAGER, listeners) and not any(_holds(p, listeners) for p in _processes("dockerd"))
 
     def _get(self, path: str, record: type[_T]) -> _T:
-        if self._is_asleep():
+        try:
+            asleep = self._is_asleep()
+        except OSError as error:
+            raise Unavailable(f"whether a dockerd runs behind {self.path} cannot be seen: {error}") from None
+        if asleep:
             raise Unavailable(f"no dockerd runs behind {self.path}")
         connection = _UnixConnection(self.path)
         try:
