@@ -125,25 +125,25 @@ class Floor:
 
     def create_network(self, bridge: Bridge) -> None:
         """Bridge, address, up: one send."""
-        _send(self._links, *bridge.create)
+        send(self._links, *bridge.create)
 
     def delete_network(self, bridge: Bridge) -> None:
         """Down, and in the group that `reap` deletes."""
-        _send(self._links, bridge.retire)
+        send(self._links, bridge.retire)
 
     def attach(self, endpoint: Attachment) -> None:
         """Pair, address, default route, ports: two sends and one transaction."""
-        _send(self._links, endpoint.pair)
+        send(self._links, endpoint.pair)
         with inside(endpoint.namespace, self._home):
             box = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
         with box:
-            _send(box, *endpoint.inside)
+            send(box, *endpoint.inside)
         self.publish(endpoint)
 
     def detach(self, endpoint: Attachment) -> None:
         """Ports gone, pair down, off the bridge, and in the group that `reap` deletes."""
         self.unpublish(endpoint)
-        _send(self._links, endpoint.retire)
+        send(self._links, endpoint.retire)
 
     def publish(self, endpoint: Attachment) -> None:
         _commit(self._nft, endpoint.publish)
@@ -167,7 +167,7 @@ class Floor:
     def reap(self) -> None:
         """Delete what was detached, all in one."""
         with suppress(OSError):  # ENODEV: there is nothing
-            _send(self._links, _message(_DELLINK, _ACK, _link() + _u32(27, _GROUP_REAP)))
+            send(self._links, _message(_DELLINK, _ACK, _link() + _u32(27, _GROUP_REAP)))
 
 
 def _bridge(index: int) -> Bridge:
@@ -183,6 +183,17 @@ def _bridge(index: int) -> Bridge:
     )
 
 
+def named_pair(name: str, peer: str) -> bytes:
+    """The message that makes a veth pair, its first end up."""
+    other = _nested(1, _link() + _text(3, peer))
+    new = _link(0, _UP, _UP) + _text(3, name) + _nested(18, _text(1, "veth"), _nested(2, other))
+    return _message(_NEWLINK, _CREATE | _EXCL | _ACK, new)
+
+
+def named_deletion(name: str) -> bytes:
+    return _message(_DELLINK, _ACK, _link() + _text(3, name))
+
+
 def new_namespace() -> int:
     """A descriptor of a network namespace that lives as long as it is open, its loopback up, IPv6 off as in cnmd's."""
     home = os.open(THREAD_NAMESPACE, os.O_RDONLY)
@@ -192,7 +203,7 @@ def new_namespace() -> int:
         with open("/proc/sys/net/ipv6/conf/default/disable_ipv6", "w") as switch:
             switch.write("1")
         with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as links:
-            _send(links, _message(_SETLINK, _ACK, _link(1, _UP, _UP)))
+            send(links, _message(_SETLINK, _ACK, _link(1, _UP, _UP)))
         _check(_libc.setns(home, _CLONE_NEWNET))
     finally:
         os.close(home)
@@ -255,7 +266,7 @@ def _default_route(index: int, gateway: str) -> bytes:
     return header + _u32(4, index) + _attribute(5, socket.inet_aton(gateway))
 
 
-def _send(links: socket.socket, *messages: bytes) -> None:
+def send(links: socket.socket, *messages: bytes) -> None:
     """One send; each message asks for its acknowledgement."""
     links.send(b"".join(messages))
     for _ in messages:
