@@ -13,10 +13,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from netns_fixtures import Host, Topology
 from tests.support.cnmd import Cnmd
-from tests.support.dockerd import Dockerd, exec_root, make_image, start_dockerd
-from tests.support.unpacked import environment
+from tests.support.dockerd import PROGRAMS, Dockerd, exec_root, make_image, start_dockerd
+from tests.support.unpacked import environment, lacking
+
+NEEDS_DOCKERD = pytest.mark.skipif(lacking(*PROGRAMS) != "", reason=lacking(*PROGRAMS))
 
 HOST = {4: "192.0.2.1", 6: "2001:db8:1::1"}
 OUTSIDE = {4: "192.0.2.2", 6: "2001:db8:1::2"}
@@ -114,6 +118,12 @@ class DockerLab:
         """Raises RuntimeError with what docker says where it fails."""
         assert self.dockerd is not None
         return self.dockerd.docker(*arguments)
+
+    def refused(self, *arguments: str) -> str:
+        """What docker says to a command that must fail."""
+        with pytest.raises(RuntimeError) as refusal:
+            self.docker(*arguments)
+        return str(refusal.value)
 
     def run(self, name: str, *options: str, command: tuple[str, ...] = ("sleep", "100000")) -> str:
         """`docker run` in the background; the id."""

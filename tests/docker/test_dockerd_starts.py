@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.dockerd import PROGRAMS, Dockerd, make_image, start_dockerd
-from tests.support.unpacked import environment, lacking
+from tests.docker.docker_lab import NEEDS_DOCKERD
+from tests.support.dockerd import Dockerd, make_image, start_dockerd
+from tests.support.unpacked import environment
 
-pytestmark = pytest.mark.skipif(lacking(*PROGRAMS) != "", reason=lacking(*PROGRAMS))
+pytestmark = NEEDS_DOCKERD
 
 
 @pytest.fixture(scope="module")

@@ -6,16 +6,14 @@ import os
 import re
 import sys
 import textwrap
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.docker.docker_lab import DockerLab, eventually, running_lab
-from tests.support.dockerd import PROGRAMS
-from tests.support.unpacked import environment, lacking, program
+from tests.docker.docker_lab import NEEDS_DOCKERD, DockerLab, eventually
+from tests.support.unpacked import environment, program
 
-pytestmark = pytest.mark.skipif(lacking(*PROGRAMS) != "", reason=lacking(*PROGRAMS))
+pytestmark = NEEDS_DOCKERD
 
 _ROOT = Path(__file__).parents[2]
 _PAGE = (_ROOT / "docs/docker.md").read_text()
@@ -48,12 +46,6 @@ def _constant(printed: str) -> list[str]:
             line = re.sub(pattern, stands_for, line)
         lines.append(line.strip())
     return [line for line in lines if line]
-
-
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DockerLab]:
-    with running_lab(tmp_path_factory.mktemp("lab")) as running:
-        yield running
 
 
 @pytest.fixture

@@ -9,12 +9,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import pytest
 
 from netns_fixtures import Topology
-from tests.docker.docker_lab import IMAGE, PLUGINS, DockerLab, eventually, world
+from tests.docker.docker_lab import IMAGE, NEEDS_DOCKERD, PLUGINS, DockerLab, eventually, world
 from tests.support.activated import SocketUnit
-from tests.support.dockerd import PROGRAMS, make_image
-from tests.support.unpacked import lacking
+from tests.support.dockerd import make_image
 
-pytestmark = pytest.mark.skipif(lacking(*PROGRAMS) != "", reason=lacking(*PROGRAMS))
+pytestmark = NEEDS_DOCKERD
 
 _ANSWER_SECONDS = 5.0
 """dockerd itself would try again after 1, 2, 4 and 8 s, and give up after 15."""

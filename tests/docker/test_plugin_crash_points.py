@@ -7,13 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.docker.docker_lab import PLUGINS, DockerLab, eventually, running_lab
-from tests.support.dockerd import PROGRAMS
+from tests.docker.docker_lab import NEEDS_DOCKERD, PLUGINS, DockerLab, eventually, running_lab
 from tests.support.plugin_proxy import PluginProxy
-from tests.support.unpacked import lacking
 
 pytestmark = [
-    pytest.mark.skipif(lacking(*PROGRAMS) != "", reason=lacking(*PROGRAMS)),
+    NEEDS_DOCKERD,
     pytest.mark.timeout(900),
 ]
 

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
 
 import pytest
 
-from tests.docker.docker_lab import OUTSIDE, DockerLab, eventually, running_lab
-from tests.support.dockerd import PROGRAMS
-from tests.support.unpacked import lacking
+from tests.docker.docker_lab import NEEDS_DOCKERD, OUTSIDE, DockerLab, eventually
 
-pytestmark = pytest.mark.skipif(lacking(*PROGRAMS) != "", reason=lacking(*PROGRAMS))
+pytestmark = [NEEDS_DOCKERD, pytest.mark.usefixtures("nothing_is_left")]
 
 DIRECT = (
     "--driver",
@@ -24,19 +21,6 @@ DIRECT = (
     "--subnet",
     "fd84::/64",
 )
-
-
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DockerLab]:
-    with running_lab(tmp_path_factory.mktemp("lab")) as running:
-        yield running
-
-
-@pytest.fixture(autouse=True)
-def nothing_is_left(lab: DockerLab) -> Iterator[None]:
-    yield
-    lab.remove_everything()
-    lab.assert_nothing_is_left()
 
 
 def connect(lab: DockerLab, *options: str) -> None:

@@ -5,13 +5,9 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-import pytest
+from tests.docker.docker_lab import NEEDS_DOCKERD, DockerLab, running_lab
 
-from tests.docker.docker_lab import DockerLab, running_lab
-from tests.support.dockerd import PROGRAMS
-from tests.support.unpacked import lacking
-
-pytestmark = pytest.mark.skipif(lacking(*PROGRAMS) != "", reason=lacking(*PROGRAMS))
+pytestmark = NEEDS_DOCKERD
 
 DIRECT = "docker-direct = true\n"
 

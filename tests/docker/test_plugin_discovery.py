@@ -10,14 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.docker.docker_lab import PLUGINS, DockerLab, running_lab
+from tests.docker.docker_lab import NEEDS_DOCKERD, PLUGINS, DockerLab, running_lab
 from tests.support.certificates import Authority
-from tests.support.dockerd import PROGRAMS
 from tests.support.private_etc import make_private
-from tests.support.unpacked import lacking, program
+from tests.support.unpacked import program
 
 pytestmark = [
-    pytest.mark.skipif(lacking(*PROGRAMS) != "", reason=lacking(*PROGRAMS)),
+    NEEDS_DOCKERD,
     pytest.mark.skipif(not shutil.which("openssl"), reason="openssl is not installed"),
 ]
 

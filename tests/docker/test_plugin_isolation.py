@@ -6,11 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.docker.docker_lab import OUTSIDE, DockerLab, running_lab
-from tests.support.dockerd import PROGRAMS
-from tests.support.unpacked import lacking
+from tests.docker.docker_lab import NEEDS_DOCKERD, OUTSIDE, DockerLab, running_lab
 
-pytestmark = pytest.mark.skipif(lacking(*PROGRAMS) != "", reason=lacking(*PROGRAMS))
+pytestmark = NEEDS_DOCKERD
 
 CONTAINERS = {"ours-a": "cnm-a", "ours-b": "cnm-b", "theirs": "docker-user", "default": "bridge"}
 """And the networks that they are on; each network has a second container, `NAME-2`."""

@@ -4,31 +4,16 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Iterator
 
 import pytest
 
-from tests.docker.docker_lab import DockerLab, eventually, running_lab
-from tests.support.dockerd import PROGRAMS
-from tests.support.unpacked import lacking
+from tests.docker.docker_lab import NEEDS_DOCKERD, DockerLab, eventually
 
-pytestmark = pytest.mark.skipif(lacking(*PROGRAMS) != "", reason=lacking(*PROGRAMS))
+pytestmark = [NEEDS_DOCKERD, pytest.mark.usefixtures("nothing_is_left")]
+
+LAB = {"config": "forget-seconds = 2\n", "flags": ("--live-restore",)}
 
 NETWORK = ("--driver", "cnm", "--ipam-driver", "cnm", "--subnet", "10.83.0.0/24")
-
-
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DockerLab]:
-    place, config = tmp_path_factory.mktemp("lab"), "forget-seconds = 2\n"
-    with running_lab(place, config=config, flags=("--live-restore",)) as running:
-        yield running
-
-
-@pytest.fixture(autouse=True)
-def nothing_is_left(lab: DockerLab) -> Iterator[None]:
-    yield
-    lab.remove_everything()
-    lab.assert_nothing_is_left()
 
 
 def test_containers_keep_their_network_over_a_live_restore(lab: DockerLab) -> None:

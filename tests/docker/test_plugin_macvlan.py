@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
-from tests.docker.docker_lab import OUTSIDE, DockerLab, running_lab
-from tests.support.dockerd import PROGRAMS
-from tests.support.unpacked import lacking
+from tests.docker.docker_lab import NEEDS_DOCKERD, OUTSIDE, DockerLab
 
-pytestmark = pytest.mark.skipif(lacking(*PROGRAMS) != "", reason=lacking(*PROGRAMS))
+pytestmark = [NEEDS_DOCKERD, pytest.mark.usefixtures("nothing_is_left")]
 
 SEGMENT = (
     "--subnet",
@@ -22,25 +18,6 @@ SEGMENT = (
     "-o",
     "parent=up0",
 )
-
-
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DockerLab]:
-    with running_lab(tmp_path_factory.mktemp("lab")) as running:
-        yield running
-
-
-@pytest.fixture(autouse=True)
-def nothing_is_left(lab: DockerLab) -> Iterator[None]:
-    yield
-    lab.remove_everything()
-    lab.assert_nothing_is_left()
-
-
-def refused(lab: DockerLab, *arguments: str) -> str:
-    with pytest.raises(RuntimeError) as refusal:
-        lab.docker(*arguments)
-    return str(refusal.value)
 
 
 def test_containers_are_on_the_segment_of_the_parent(lab: DockerLab) -> None:
@@ -99,7 +76,7 @@ def test_both_daemons_may_be_killed(lab: DockerLab) -> None:
     ],
 )
 def test_a_bad_option_is_refused_by_name(lab: DockerLab, options: tuple[str, ...], text: str) -> None:
-    assert text in refused(lab, "network", "create", "--driver", "cnm-macvlan", *options, "lan")
+    assert text in lab.refused("network", "create", "--driver", "cnm-macvlan", *options, "lan")
 
 
 def test_ipvlan_says_what_this_kernel_lacks_or_works(lab: DockerLab) -> None:
@@ -112,6 +89,6 @@ def test_ipvlan_says_what_this_kernel_lacks_or_works(lab: DockerLab) -> None:
         assert "1 packets received" in lab.inside("front", "ping", "-c", "1", "-W", "3", OUTSIDE[4])
         return
 
-    refusal = refused(lab, "run", "--detach", "--name", "front", "--network", "lan", "busybox", "true")
+    refusal = lab.refused("run", "--detach", "--name", "front", "--network", "lan", "busybox", "true")
 
     assert "this kernel has no ipvlan links: load module ipvlan" in refusal

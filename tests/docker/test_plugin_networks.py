@@ -3,34 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 
 import pytest
 
-from tests.docker.docker_lab import DockerLab, eventually, running_lab
-from tests.support.dockerd import PROGRAMS
-from tests.support.unpacked import lacking
+from tests.docker.docker_lab import NEEDS_DOCKERD, DockerLab, eventually
 
-pytestmark = pytest.mark.skipif(lacking(*PROGRAMS) != "", reason=lacking(*PROGRAMS))
-
-
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DockerLab]:
-    with running_lab(tmp_path_factory.mktemp("lab")) as running:
-        yield running
-
-
-@pytest.fixture(autouse=True)
-def nothing_is_left(lab: DockerLab) -> Iterator[None]:
-    yield
-    lab.remove_everything()
-    lab.assert_nothing_is_left()
-
-
-def refused(lab: DockerLab, *arguments: str) -> str:
-    with pytest.raises(RuntimeError) as refusal:
-        lab.docker(*arguments)
-    return str(refusal.value)
+pytestmark = [NEEDS_DOCKERD, pytest.mark.usefixtures("nothing_is_left")]
 
 
 def create(lab: DockerLab, name: str, *options: str) -> str:
@@ -112,8 +90,8 @@ def test_an_address_that_is_taken_is_refused_and_the_container_runs_with_another
     create(lab, "web", "--ipam-driver", "cnm", "--subnet", "10.71.0.0/24")
     lab.run("front", "--network", "web", "--ip", "10.71.0.77")
 
-    refusal = refused(
-        lab, "run", "--detach", "--name", "back", "--network", "web", "--ip", "10.71.0.77", "busybox", "true"
+    refusal = lab.refused(
+        "run", "--detach", "--name", "back", "--network", "web", "--ip", "10.71.0.77", "busybox", "true"
     )
 
     assert "Address already in use" in refusal
@@ -138,9 +116,7 @@ def test_an_internal_network_leads_nowhere(lab: DockerLab) -> None:
 
     assert lab.inside("front", "wget", "-qO-", "http://store/") == "store"
     assert "default" not in lab.inside("front", "ip", "route")
-    assert "Network is unreachable" in refused(
-        lab, "exec", "front", "ping", "-c", "1", "-W", "1", "192.0.2.2"
-    )
+    assert "Network is unreachable" in lab.refused("exec", "front", "ping", "-c", "1", "-W", "1", "192.0.2.2")
 
 
 def test_a_container_in_two_networks_has_one_way_out(lab: DockerLab) -> None:
@@ -167,7 +143,7 @@ def test_connecting_and_disconnecting_a_running_container(lab: DockerLab) -> Non
     lab.docker("network", "disconnect", "db", "front")
 
     assert "eth1" not in lab.inside("front", "ip", "link")
-    refused(lab, "exec", "front", "timeout", "2", "wget", "-qO-", "http://store/")
+    lab.refused("exec", "front", "timeout", "2", "wget", "-qO-", "http://store/")
 
 
 def test_a_stopped_container_comes_back_to_its_network(lab: DockerLab) -> None:
@@ -227,7 +203,7 @@ def test_a_busy_network_is_not_removed(lab: DockerLab) -> None:
     create(lab, "web")
     lab.run("front", "--network", "web")
 
-    assert "has active endpoints" in refused(lab, "network", "rm", "web")
+    assert "has active endpoints" in lab.refused("network", "rm", "web")
 
 
 @pytest.mark.parametrize(
@@ -242,7 +218,7 @@ def test_a_busy_network_is_not_removed(lab: DockerLab) -> None:
     ],
 )
 def test_what_has_no_effect_is_refused_by_name(lab: DockerLab, options: tuple[str, ...], text: str) -> None:
-    refusal = refused(lab, "network", "create", "--driver", "cnm", *options, "web")
+    refusal = lab.refused("network", "create", "--driver", "cnm", *options, "web")
 
     assert text in refusal
     assert refusal.count("\n") == 0
@@ -253,7 +229,7 @@ def test_an_endpoints_option_that_has_no_effect_is_refused_by_name(lab: DockerLa
     create(lab, "web")
     lab.run("front")
 
-    refusal = refused(lab, "network", "connect", "--driver-opt", option, "web", "front")
+    refusal = lab.refused("network", "connect", "--driver-opt", option, "web", "front")
 
     assert option.partition("=")[0] in refusal
 
@@ -271,7 +247,7 @@ def test_bridge_options_have_their_effect(lab: DockerLab) -> None:
 
     assert "mybridge" in lab.host.run(["ip", "link", "show", "mybridge"]).stdout
     assert "lan0" in lab.inside("front", "ip", "link")
-    refused(lab, "exec", "back", "timeout", "2", "wget", "-qO-", f"http://{lab.address('front', 'web')}/")
+    lab.refused("exec", "back", "timeout", "2", "wget", "-qO-", f"http://{lab.address('front', 'web')}/")
 
 
 def test_pools_of_our_ipam_serve_dockers_own_bridge(lab: DockerLab) -> None:
@@ -290,5 +266,5 @@ def test_pools_of_our_ipam_serve_dockers_own_bridge(lab: DockerLab) -> None:
 
     assert len(set(subnets)) == 2
     assert lab.address("front", "given") == "10.74.0.130"
-    overlap = refused(lab, "network", "create", "--ipam-driver", "cnm", "--subnet", "10.74.0.0/24", "again")
+    overlap = lab.refused("network", "create", "--ipam-driver", "cnm", "--subnet", "10.74.0.0/24", "again")
     assert "Pool overlaps with other one on this address space" in overlap

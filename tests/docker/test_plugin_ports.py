@@ -8,11 +8,9 @@ from collections.abc import Iterator
 import pytest
 
 from netns_fixtures import Host
-from tests.docker.docker_lab import HOST, OUTSIDE, DockerLab, running_lab
-from tests.support.dockerd import PROGRAMS
-from tests.support.unpacked import lacking
+from tests.docker.docker_lab import HOST, NEEDS_DOCKERD, OUTSIDE, DockerLab, running_lab
 
-pytestmark = pytest.mark.skipif(lacking(*PROGRAMS) != "", reason=lacking(*PROGRAMS))
+pytestmark = NEEDS_DOCKERD
 
 FAMILIES = pytest.mark.parametrize("version", [4, 6], ids=["ipv4", "ipv6"])
 NETWORK = ("--ipv6", "--subnet", "10.80.0.0/24", "--subnet", "fd80::/64")

@@ -4,30 +4,16 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
 
 import pytest
 
-from tests.docker.docker_lab import DockerLab, eventually, running_lab
-from tests.support.dockerd import PROGRAMS
-from tests.support.unpacked import lacking
+from tests.docker.docker_lab import NEEDS_DOCKERD, DockerLab, eventually
 
-pytestmark = pytest.mark.skipif(lacking(*PROGRAMS) != "", reason=lacking(*PROGRAMS))
+pytestmark = [NEEDS_DOCKERD, pytest.mark.usefixtures("nothing_is_left")]
+
+LAB = {"config": "forget-seconds = 2\n"}
 
 NETWORK = ("--driver", "cnm", "--ipam-driver", "cnm", "--subnet", "10.83.0.0/24")
-
-
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DockerLab]:
-    with running_lab(tmp_path_factory.mktemp("lab"), config="forget-seconds = 2\n") as running:
-        yield running
-
-
-@pytest.fixture(autouse=True)
-def nothing_is_left(lab: DockerLab) -> Iterator[None]:
-    yield
-    lab.remove_everything()
-    lab.assert_nothing_is_left()
 
 
 def test_networks_and_restarting_containers_come_back_with_dockerd(lab: DockerLab) -> None:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import socketserver
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
+
+from tests.support import unix_http
 
 
 @dataclass
@@ -51,36 +50,13 @@ class DockerdApiDouble:
         return {"Id": ident, "Name": self.networks[ident], "Driver": "cnm", "IPAM": ipam}
 
 
-class _Server(socketserver.ThreadingUnixStreamServer):
-    daemon_threads = True
-    double: DockerdApiDouble
-
-
-class _Handler(BaseHTTPRequestHandler):
-    server: _Server
-
-    def do_GET(self) -> None:
-        status, document = self.server.double.answer(self.path)
-        content = json.dumps(document).encode()
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Nothing is logged."""
-
-
 @contextmanager
 def serve(double: DockerdApiDouble, socket: Path) -> Iterator[None]:
     """At its socket for as long as the context lasts."""
-    with _Server(str(socket), _Handler) as server:
-        server.double = double
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield
-        finally:
-            server.shutdown()
-            thread.join()
-            socket.unlink()
+
+    def answer(request: unix_http.Request) -> unix_http.Response:
+        status, document = double.answer(request.path)
+        return unix_http.Response(status, "application/json", json.dumps(document).encode())
+
+    with unix_http.serve(answer, socket):
+        yield

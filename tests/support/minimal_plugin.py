@@ -8,15 +8,15 @@ that finds addresses in use, gateways excepted. It knows nothing of the kernel.
 from __future__ import annotations
 
 import json
-import os
-import socketserver
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
+
+from tests.support import unix_http
+
+_CONTENT_TYPE = "application/vnd.docker.plugins.v1.2+json"
 
 Reply = dict[str, Any] | None
 Tamper = Callable[[str, dict[str, Any], Reply], Any]
@@ -125,42 +125,16 @@ class MinimalPlugin:
         return {"Value": {"com.example.endpoint": request["EndpointID"][:12]}}
 
 
-class _Server(socketserver.ThreadingUnixStreamServer):
-    daemon_threads = True
-    plugin: MinimalPlugin
-
-
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    server: _Server
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        said = self.server.plugin.answer(self.path, dict(self.headers.items()), body)
-        status = 200
-        if isinstance(said, tuple):
-            status, said = said
-        content = said if isinstance(said, bytes) else json.dumps(said).encode() + b"\n"
-        self.send_response(status)
-        self.send_header("Content-Type", "application/vnd.docker.plugins.v1.2+json")
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Nothing is logged."""
-
-
 @contextmanager
 def serve(plugin: MinimalPlugin, socket: Path) -> Iterator[None]:
     """The plugin at its socket for as long as the context lasts."""
-    with _Server(str(socket), _Handler) as server:
-        server.plugin = plugin
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield
-        finally:
-            server.shutdown()
-            thread.join()
-            os.unlink(socket)
+
+    def answer(request: unix_http.Request) -> unix_http.Response:
+        status, said = 200, plugin.answer(request.path, dict(request.headers), request.body)
+        if isinstance(said, tuple):
+            status, said = said
+        content = said if isinstance(said, bytes) else json.dumps(said).encode() + b"\n"
+        return unix_http.Response(status, _CONTENT_TYPE, content)
+
+    with unix_http.serve(answer, socket):
+        yield
