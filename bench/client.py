@@ -14,9 +14,14 @@ class Client:
     """One kept connection to the Unix socket `path`. Not thread-safe."""
 
     def __init__(self, path: str) -> None:
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._socket.settimeout(60)
-        self._socket.connect(path)
+        self._path = path
+        self._socket = self._connected()
+
+    def _connected(self) -> socket.socket:
+        made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        made.settimeout(60)
+        made.connect(self._path)
+        return made
 
     def close(self) -> None:
         self._socket.close()
@@ -33,8 +38,17 @@ class Client:
         return self.finish(request)
 
     def begin(self, request: bytes) -> None:
-        """Send, and do not wait: `finish` does."""
+        """Send, and do not wait: `finish` does. A connection that the server closed, as it was idle, is made anew."""
+        if self._is_closed():
+            self._socket.close()
+            self._socket = self._connected()
         self._socket.sendall(request)
+
+    def _is_closed(self) -> bool:
+        try:
+            return not self._socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return False
 
     def finish(self, request: bytes) -> bytes:
         """The answer to `request`, as `send` returns it."""
