@@ -111,7 +111,7 @@ def test_what_a_bridge_tells_of_its_ports_wakes_nobody(
 ) -> None:
     with topology.host.enter():
         everything = listening(socket.NETLINK_ROUTE, RTMGRP_LINK)
-    topology.host.run("bridge link set dev cvtest cost 10".split())
+    topology.host.run(["bridge", "link", "set", "dev", "cvtest", "cost", "10"])
 
     with everything:
         assert b"cvtest" in b"".join(datagrams(everything))
