@@ -143,6 +143,8 @@ def listening(protocol: int, groups: int) -> socket.socket:
     listener = socket.socket(
         socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK, protocol
     )
+    if protocol == socket.NETLINK_ROUTE:
+        _drop_port_states(listener)
     listener.bind((0, groups))
     return listener
 

@@ -9,7 +9,7 @@ import pytest
 
 from cnm.firewall import ruleset, sets
 from cnm.kernel.linux import LinuxKernel
-from cnm.kernel.monitor import RTMGRP_LINK, Hint, Monitor, datagrams, listening
+from cnm.kernel.monitor import RTMGRP_LINK, Hint, Monitor, datagrams
 from cnm.kernel.state import Address, FirewallElement, Group, KernelState, Link, LinkKind, Peer
 from netns_fixtures import Host, Topology
 
@@ -110,7 +110,9 @@ def test_what_a_bridge_tells_of_its_ports_wakes_nobody(
     kernel: LinuxKernel, monitor: Monitor, topology: Topology
 ) -> None:
     with topology.host.enter():
-        everything = listening(socket.NETLINK_ROUTE, RTMGRP_LINK)
+        everything = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
+    everything.bind((0, RTMGRP_LINK))
+    everything.setblocking(False)
     topology.host.run(["bridge", "link", "set", "dev", "cvtest", "cost", "10"])
 
     with everything:
