@@ -66,7 +66,6 @@ class Monitor:
         self._tables = listening(NETLINK_NETFILTER, _NFTABLES_GROUP)
         for each in (self._links, self._tables):
             each.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER_BYTES)
-        _drop_port_states(self._links)
         self._ours: set[int] = set()
         """Indexes of the links in our groups."""
         with NetlinkSocket() as netlink:
