@@ -24,7 +24,8 @@ _FLOORS = (
     _GROUND,
     ("kernel.state",),
     _NOUNS,
-    ("wire", "store", "kernel", "relay"),
+    ("wire", "store", "kernel", "sidecar"),
+    ("relay",),
     ("ipam", "firewall", "neighbours", "cluster", "relays"),
     ("drivers",),
     _VERBS,
@@ -39,7 +40,8 @@ _ROOMS = (_GROUND, _NOUNS, _VERBS)
 
 _APART = {
     "cli": {"wire", "errors"},
-    "relay": {"errors", "config"},
+    "sidecar": {"errors"},
+    "relay": {"errors", "config", "sidecar"},
     "resolver": {"wire", "errors", "config"},
     "launcher": {"wire", "errors", "config"},
 }

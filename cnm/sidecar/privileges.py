@@ -1,4 +1,4 @@
-"""The relay gives up what it does not need: other people's descriptors, capabilities, the user root."""
+"""A sidecar gives up what it does not need: other people's descriptors, capabilities, the user root."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def close_inherited(keep: int) -> None:
 
 
 def allow_many_descriptors() -> None:
-    """Every connection takes two."""
+    """Sidecars hold a socket or two for everything that they serve."""
     _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
