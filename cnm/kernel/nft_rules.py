@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import socket
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from cnm.kernel.netlink import NLM_F_CREATE, NLM_F_EXCL, attribute, nested, text
+from cnm.kernel.netlink import NLM_F_CREATE, NLM_F_EXCL, attribute, attributes, nested, text
 from cnm.kernel.nft_elements import Message
 
 _SUBSYSTEM = 10 << 8  # NFNL_SUBSYS_NFTABLES
@@ -87,8 +87,48 @@ def rules_of(table: str, chain: str) -> bytes:
     return _FAMILY_HEADER + text(RULE_TABLE, table) + text(RULE_CHAIN, chain)
 
 
+def rewrite_of(payload: bytes) -> Rewrite | None:
+    """What a rule that the kernel lists (its message's payload) does; None where it is another sort of rule."""
+    rule = attributes(payload, len(_FAMILY_HEADER))
+    elements = list(_elements(rule.get(RULE_EXPRESSIONS, b"")))
+    steps = [_step(element) for element in elements]
+    values = [value for _name, value in steps if value]
+    if [name for name, _value in steps] != _STEPS or [len(value) for value in values] != [4, 1, 2, 2]:
+        return None
+    address, protocol, port, becomes = values
+    return Rewrite(
+        protocol[0],
+        socket.inet_ntoa(address),
+        int.from_bytes(port),
+        int.from_bytes(becomes),
+        source=_offset(elements[0]) == _SOURCE_ADDRESS,
+    )
+
+
+def _offset(element: bytes) -> int:
+    """Of a payload expression."""
+    return int.from_bytes(attributes(attributes(element)[_EXPRESSION_DATA])[3])
+
+
+def _elements(data: bytes) -> Iterator[bytes]:
+    """The elements of a list, all of one kind."""
+    offset = 0
+    while offset + 4 <= len(data):
+        (length,) = struct.unpack_from("=H", data, offset)
+        yield data[offset + 4 : offset + length]
+        offset += (length + 3) & ~3
+
+
+def _step(element: bytes) -> tuple[str, bytes]:
+    """(name of the expression, the constant in it, empty where it has none)."""
+    parts = attributes(element)
+    name = parts[_EXPRESSION_NAME].rstrip(b"\0").decode()
+    data = attributes(parts.get(_EXPRESSION_DATA, b""))
+    constant = data.get({"cmp": 3, "immediate": 2}.get(name, 0), b"")
+    return name, attributes(constant).get(_DATA_VALUE, b"") if constant else b""
+
+
 def expressions(rewrite: Rewrite) -> bytes:
-    """What the kernel lists in RULE_EXPRESSIONS of such a rule, up to the order of attributes."""
     address, port = (
         (_SOURCE_ADDRESS, _SOURCE_PORT) if rewrite.source else (_DESTINATION_ADDRESS, _DESTINATION_PORT)
     )
@@ -109,6 +149,10 @@ def expressions(rewrite: Rewrite) -> bytes:
             _write(port, rewrite.protocol),
         )
     )
+
+
+_STEPS = ["payload", "cmp", "meta", "cmp", "payload", "cmp", "notrack", "immediate", "payload"]
+"""The names of what `expressions` packs."""
 
 
 def _chain(table: str, chain: str) -> bytes:
