@@ -17,6 +17,7 @@ from cnm.kernel.diff import merge
 from cnm.kernel.state import KernelState
 from cnm.mac import generate_mac, random_mac
 from cnm.model import SHORT, new_id
+from cnm.naming import Attached
 from cnm.network import Network, Owner
 from cnm.resources import Resources
 from cnm.sandbox import Sandbox, SandboxKind
@@ -233,6 +234,8 @@ class EndpointVerbs:
             r.kernel.settle_flows(_addresses(joining))
             r.kernel.apply(states)
             self._flush_udp(joining.ports)
+            undo.callback(r.naming.left, sandbox, Attached(joining, network), self._attached(sandbox))
+            r.naming.joined(sandbox, Attached(joining, network), self._attached(sandbox))
             joined = external.joined(r, sandbox, replace(joining, state=EndpointState.JOINED), undo)
             r.store.commit(put=[joined] if _is_recorded(sandbox) else [sandbox, joined], durable=False)
             undo.pop_all()
@@ -340,8 +343,14 @@ class EndpointVerbs:
             undo.pop_all()
         self._release(endpoint.ports)
         r.kernel.forget_flows(_addresses(endpoint))
+        r.naming.left(sandbox, Attached(endpoint, network), self._attached(sandbox))
         self._succeed(sandbox, before)
         external.succeed(r, sandbox)
+
+    def _attached(self, sandbox: Sandbox) -> list[Attached]:
+        """What the sandbox is joined to already, or still."""
+        joined = wanted.joined_endpoints(self._r, sandbox.id)
+        return [Attached(endpoint, self._r.model.network(endpoint.network_id)) for endpoint in joined]
 
     def _succeed(self, sandbox: Sandbox, before: KernelState) -> None:
         """Give the default routes to the endpoints that remain. They may be unfit for it; the departure stands."""

@@ -19,6 +19,7 @@ from cnm.kernel.reservations import Reservations
 from cnm.kernel.state import KernelState
 from cnm.locks import LockTable
 from cnm.model import Model
+from cnm.naming import Naming
 from cnm.neighbours.worker import Neighbours
 from cnm.network import Network, Owner
 from cnm.relaying import Relaying
@@ -40,6 +41,7 @@ class Resources:
     """The built-in ones, and the plugins that networks have used."""
     reservations: Reservations
     relaying: Relaying
+    naming: Naming
     plugins: Plugins | None = None
     """Other people's, where cnm is to use them."""
     afterwork: Afterwork = field(default_factory=Afterwork)

@@ -42,3 +42,6 @@ class Sandbox(msgspec.Struct, frozen=True, kw_only=True):
     created: str
     state: SandboxState
     labels: dict[str, str] = {}
+    hostname: str = ""
+    dns: tuple[str, ...] = ()
+    dns_options: tuple[str, ...] = ()

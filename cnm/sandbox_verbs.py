@@ -105,6 +105,7 @@ class SandboxVerbs:
             undo.callback(r.store.commit, put=[sandbox], durable=False)
             r.model.replace(deleting)
             undo.callback(r.model.replace, sandbox)
+            r.naming.forget(sandbox)
             if sandbox.kind is SandboxKind.OWN:
                 r.kernel.remove_namespace(sandbox.netns)
                 undo.callback(self.recreate_namespace, sandbox)
@@ -131,3 +132,4 @@ class SandboxVerbs:
             self._r.kernel.create_namespace(sandbox.netns)
         except Conflict as error:
             raise KernelError(str(error)) from None
+        self._r.naming.renew(sandbox)

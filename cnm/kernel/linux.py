@@ -19,6 +19,7 @@ from cnm.errors import Conflict, KernelError, NotFound
 from cnm.kernel import (
     address_messages,
     link_messages,
+    name_sockets,
     neighbor_messages,
     observation,
     readiness,
@@ -325,6 +326,26 @@ class LinuxKernel:
 
     def namespace_identity(self, path: str) -> tuple[int, int] | None:
         return self._namespaces.identity(path)
+
+    def open_name_sockets(self, namespace: str) -> name_sockets.NameSockets:
+        return name_sockets.open_sockets(self._namespaces, namespace)
+
+    def names_led_to(self, namespace: str) -> tuple[int, int] | None:
+        return name_sockets.led_to(self._namespaces, namespace)
+
+    def lead_names(self, namespace: str, ports: tuple[int, int]) -> None:
+        name_sockets.lead(self._namespaces, namespace, ports)
+
+    def mislead_names(self, namespace: str) -> None:
+        name_sockets.mislead(self._namespaces, namespace)
+
+    def open_asking_sockets(
+        self, namespace: str, wanted: Sequence[tuple[socket.AddressFamily, socket.SocketKind]]
+    ) -> list[socket.socket]:
+        return name_sockets.open_asking(self._namespaces, namespace, wanted)
+
+    def is_in(self, namespace: str, one: socket.socket) -> bool:
+        return name_sockets.is_in(self._namespaces, namespace, one)
 
     def forget_flows(self, addresses: Sequence[str]) -> None:
         self._forgetter.forget(addresses)

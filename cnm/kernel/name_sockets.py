@@ -9,9 +9,10 @@ from __future__ import annotations
 import errno
 import os
 import socket
+from collections.abc import Sequence
 from typing import NamedTuple
 
-from cnm.errors import KernelError
+from cnm.errors import KernelError, NotFound
 from cnm.kernel import nft_rules
 from cnm.kernel.namespaces import Namespaces
 from cnm.kernel.netlink import NetlinkSocket, Request
@@ -25,6 +26,7 @@ _TABLE, _CHAIN = "cnm-dns", "output"
 
 _IP_FREEBIND = 15
 _SO_RCVBUFFORCE = 33
+_SO_NETNS_COOKIE = 71
 _RECEIVE_BUFFER = 1 << 20
 """Bytes: what comes while the name server starts anew waits here."""
 _BACKLOG = 64
@@ -94,7 +96,7 @@ def mislead(namespaces: Namespaces, path: str) -> None:
 
 
 def open_asking(
-    namespaces: Namespaces, path: str, wanted: list[tuple[socket.AddressFamily, socket.SocketKind]]
+    namespaces: Namespaces, path: str, wanted: Sequence[tuple[socket.AddressFamily, socket.SocketKind]]
 ) -> list[socket.socket]:
     """Sockets to ask others from inside the namespace, one of each sort that is `wanted`."""
     made: list[socket.socket] = []
@@ -107,6 +109,20 @@ def open_asking(
             each.close()
         raise _refused(path, error) from None
     return made
+
+
+def is_in(namespaces: Namespaces, path: str, one: socket.socket) -> bool:
+    """Whether a socket is of the namespace that is at `path` now."""
+    try:
+        with namespaces.inside(path), socket.socket(socket.AF_UNIX) as probe:
+            return _cookie(probe) == _cookie(one)
+    except NotFound:
+        return False
+
+
+def _cookie(one: socket.socket) -> bytes:
+    """What tells a socket's network namespace from every other since the machine started."""
+    return one.getsockopt(socket.SOL_SOCKET, _SO_NETNS_COOKIE, 8)
 
 
 def _bound(path: str) -> NameSockets:
@@ -152,4 +168,6 @@ def _rewrites(ports: tuple[int, int]) -> tuple[Rewrite, ...]:
 
 def _refused(path: str, error: OSError) -> KernelError:
     number = error.errno or 0
-    return KernelError(f"cannot open a name server's sockets in {path}: {os.strerror(number).lower()}", number)
+    return KernelError(
+        f"cannot open a name server's sockets in {path}: {os.strerror(number).lower()}", number
+    )

@@ -10,7 +10,7 @@ from cnm.relay import messages
 from cnm.relay.messages import Message, Verb
 from cnm.relay.tcp import Target
 from cnm.sidecar import client as sidecar_client
-from cnm.sidecar.client import Greeting, Lost
+from cnm.sidecar.client import Greeting
 
 _SO_COOKIE = 57
 """<asm-generic/socket.h>; 8 bytes that tell one socket from every other."""

@@ -180,9 +180,7 @@ class Inside:
         if not self._free[family]:
             raise OSError(errno.EMFILE, "all connections from inside are in use")
         channel = self._free[family].pop()
-        return _OverTcp(
-            self._loop, channel, address, query, asker, lambda: self._give_back(family, channel)
-        )
+        return _OverTcp(self._loop, channel, address, query, asker, lambda: self._give_back(family, channel))
 
     def _give_back(self, family: int, channel: socket.socket) -> None:
         _disconnect(channel)

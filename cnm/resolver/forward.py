@@ -61,11 +61,11 @@ class Forwarder:
         """`reply` gets the answer to `query`, whatever becomes of it; its length is not limited."""
         servers, where = self._servers(scope)
         if not servers:
-            reply(forward.finished(wire.failure(query, wire.SERVFAIL)))
+            reply(wire.failure(query, wire.SERVFAIL))
             return
-        if self._state.settings.cache and (known := self._cache.get(where, forward.query)):
+        if self._state.settings.cache and (known := self._cache.get(where, forward.asked)):
             self._stats.cached += 1
-            reply(forward.finished(known))
+            reply(forward.finished(query, known))
             return
         key = (where, tcp, forward.query[2:])
         flight = self._flights.get(key)
@@ -86,6 +86,7 @@ class Forwarder:
         for flight in [f for f in self._flights.values() if f.key[0] == scope]:
             flight.waiters.clear()
             flight.end()
+        self._cache.forget(scope)
         if inside := self._inside.pop(scope, None):
             inside.close()
 
@@ -93,14 +94,14 @@ class Forwarder:
         """None where no server has answered."""
         where, _tcp, _query = flight.key
         del self._flights[flight.key]
-        if answer is not None and self._state.settings.cache:
-            self._cache.put(where, flight.query, answer)
-        self._stats.took(self._loop.clock() - flight.since, max(len(flight.waiters), 1))
+        if answer is not None and flight.waiters and self._state.settings.cache:
+            self._cache.put(where, flight.waiters[0].forward.asked, answer)
+        self._stats.took(self._loop.clock() - flight.since, len(flight.waiters))
         for waiter in flight.waiters:
             if answer is None:
-                waiter.reply(waiter.forward.finished(wire.failure(waiter.query, wire.SERVFAIL)))
+                waiter.reply(wire.failure(waiter.query, wire.SERVFAIL))
             else:
-                waiter.reply(waiter.forward.finished(waiter.query[:2] + answer[2:]))
+                waiter.reply(waiter.forward.finished(waiter.query, answer))
 
     def asked(self, flight: _Flight, server: Server) -> Asked:
         """Ask a server; raises OSError."""
@@ -159,7 +160,7 @@ class _Flight:
 
     def answered(self, asked: Asked, answer: bytes) -> None:
         """Called with everything that may be the answer; a stranger's is passed over."""
-        if self._ended or not wire.answers(answer, self.query):
+        if self._ended or not wire.is_answer_to(answer, self.query):
             return
         if wire.rcode(answer) in _BAD and self._another(asked):
             self._failure = answer

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 
 from cnm.errors import CnmError
-from cnm.resolver.messages import control_path
+from cnm.resolver.messages import control_path, default_workers
 from cnm.resolver.supervisor import Supervisor
 from cnm.sidecar import start
-
-_MOST_WORKERS = 4
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -21,8 +18,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--workers",
         metavar="N",
         type=int,
-        default=min(len(os.sched_getaffinity(0)), _MOST_WORKERS),
-        help=f"processes that answer (one for each processor, at most {_MOST_WORKERS})",
+        default=default_workers(),
+        help="processes that answer (one for each processor, at most 4)",
     )
     options = parser.parse_args(arguments)
     try:

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 VERSION = 1
 """A cnmd that meets another version ends that resolver and starts its own."""
 
+_MOST_WORKERS = 4
 LONGEST = 1 << 17
 """Bytes of a packet: all of a zone's own records come in one."""
 
@@ -76,6 +77,11 @@ class Message(NamedTuple):
             return cls(Verb(verb), ident, body)
         except (ValueError, TypeError) as error:
             raise ValueError(f"not a message: {packet[:80]!r}: {error}") from None
+
+
+def default_workers() -> int:
+    """One for each processor, within reason."""
+    return min(len(os.sched_getaffinity(0)), _MOST_WORKERS)
 
 
 def control_path(run_dir: str) -> str:

@@ -27,12 +27,9 @@ Reply = Callable[[bytes], None]
 class ScopeServer:
     """Closed before its sockets are."""
 
-    def __init__(
-        self, loop: Loop, scope: str, state: State, forwarder: Forwarder, stats: Stats
-    ) -> None:
+    def __init__(self, loop: Loop, scope: str, state: State, forwarder: Forwarder, stats: Stats) -> None:
         self._loop = loop
         self._scope = scope
-        self._state = state
         self._forwarder = forwarder
         self._stats = stats
         self._udp = state.sockets[scope]["udp"]
@@ -42,8 +39,8 @@ class ScopeServer:
         loop.watch(self._udp.fileno(), EPOLLIN | _EPOLLEXCLUSIVE, self)
 
     def changed(self) -> None:
-        """The scope sees other zones now, or has other servers."""
-        self._answers = Answers(self._state.book, self._scope)
+        """The scope sees something else now."""
+        self._answers.forget()
 
     def close(self) -> None:
         self._loop.forget(self._udp.fileno())
@@ -62,7 +59,7 @@ class ScopeServer:
                 break  # EAGAIN: all are read
             count += 1
             found = answer(query, True)
-            if type(found) is bytes:
+            if isinstance(found, bytes):
                 codes[found[3] & 15] += 1
                 answered += 1
                 try:
@@ -77,16 +74,14 @@ class ScopeServer:
         if answered:
             self._stats.took((time.perf_counter() - began) / count, answered)
 
-    def _forward(self, query: bytes, found: Any, client: Any) -> None:
-        limit = wire.udp_limit(query)
-        self._forwarder.ask(self._scope, query, found, False, partial(self._reply_over_udp, client, limit))
+    def _forward(self, query: bytes, found: Forward, client: Any) -> None:
+        reply = partial(self._reply_over_udp, client, found.limit)
+        self._forwarder.ask(self._scope, query, found, False, reply)
 
     def _reply_over_udp(self, client: Any, limit: int, answer: bytes) -> None:
         self._stats.codes[answer[3] & 15] += 1
-        if len(answer) > limit:
-            answer = wire.truncated(answer, limit)
         try:
-            self._udp.sendto(answer, client)
+            self._udp.sendto(wire.truncated(answer, limit), client)
         except OSError:
             return  # as above
 
@@ -106,4 +101,3 @@ class ScopeServer:
     def _counted(self, reply: Reply, answer: bytes) -> None:
         self._stats.codes[answer[3] & 15] += 1
         reply(answer)
-

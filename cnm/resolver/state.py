@@ -29,7 +29,7 @@ def _nothing(_ident: str) -> None:
 
 
 class State:
-    """Applies messages. Whoever serves is told of scopes that were `opened`, are `closing`, or have `changed`."""
+    """Applies messages. Whoever serves is told of scopes that were `opened`, or are `closing`."""
 
     def __init__(self) -> None:
         self.book = Book()
@@ -38,46 +38,48 @@ class State:
         """By scope."""
         self.opened: Callable[[str], None] = _nothing
         self.closing: Callable[[str], None] = _nothing
-        self.changed: Callable[[str], None] = _nothing
         self._members: dict[str, set[str]] = {}
         """Their ids, by zone."""
         self._told: set[tuple[str, str]] | None = None
         """Of a snapshot that is being told: ("zone" or "scope", id), or a member as (zone, id)."""
+        self._changes: dict[Verb, Callable[[str, Any], None]] = {
+            Verb.BEGIN: self._begin,
+            Verb.COMMIT: self._drop_untold,
+            Verb.ZONE: self._set_zone,
+            Verb.UNZONE: self._drop_zone,
+            Verb.MEMBER: self._set_member,
+            Verb.UNMEMBER: self._drop_member,
+            Verb.RECORDS: self._set_records,
+            Verb.UNSCOPE: self._drop_scope,
+            Verb.SETTINGS: self._set_settings,
+        }
 
     def apply(self, message: Message, carried: Mapping[str, socket.socket]) -> None:
         """`carried` are the sockets of a scope, by name. Raises ValueError for what is no message of cnmd's."""
         try:
-            self._apply(message, carried)
+            if message.verb is Verb.SCOPE:
+                self._set_scope(_scope(message.body["scope"]), carried)
+            elif message.verb in self._changes:
+                self._changes[message.verb](message.id, message.body)
+            else:
+                raise ValueError(f"{message.verb.value} changes nothing")
         except (TypeError, KeyError, AttributeError) as error:
             raise ValueError(f"{message.verb.value} is malformed: {error!r}") from None
 
-    def _apply(self, message: Message, carried: Mapping[str, socket.socket]) -> None:
-        verb, ident, body = message
-        if verb is Verb.BEGIN:
-            self._told = set()
-        elif verb is Verb.COMMIT:
-            self._drop_untold()
-        elif verb is Verb.ZONE:
-            self._note("zone", ident)
-            self._members.setdefault(ident, set())
-            self.book.set_zone(ident, body)
-        elif verb is Verb.UNZONE:
-            self._drop_zone(ident)
-        elif verb is Verb.MEMBER:
-            self._set_member(ident, body)
-        elif verb is Verb.UNMEMBER:
-            self._members.get(ident, set()).discard(body)
-            self.book.drop_member(ident, body)
-        elif verb is Verb.RECORDS:
-            self.book.set_records(ident, [Record(*record) for record in body])
-        elif verb is Verb.SCOPE:
-            self._set_scope(_scope(body["scope"]), carried)
-        elif verb is Verb.UNSCOPE:
-            self._drop_scope(ident)
-        elif verb is Verb.SETTINGS:
-            self._set_settings(body)
-        else:
-            raise ValueError(f"{verb.value} changes nothing")
+    def _begin(self, _ident: str, _body: Any) -> None:
+        self._told = set()
+
+    def _set_zone(self, ident: str, name: str) -> None:
+        self._note("zone", ident)
+        self._members.setdefault(ident, set())
+        self.book.set_zone(ident, name)
+
+    def _drop_member(self, zone: str, ident: str) -> None:
+        self._members.get(zone, set()).discard(ident)
+        self.book.drop_member(zone, ident)
+
+    def _set_records(self, zone: str, body: Any) -> None:
+        self.book.set_records(zone, [Record(*record) for record in body])
 
     def _note(self, kind: str, ident: str) -> None:
         if self._told is not None:
@@ -97,18 +99,16 @@ class State:
         if carried:
             self.sockets[scope.id] = dict(carried)
             self.opened(scope.id)
-        else:
-            self.changed(scope.id)
 
-    def _set_settings(self, body: Any) -> None:
+    def _set_settings(self, _ident: str, body: Any) -> None:
         resolv_conf, cache, not_servers = body
         self.settings = Settings(resolv_conf, cache, tuple(not_servers))
 
-    def _drop_zone(self, ident: str) -> None:
+    def _drop_zone(self, ident: str, _body: Any = None) -> None:
         self._members.pop(ident, None)
         self.book.drop_zone(ident)
 
-    def _drop_scope(self, ident: str) -> None:
+    def _drop_scope(self, ident: str, _body: Any = None) -> None:
         if ident in self.sockets:
             self._close(ident)
         self.book.drop_scope(ident)
@@ -118,7 +118,7 @@ class State:
         for each in self.sockets.pop(ident).values():
             each.close()
 
-    def _drop_untold(self) -> None:
+    def _drop_untold(self, _ident: str, _body: Any) -> None:
         told, self._told = self._told or set(), None
         for ident in [scope for scope in self.sockets if ("scope", scope) not in told]:
             self._drop_scope(ident)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 from collections.abc import Callable
 from functools import partial
@@ -152,10 +153,8 @@ class _Connection:
 
     def _send(self) -> None:
         if self._unread:
-            try:
+            with contextlib.suppress(BlockingIOError):
                 del self._unread[: self._channel.send(self._unread)]
-            except BlockingIOError:
-                pass
         if not self._unread:
             self.active = self._loop.clock()
         self._settle()

@@ -51,7 +51,7 @@ class Worker:
         self._served: dict[str, ScopeServer] = {}
         for sockets in state.sockets.values():
             _close_others(number, sockets)
-        state.opened, state.closing, state.changed = self._open, self._close, self._change
+        state.opened, state.closing, state.book.stale = self._open, self._close, self._change
         for scope in state.sockets:
             self._open(scope)
         self._loop.watch(channel.fileno(), EPOLLIN, self)
@@ -72,9 +72,7 @@ class Worker:
         packets.send(self._channel, Message(Verb.DONE, message.id, body).encode())
 
     def _open(self, scope: str) -> None:
-        self._served[scope] = ScopeServer(
-            self._loop, scope, self._state, self._forwarder, self._stats
-        )
+        self._served[scope] = ScopeServer(self._loop, scope, self._state, self._forwarder, self._stats)
 
     def _close(self, scope: str) -> None:
         self._served.pop(scope).close()

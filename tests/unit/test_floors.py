@@ -16,7 +16,7 @@ _GROUND = ("errors", "config")
 _NOUNS = ("network", "endpoint", "sandbox", "lease", "driver", "events", "names", "mac", "ports", "gateway")
 _VERBS = (
     *("controller", "network_verbs", "endpoint_verbs", "sandbox_verbs", "doctor", "recovery", "overview"),
-    *("resources", "wanted", "model", "locks", "forwarding", "relaying"),
+    *("resources", "wanted", "model", "locks", "forwarding", "relaying", "naming"),
     *("external", "external_start", "afterwork"),
     *("dockerd_verbs", "handover", "leases", "stale"),
 )
@@ -25,8 +25,8 @@ _FLOORS = (
     ("kernel.state",),
     _NOUNS,
     ("wire", "store", "kernel", "sidecar"),
-    ("relay",),
-    ("ipam", "firewall", "neighbours", "cluster", "relays"),
+    ("relay", "resolver"),
+    ("ipam", "firewall", "neighbours", "cluster", "relays", "resolvers"),
     ("drivers",),
     _VERBS,
     ("http",),
@@ -42,7 +42,7 @@ _APART = {
     "cli": {"wire", "errors"},
     "sidecar": {"errors"},
     "relay": {"errors", "config", "sidecar"},
-    "resolver": {"wire", "errors", "config"},
+    "resolver": {"errors", "sidecar"},
     "launcher": {"wire", "errors", "config"},
 }
 """Processes of their own, and all that they may import."""

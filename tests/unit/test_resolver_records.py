@@ -1,0 +1,153 @@
+"""Who is called what: scopes see their networks' names in order, and nothing else."""
+
+from __future__ import annotations
+
+import ipaddress
+
+import pytest
+
+from cnm.resolver.records import Book, Found, Link, Member, Record, Scope
+
+
+def v4(*addresses: str) -> Found:
+    return Found(ipv4=tuple(ipaddress.ip_address(address).packed for address in addresses))
+
+
+@pytest.fixture
+def book() -> Book:
+    """Networks web and db; `box` is on both, `lone` on db only."""
+    made = Book()
+    made.set_zone("w", "web")
+    made.set_zone("d", "db")
+    made.set_member("w", Member("w1", ("front", "www", "a.b"), "10.1.0.2", "fd01::2"))
+    made.set_member("w", Member("w2", ("back", "www"), "10.1.0.3", ""))
+    made.set_member("d", Member("d1", ("store", "front"), "10.2.0.2", ""))
+    made.set_scope(Scope("box", ("w", "d")))
+    made.set_scope(Scope("lone", ("d",)))
+    return made
+
+
+def test_a_name_is_known_on_the_networks_of_the_scope_only(book: Book) -> None:
+    assert book.find("box", "back") == v4("10.1.0.3")
+    assert book.find("lone", "back") is None
+
+
+def test_the_first_network_that_knows_a_name_answers(book: Book) -> None:
+    assert book.find("box", "front") == Found(*v4("10.1.0.2")[:1], (ipaddress.ip_address("fd01::2").packed,))
+    assert book.find("lone", "front") == v4("10.2.0.2")
+
+
+def test_all_that_share_an_alias_are_found(book: Book) -> None:
+    assert book.find("box", "www") == Found(
+        v4("10.1.0.2", "10.1.0.3").ipv4, (ipaddress.ip_address("fd01::2").packed,)
+    )
+
+
+@pytest.mark.parametrize(("name", "found"), [("front.db", "10.2.0.2"), ("store.db", "10.2.0.2"), ("back.web", "10.1.0.3")])
+def test_a_network_can_be_named(book: Book, name: str, found: str) -> None:
+    assert book.find("box", name) == v4(found)
+
+
+def test_a_network_that_the_scope_is_not_on_cannot_be_named(book: Book) -> None:
+    assert book.find("lone", "back.web") is None
+
+
+def test_names_may_hold_dots(book: Book) -> None:
+    assert book.find("box", "a.b") == book.find("box", "a.b.web") == book.find("box", "front")
+
+
+def test_a_network_s_name_may_hold_dots(book: Book) -> None:
+    book.set_zone("d", "b.c")
+
+    assert book.find("box", "front.b.c") == v4("10.2.0.2")
+    assert book.find("box", "front.db") is None
+
+
+def test_who_left_is_not_found_and_others_with_the_name_are(book: Book) -> None:
+    book.drop_member("w", "w1")
+
+    assert book.find("box", "www") == v4("10.1.0.3")
+    assert book.find("box", "front") == v4("10.2.0.2")
+    assert book.name_of("box", "10.1.0.2") == ""
+
+
+def test_a_member_told_again_is_replaced(book: Book) -> None:
+    book.set_member("w", Member("w2", ("rear",), "10.1.0.9", ""))
+
+    assert book.find("box", "back") is None
+    assert book.find("box", "rear") == v4("10.1.0.9")
+
+
+def test_an_address_has_its_first_name_and_its_network(book: Book) -> None:
+    assert book.name_of("box", "10.1.0.3") == "back.web"
+    assert book.name_of("box", "fd01:0:0::2") == "front.web"
+    assert book.name_of("lone", "10.1.0.3") == ""
+
+
+def test_a_link_is_an_alias_for_one_scope(book: Book) -> None:
+    book.set_scope(Scope("box", ("w", "d"), links=(Link("d", "back", "d1"),)))
+
+    assert book.find("box", "back") == v4("10.2.0.2")
+    assert book.find("box", "back.db") == v4("10.2.0.2")
+    assert book.find("box", "back.web") == v4("10.1.0.3")
+    assert book.find("lone", "back") is None
+
+
+def test_a_link_to_nobody_means_nothing(book: Book) -> None:
+    book.set_scope(Scope("box", ("w", "d"), links=(Link("d", "gone", "nobody"),)))
+
+    assert book.find("box", "gone") is None
+
+
+@pytest.mark.parametrize(
+    ("name", "address"),
+    [("x.shop", "10.1.0.4"), ("x.y.shop", "10.1.0.4"), ("till.shop", "10.1.0.5"), ("x.shop.web", "10.1.0.4")],
+)
+def test_a_wildcard_stands_for_everything_below_it(book: Book, name: str, address: str) -> None:
+    book.set_member("w", Member("w3", ("any", "*.shop"), "10.1.0.4", ""))
+    book.set_member("w", Member("w4", ("till.shop",), "10.1.0.5", ""))
+
+    assert book.find("box", name) == v4(address)
+
+
+@pytest.mark.parametrize("name", ["shop", "x.till.shop", "shop.x", "*.shop.x"])
+def test_a_wildcard_stands_for_nothing_else(book: Book, name: str) -> None:
+    book.set_member("w", Member("w3", ("any", "*.shop"), "10.1.0.4", ""))
+    book.set_member("w", Member("w4", ("till.shop",), "10.1.0.5", ""))
+
+    assert book.find("box", name) is None
+
+
+def test_records_are_names_of_their_network(book: Book) -> None:
+    book.set_records("d", [Record("api", "A", "192.0.2.1"), Record("api", "A", "192.0.2.2"), Record("out", "CNAME", "example.com")])
+
+    assert book.find("lone", "api") == v4("192.0.2.1", "192.0.2.2")
+    assert book.find("lone", "out.db") == Found(alias="example.com")
+    book.set_records("d", [])
+    assert book.find("lone", "api") is None
+
+
+def test_the_host_finds_names_with_their_network_only(book: Book) -> None:
+    book.set_scope(Scope("host", (), everywhere=True))
+
+    assert book.find("host", "front") is None
+    assert book.find("host", "front.db") == v4("10.2.0.2")
+    assert book.find("host", "back.web") == v4("10.1.0.3")
+    assert book.name_of("host", "10.2.0.2") == "store.db"
+
+
+def test_only_scopes_that_see_a_change_are_told(book: Book) -> None:
+    book.set_scope(Scope("host", (), everywhere=True))
+    stale: list[str] = []
+    book.stale = stale.append
+
+    book.set_member("w", Member("w9", ("new",), "10.1.0.9", ""))
+    assert sorted(stale) == ["box", "host"]
+    stale.clear()
+    book.drop_member("d", "d1")
+    assert sorted(stale) == ["box", "host", "lone"]
+    stale.clear()
+    book.drop_scope("lone")
+    book.drop_zone("d")
+    assert sorted(stale) == ["box", "host"]
+    assert book.find("box", "store") is None
