@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import select
 import socket
 from typing import Any
 
@@ -45,10 +46,9 @@ class Client:
         self._socket.sendall(request)
 
     def _is_closed(self) -> bool:
-        try:
-            return not self._socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
-        except BlockingIOError:
-            return False
+        poll = select.poll()
+        poll.register(self._socket, select.POLLIN)
+        return bool(poll.poll(0))  # nothing was asked, so nothing else can be there
 
     def finish(self, request: bytes) -> bytes:
         """The answer to `request`, as `send` returns it."""

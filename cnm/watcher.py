@@ -15,7 +15,7 @@ from cnm.kernel.monitor import Hint
 _SETTLE_SECONDS = 0.2
 _REST_SECONDS = 0.5
 """Between two examinations: a flood of changes by others costs us a bounded share of a processor."""
-_LOOK_SECONDS = 5.0
+_LOOK_SECONDS = 10.0
 """Between two looks at the host's switches (br_netfilter, forwarding, new interfaces), which tell nobody."""
 
 log = logging.getLogger(__name__)

@@ -38,7 +38,7 @@ LONG_STREAM = "cnm.long_stream"
 _LEAST_WORKERS = 4
 _IDLE_SECONDS = 10
 """After which a connection that says nothing is closed, and half a request refused."""
-_LOOK_SECONDS = 2.0
+_LOOK_SECONDS = 5.0
 """Between two looks for such connections."""
 _NEXT_REQUEST_SECONDS = 0.002
 """For which a worker that nobody else waits for stays with a connection: it saves two changes of threads."""

@@ -7,6 +7,7 @@ ours, so whoever is told looks at everything.
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import select
 import socket
@@ -39,6 +40,8 @@ _NFGENMSG_BYTES = 4
 _GATHER_SECONDS = 0.02
 """One verb is some twenty notifications: they are read together, so as not to slow it down."""
 _SO_RCVBUFFORCE = 33
+_SO_ATTACH_FILTER = 26
+_AF_BRIDGE = 7
 _RECEIVE_BYTES = 1 << 17
 _BUFFER_BYTES = 1 << 24
 _HEADER_PID = struct.Struct("=I")
@@ -63,6 +66,7 @@ class Monitor:
         self._tables = listening(NETLINK_NETFILTER, _NFTABLES_GROUP)
         for each in (self._links, self._tables):
             each.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER_BYTES)
+        _drop_port_states(self._links)
         self._ours: set[int] = set()
         """Indexes of the links in our groups."""
         with NetlinkSocket() as netlink:
@@ -139,8 +143,30 @@ def listening(protocol: int, groups: int) -> socket.socket:
     listener = socket.socket(
         socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK, protocol
     )
+    if protocol == socket.NETLINK_ROUTE:
+        _drop_port_states(listener)
     listener.bind((0, groups))
     return listener
+
+
+def _drop_port_states(listener: socket.socket) -> None:
+    """Have the kernel keep what bridges tell of their ports, of each when its timers run out: nobody wakes up for it.
+
+    A classic BPF program (linux/filter.h): drop where the header's type is RTM_NEWLINK and the family AF_BRIDGE.
+    """
+    of_type = socket.htons(RTM_NEWLINK)  # loads are big-endian, netlink is not
+    instructions = (
+        (0x28, 0, 0, 4),  # ldh [nlmsg_type]
+        (0x15, 0, 3, of_type),  # jeq: else accept
+        (0x30, 0, 0, 16),  # ldb [ifi_family]
+        (0x15, 0, 1, _AF_BRIDGE),
+        (0x06, 0, 0, 0),  # drop
+        (0x06, 0, 0, 0xFFFFFFFF),  # accept
+    )
+    code = b"".join(struct.pack("HBBI", *instruction) for instruction in instructions)
+    buffer = ctypes.create_string_buffer(code)
+    program = struct.pack("HP", len(instructions), ctypes.addressof(buffer))
+    listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
 
 
 def datagrams(listener: socket.socket) -> Iterator[bytes]:

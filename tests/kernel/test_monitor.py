@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 
 import pytest
 
 from cnm.firewall import ruleset, sets
 from cnm.kernel.linux import LinuxKernel
-from cnm.kernel.monitor import Hint, Monitor
+from cnm.kernel.monitor import RTMGRP_LINK, Hint, Monitor, datagrams
 from cnm.kernel.state import Address, FirewallElement, Group, KernelState, Link, LinkKind, Peer
 from netns_fixtures import Host, Topology
 
@@ -103,3 +104,17 @@ def test_what_others_do_with_their_own_links_is_none(
     topology.host.run(change.split())
 
     assert monitor.wait(QUIET) is Hint.NOTHING
+
+
+def test_what_a_bridge_tells_of_its_ports_wakes_nobody(
+    kernel: LinuxKernel, monitor: Monitor, topology: Topology
+) -> None:
+    with topology.host.enter():
+        everything = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
+    everything.bind((0, RTMGRP_LINK))
+    everything.setblocking(False)
+    topology.host.run(["bridge", "link", "set", "dev", "cvtest", "cost", "10"])
+
+    with everything:
+        assert b"cvtest" in b"".join(datagrams(everything))
+    assert not monitor._news.poll(0)

@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.cnmd import Cnmd, running
 
-SECONDS = 15.0
+SECONDS = 30.0
 """For a repair to happen on a loaded machine; it takes about half a second on an idle one."""
 
 

@@ -184,8 +184,8 @@ def test_an_escaped_slash_and_an_escaped_escape_differ(tmp_path: Path) -> None:
 
 def test_a_chunked_body_that_nobody_reads_is_not_the_next_request(tmp_path: Path) -> None:
     with serving(tmp_path) as served, served.dial() as client:
-        client.sendall(b"POST /nope HTTP/1.1\r\nHost: cnm\r\nTransfer-Encoding: chunked\r\n\r\n")
-        client.sendall(b"1b\r\nDELETE /networks/x HTTP/1.1\r\n\r\n0\r\n\r\n")
+        head = b"POST /nope HTTP/1.1\r\nHost: cnm\r\nTransfer-Encoding: chunked\r\n\r\n"
+        client.sendall(head + b"1b\r\nDELETE /networks/x HTTP/1.1\r\n\r\n0\r\n\r\n")
 
         assert answer(client, "POST")[0] == 404
         assert client.recv(1) == b""
