@@ -9,6 +9,7 @@ import contextlib
 import logging
 import re
 import socket
+import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
@@ -60,7 +61,7 @@ class Naming:
     def __init__(self, kernel: Kernel, resolver: Resolver) -> None:
         self._kernel = kernel
         self._resolver = resolver
-        self._lock = resolver.lock
+        self.lock = threading.Lock()
         resolver.source = self
         self._zones: dict[str, str] = {}
         """Their names, by the network's id."""
@@ -74,7 +75,7 @@ class Naming:
     def close(self) -> None:
         """The resolver serves on; the next daemon takes it up."""
         self._resolver.close()
-        with self._lock:
+        with self.lock:
             for sockets in self._sockets.values():
                 _close(sockets)
             self._sockets.clear()
@@ -83,7 +84,7 @@ class Naming:
 
     def start(self, sandboxes: Mapping[str, tuple[Sandbox, Sequence[Attached]]]) -> None:
         """All sandboxes with what they are joined to. Sockets that a running resolver has are taken up."""
-        with self._lock:
+        with self.lock:
             held = self._resolver.adopt()
             for sandbox, attached in sandboxes.values():
                 for each in attached:
@@ -95,7 +96,7 @@ class Naming:
             for sockets in held.values():
                 _close(sockets)
             if self._scopes or self._resolver.pid:
-                self._resolver.tell(self.snapshot())
+                self._resolver.tell(())  # and it is told everything
 
     def _take_up(self, sandbox: Sandbox, attached: Sequence[Attached], held: Sockets) -> None:
         """One sandbox that cannot be served does not stop the start."""
@@ -121,7 +122,7 @@ class Naming:
     def joined(self, sandbox: Sandbox, joined: Attached, others: Sequence[Attached]) -> None:
         """Names are answered from now on. Raises KernelError, having changed nothing."""
         attached = (*others, joined)
-        with self._lock:
+        with self.lock:
             told = []
             if _is_served(sandbox, attached):
                 told.append(self._serve(sandbox, attached))
@@ -132,7 +133,7 @@ class Naming:
 
     def left(self, sandbox: Sandbox, left: Attached, others: Sequence[Attached]) -> None:
         """The endpoint's names are gone, and with its last user-defined network the sandbox's server."""
-        with self._lock:
+        with self.lock:
             told = []
             if self._members.get(left.network.id, {}).pop(left.endpoint.id, None):
                 told.append(Told(Message(Verb.UNMEMBER, left.network.id, left.endpoint.id)))
@@ -147,14 +148,14 @@ class Naming:
 
     def forget(self, sandbox: Sandbox) -> None:
         """Before its namespace goes, which an open socket would keep."""
-        with self._lock:
+        with self.lock:
             if sandbox.id in self._scopes:
                 self._resolver.tell([self._unserved(sandbox.id)])
                 self._let_go(sandbox)
 
     def renew(self, sandbox: Sandbox) -> None:
         """Its namespace was made anew: the sockets are of the one before. Raises KernelError."""
-        with self._lock:
+        with self.lock:
             if sandbox.id not in self._scopes:
                 return
             old = self._sockets[sandbox.id]
@@ -163,7 +164,7 @@ class Naming:
             self._resolver.tell([self._told_scope(sandbox.id, whole=True)])
 
     def network_gone(self, network: Network) -> None:
-        with self._lock:
+        with self.lock:
             if self._zones.pop(network.id, None) is not None:
                 self._members.pop(network.id, None)
                 self._resolver.tell([Told(Message(Verb.UNZONE, network.id))])
@@ -195,9 +196,10 @@ class Naming:
         return Told(Message(Verb.UNSCOPE, sandbox_id))
 
     def _let_go(self, sandbox: Sandbox) -> None:
-        _close(self._sockets.pop(sandbox.id, {}))
-        with contextlib.suppress(NotFound):  # the namespace may be gone
-            self._kernel.mislead_names(sandbox.netns)
+        if sockets := self._sockets.pop(sandbox.id, {}):
+            _close(sockets)
+            with contextlib.suppress(NotFound):  # the namespace may be gone
+                self._kernel.mislead_names(sandbox.netns)
 
     def _opened(self, sandbox: Sandbox) -> Sockets:
         """Raises KernelError."""

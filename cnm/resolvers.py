@@ -21,16 +21,20 @@ Held = dict[str, dict[str, socket.socket]]
 
 
 class Source(Protocol):
-    """Who knows what is to be served. Both are called with the resolver's `lock`."""
+    """Who knows what is to be served, and holds `lock` while that changes and is told."""
+
+    lock: threading.Lock
 
     def snapshot(self) -> Sequence[Told]:
-        """All of it, from BEGIN to COMMIT."""
+        """All of it, from BEGIN to COMMIT. Called with `lock`."""
 
     def needed(self) -> bool:
         """Whether anything is to be served."""
 
 
 class _Nothing:
+    lock = threading.Lock()
+
     def snapshot(self) -> Sequence[Told]:
         return ()
 
@@ -39,8 +43,7 @@ class _Nothing:
 
 
 class Resolver:
-    """Of one daemon. `source` tells changes while it holds `lock`, and is asked for everything when another process
-    is to be told."""
+    """Of one daemon; `source` is asked for everything whenever another process is to be told."""
 
     def __init__(self, run_dir: str) -> None:
         self.source: Source = _Nothing()
@@ -51,9 +54,10 @@ class Resolver:
             Client,
             introduce=self._list,
             needed=lambda: self.source.needed(),
-            resume=self._resume,
+            resume=self._begin,
         )
-        self.lock = self._keeper.lock
+        self._told: Client | None = None
+        """Who has been told everything; changes are told to nobody else."""
         self._beginning: threading.Thread | None = None
 
     @property
@@ -70,34 +74,30 @@ class Resolver:
     def adopt(self) -> Held:
         """Take up the resolver that an earlier daemon left running; none is no error, and none is started.
 
-        Returns its sockets, which the caller owns. It serves on as it was told until it is told otherwise. The caller
-        holds `lock`.
+        Returns its sockets, which the caller owns. It serves on as it was told until it is told otherwise.
         """
-        try:
-            self._keeper.attach(spawn=False)
-        except CnmError as error:
-            log.error("%s: what it serves is not taken up", error)
-        held, self._held = self._held, {}
+        with self._keeper.lock:
+            try:
+                self._keeper.attach(spawn=False)
+            except CnmError as error:
+                log.error("%s: what it serves is not taken up", error)
+            held, self._held = self._held, {}
         return held
 
     def tell(self, told: Sequence[Told]) -> None:
-        """Returns when all workers have heard it. Where no resolver is connected, one is started behind the answer.
-
-        What is refused is logged: nobody can do anything about it. The caller holds `lock`.
+        """Returns when all workers have heard it. Where no resolver is there, one is started behind the answer, and
+        told everything. What is refused is logged: nobody can do anything about it. The caller holds `source.lock`.
         """
-        client = self._keeper.client
-        if client is None:
+        client = self._told
+        if client is None or client is not self._keeper.client:
             self._begin()
             return
-        try:
-            _complain(client.tell(told))
-        except Lost as error:
-            log.error("%s: it is started anew", error)
-            self._keeper.lose()
+        with self._keeper.lock:
+            self._say(client, told)
 
     def stats(self) -> Mapping[str, Any]:
         """Its counters; none where no resolver is connected."""
-        with self.lock:
+        with self._keeper.lock:
             client = self._keeper.client
             if client is None:
                 return {}
@@ -109,17 +109,17 @@ class Resolver:
                 return {}
 
     def close(self) -> None:
-        """Leave it serving; the next daemon takes it up. `lock` is not held."""
+        """Leave it serving; the next daemon takes it up. `source.lock` is not held."""
         self._keeper.stop_watching()
         if self._beginning is not None:
             self._beginning.join()
         self._keeper.close()
 
     def stop(self) -> None:
-        """End it. Raises Unavailable when it does not end. `lock` is not held."""
+        """End it. Raises Unavailable when it does not end. `source.lock` is not held."""
         self._keeper.stop_watching()
         try:
-            with self.lock:
+            with self._keeper.lock:
                 self._keeper.end()
         finally:
             self.close()
@@ -130,31 +130,28 @@ class Resolver:
             self._beginning.start()
 
     def _connect(self) -> None:
-        with self.lock:
-            try:
-                if self._keeper.client is None and not self._keeper.closing:
-                    self._resume()
-            except CnmError as error:
-                log.error("%s: names are not answered until something changes", error)
-
-    def _resume(self) -> None:
-        """Raises Unavailable."""
-        client = self._keeper.client or self._keeper.attach(spawn=True)
-        assert client is not None
-        for sockets in self._held.values():
-            for each in sockets.values():
-                each.close()
-        self._held = {}
+        """In a thread: starting a process takes its time, which no verb waits for."""
         try:
-            _complain(client.tell(self.source.snapshot()))
-        except Lost:
+            with self._keeper.lock:
+                client = self._keeper.client or self._keeper.attach(spawn=True)
+                for sockets in self._held.values():
+                    for each in sockets.values():
+                        each.close()
+                self._held = {}
+            with self.source.lock, self._keeper.lock:
+                if client is not None and client is self._keeper.client:
+                    self._say(client, self.source.snapshot())
+                    self._told = client
+        except CnmError as error:
+            log.error("%s: names are not answered until something changes", error)
+
+    def _say(self, client: Client, told: Sequence[Told]) -> None:
+        try:
+            for error in client.tell(told):
+                log.error("the resolver refuses: %s", error)
+        except Lost as error:
+            log.error("%s: it is started anew", error)
             self._keeper.lose()
-            raise
 
     def _list(self, client: Client) -> None:
         self._held = client.list()
-
-
-def _complain(errors: Sequence[str]) -> None:
-    for error in errors:
-        log.error("the resolver refuses: %s", error)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import threading
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -92,7 +93,7 @@ def mislead(namespaces: Namespaces, path: str) -> None:
             if error.errno != errno.ENOENT:
                 raise
         finally:
-            transaction.close()
+            _close_behind(transaction)
 
 
 def open_asking(
@@ -152,7 +153,12 @@ def _lead(ports: tuple[int, int]) -> None:
                 raise
             transaction.commit(nft_rules.creation(_TABLE, _CHAIN, rewrites, replace=True))
     finally:
-        transaction.close()
+        _close_behind(transaction)
+
+
+def _close_behind(transaction: TransactionSocket) -> None:
+    """Closing waits until a table that was deleted is freed, some 10 ms: nobody waits for that."""
+    threading.Thread(target=transaction.close, name="nft close", daemon=True).start()
 
 
 def _rewrites(ports: tuple[int, int]) -> tuple[Rewrite, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import os
 import socket
@@ -17,6 +18,9 @@ _PORT = 53
 _LONGEST = 65535
 _MOST_INSIDE = 256
 """Questions of a scope over one UDP socket inside at the same time."""
+
+
+_libc = ctypes.CDLL(None)
 
 
 class Asker(Protocol):
@@ -51,10 +55,11 @@ class Asking:
 
 
 def _address(server: Server) -> tuple[int, tuple[object, ...]]:
-    family, _, _, _, address = socket.getaddrinfo(
-        server.address, _PORT, type=socket.SOCK_DGRAM, flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
-    )[0]
-    return family, address
+    """(family, address) for a socket. Raises OSError for a zone that is no interface."""
+    address, _, zone = server.address.partition("%")
+    if ":" not in address:
+        return socket.AF_INET, (address, _PORT)
+    return socket.AF_INET6, (address, _PORT, 0, socket.if_nametoindex(zone) if zone else 0)
 
 
 class _OverUdp:
@@ -176,6 +181,8 @@ class Inside:
     def ask(self, server: Server, query: bytes, tcp: bool, asker: Asker) -> Asked:
         family, address = _address(server)
         if not tcp:
+            if family not in self._shared:
+                raise OSError(errno.EAFNOSUPPORT, "no socket of this family inside")
             return self._shared[family].ask(address, query, asker)
         if not self._free[family]:
             raise OSError(errno.EMFILE, "all connections from inside are in use")
@@ -228,8 +235,6 @@ class _SharedAsked:
 
 def _disconnect(channel: socket.socket) -> None:
     """Python's own connect knows no AF_UNSPEC."""
-    import ctypes
-
     with contextlib.suppress(OSError):
         unspecified = ctypes.create_string_buffer(16)
-        ctypes.CDLL(None).connect(channel.fileno(), unspecified, 16)
+        _libc.connect(channel.fileno(), unspecified, 16)

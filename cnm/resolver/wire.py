@@ -272,7 +272,7 @@ def is_answer_to(message: bytes, query: bytes) -> bool:
 
 
 def truncated(message: bytes, limit: int) -> bytes:
-    """The message where it fits, else its question and OPT alone, and TC set."""
+    """The message, which has a header at least, where it fits, else its question and OPT alone, and TC set."""
     if len(message) <= limit:
         return message
     try:
@@ -281,7 +281,7 @@ def truncated(message: bytes, limit: int) -> bytes:
     except Malformed:
         opt, end = b"", _HEADER_BYTES
     ident, flags, questions, *_ = _HEADER.unpack_from(message)
-    if end == _HEADER_BYTES or questions != 1:
+    if not _HEADER_BYTES < end <= len(message) or questions != 1:
         return _HEADER.pack(ident, flags | _TC, 0, 0, 0, 0)
     return _HEADER.pack(ident, flags | _TC, 1, 0, 0, bool(opt)) + message[_HEADER_BYTES:end] + opt
 

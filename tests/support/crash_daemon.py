@@ -47,6 +47,7 @@ class InProcessDaemon:
 
     def close(self) -> None:
         self._resources.relaying.close()
+        self._resources.naming.close()
         self._store.close()
         self._kernel.close()
 

@@ -10,7 +10,9 @@ import dns.rrset
 Response = dns.message.Message
 
 
-def query(name: str, kind: str = "A", *, size: int = 0, ident: int = 7, dnssec: bool = False, **options: object) -> bytes:
+def query(
+    name: str, kind: str = "A", *, size: int = 0, ident: int = 7, dnssec: bool = False, **options: object
+) -> bytes:
     """`size` is EDNS' UDP size, 0 for a query without EDNS."""
     edns = {"use_edns": 0, "payload": size, "want_dnssec": dnssec} if size else {}
     made = dns.message.make_query(name, kind, id=ident, **edns, **options)  # type: ignore[arg-type]

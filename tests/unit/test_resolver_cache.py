@@ -38,7 +38,9 @@ def parsed(asked: bytes) -> Query:
     return found
 
 
-def answer(asked: bytes, *records: tuple[str, int, str, str], rcode: int = 0, soa: str = "", flags: int = 0) -> bytes:
+def answer(
+    asked: bytes, *records: tuple[str, int, str, str], rcode: int = 0, soa: str = "", flags: int = 0
+) -> bytes:
     made = dns.message.make_response(dns.message.from_wire(asked))
     made.set_rcode(dns.rcode.Rcode(rcode))
     made.flags |= flags
@@ -74,7 +76,12 @@ def test_case_comes_back_as_it_was_asked(cache: Cache) -> None:
 
 @pytest.mark.parametrize(
     "other",
-    [query("www.example", "AAAA"), query("w.example"), query("www.example", size=1232), query("www.example", rdclass="CH")],
+    [
+        query("www.example", "AAAA"),
+        query("w.example"),
+        query("www.example", size=1232),
+        query("www.example", rdclass="CH"),
+    ],
     ids=["type", "name", "edns", "class"],
 )
 def test_other_questions_are_not_answered_by_it(cache: Cache, other: bytes) -> None:
@@ -101,7 +108,9 @@ def test_answers_of_other_servers_are_kept_apart(cache: Cache) -> None:
 
 
 @pytest.mark.parametrize("rcode", [dns.rcode.NXDOMAIN, dns.rcode.NOERROR])
-def test_that_there_is_nothing_is_kept_for_as_long_as_the_zone_says(cache: Cache, clock: Clock, rcode: int) -> None:
+def test_that_there_is_nothing_is_kept_for_as_long_as_the_zone_says(
+    cache: Cache, clock: Clock, rcode: int
+) -> None:
     cache.put("", parsed(ASKED), answer(ASKED, rcode=rcode, soa=SOA))
 
     clock.now += 119

@@ -43,7 +43,9 @@ def test_all_that_share_an_alias_are_found(book: Book) -> None:
     )
 
 
-@pytest.mark.parametrize(("name", "found"), [("front.db", "10.2.0.2"), ("store.db", "10.2.0.2"), ("back.web", "10.1.0.3")])
+@pytest.mark.parametrize(
+    ("name", "found"), [("front.db", "10.2.0.2"), ("store.db", "10.2.0.2"), ("back.web", "10.1.0.3")]
+)
 def test_a_network_can_be_named(book: Book, name: str, found: str) -> None:
     assert book.find("box", name) == v4(found)
 
@@ -119,7 +121,14 @@ def test_a_wildcard_stands_for_nothing_else(book: Book, name: str) -> None:
 
 
 def test_records_are_names_of_their_network(book: Book) -> None:
-    book.set_records("d", [Record("api", "A", "192.0.2.1"), Record("api", "A", "192.0.2.2"), Record("out", "CNAME", "example.com")])
+    book.set_records(
+        "d",
+        [
+            Record("api", "A", "192.0.2.1"),
+            Record("api", "A", "192.0.2.2"),
+            Record("out", "CNAME", "example.com"),
+        ],
+    )
 
     assert book.find("lone", "api") == v4("192.0.2.1", "192.0.2.2")
     assert book.find("lone", "out.db") == Found(alias="example.com")

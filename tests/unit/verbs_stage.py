@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import socket
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +27,14 @@ from cnm.kernel.contract import Uplink
 from cnm.kernel.fake import FakeKernel
 from cnm.kernel.reservations import Reservations
 from cnm.kernel.state import HOST, FirewallElement, Link, LinkKind
+from cnm.naming import Naming
 from cnm.network import Network, NetworkRequest
 from cnm.relaying import Relaying
 from cnm.relays import Relay, Relays
+from cnm.resolver.client import Told
+from cnm.resolver.messages import Message
+from cnm.resolver.state import State
+from cnm.resolvers import Held, Resolver
 from cnm.resources import Resources
 from cnm.sandbox import Sandbox
 from cnm.store import Store
@@ -43,6 +48,7 @@ CHANGES = {
     "kernel": (
         *("apply", "remove", "create_namespace", "remove_namespace"),
         *("settle_flows", "settle_flows", "flush_ports", "flush_udp"),
+        *("open_name_sockets", "open_asking_sockets"),
     ),
     "store": ("commit",),
     "ipam": ("request_pool", "request_address"),
@@ -70,6 +76,37 @@ class FakeRelays(Relays):
 
     def close(self) -> None:
         self.served = {}
+
+
+class FakeResolver(Resolver):
+    """Applies what it is told to a state of its own; no process."""
+
+    def __init__(self) -> None:
+        self.state = State()
+        self.workers_there = 2
+
+    @property
+    def workers(self) -> int:
+        return self.workers_there
+
+    @property
+    def pid(self) -> int:
+        return 0
+
+    def adopt(self) -> Held:
+        return {}
+
+    def tell(self, told: Sequence[Told]) -> None:
+        for message, sockets in told or self.source.snapshot():
+            heard = Message.decode(message.encode())
+            names = heard.body["sockets"] if sockets else []
+            carried = {name: each.dup() for name, each in zip(names, sockets, strict=True)}
+            self.state.apply(heard, carried)
+
+    def close(self) -> None:
+        for sockets in self.state.sockets.values():
+            for each in sockets.values():
+                each.close()
 
 
 class Faults:
@@ -135,12 +172,14 @@ class Stage:
         self.reservations = Reservations()
         self.relays = FakeRelays()
         self.relaying = Relaying(self.relays, self.reservations)
+        self.resolver = FakeResolver()
         self.ipam = Allocator("00" * 16, local_pools=self._pools)
         faulty: dict[str, Any] = {
             "kernel": Faulty(self.kernel, "kernel", self.faults),
             "store": Faulty(self.store, "store", self.faults),
             "reservations": Faulty(self.reservations, "reservations", self.faults),
         }
+        self.naming = Naming(faulty["kernel"], self.resolver)
         self.resources = Resources(
             settings=self.settings,
             registry=Registry(
@@ -150,6 +189,7 @@ class Stage:
             plugins=self.plugins,
             ipams={"default": Faulty(self.ipam, "ipam", self.faults), "null": NullIpam()},
             relaying=self.relaying,
+            naming=self.naming,
             **faulty,
         )
         self.controller = Controller(self.resources)
@@ -161,6 +201,7 @@ class Stage:
         """The process is gone, and the sockets that held its ports with it."""
         self.plugins.close()
         self.relaying.close()
+        self.naming.close()
         for endpoint in self.resources.model.endpoints():
             self.reservations.release(endpoint.ports)
         self.store.close()
