@@ -70,6 +70,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Do not drop what the host forwards only because forwarding was switched on for our networks."""
     neighbours: bool = True
     """Let our networks through where other programs block them (Docker); off: take away what was written for it."""
+    resolv_conf: str = "/etc/resolv.conf"
+    """The host's file: its servers answer what sandboxes ask and cnm does not know."""
+    dns_cache: bool = True
+    """Keep what they answer, for as long as they say."""
     threads: int = 16
     """Requests served at the same time."""
 

@@ -16,6 +16,7 @@ from cnm.doctor import Doctor
 from cnm.endpoint import Endpoint, EndpointRequest, PortMapping, PortRequest
 from cnm.endpoint_verbs import EndpointVerbs
 from cnm.errors import Conflict, Forbidden, NotFound
+from cnm.etc_files import Paths
 from cnm.events import Event
 from cnm.gateway import next_hop
 from cnm.kernel.state import Finding
@@ -25,9 +26,11 @@ from cnm.network_verbs import NetworkVerbs
 from cnm.recovery import Recovery
 from cnm.relaying import relay_reason
 from cnm.resources import Resources
-from cnm.sandbox import Sandbox, SandboxKind
+from cnm.sandbox import HOST_GATEWAY, Etc, Sandbox, SandboxKind
 from cnm.sandbox_verbs import SandboxVerbs
 from cnm.wire.control import Status
+
+_PLAIN = Etc()
 
 
 class Controller:
@@ -85,10 +88,21 @@ class Controller:
         return self._r.model.sandbox(ref)
 
     def create_sandbox(
-        self, name: str, netns_path: str = "", labels: Mapping[str, str] | None = None
+        self,
+        name: str,
+        netns_path: str = "",
+        labels: Mapping[str, str] | None = None,
+        etc: Etc = _PLAIN,
     ) -> Sandbox:
         with self._r.locks.verbs.shared():
-            return self._sandboxes.create(name, netns_path, dict(labels or {}))
+            if any(address == HOST_GATEWAY for _name, address in etc.extra_hosts):
+                self._networks.materialise("bridge")
+            addresses = self._r.host_gateway_addresses()
+            return self._sandboxes.create(name, netns_path, dict(labels or {}), etc, addresses)
+
+    def etc_paths(self, sandbox: Sandbox) -> Paths:
+        """The files that a sandbox's programs are to see in /etc."""
+        return self._r.files.paths(sandbox)
 
     def delete_sandbox(self, ref: str, force: bool = False, wait: bool = False) -> None:
         with self._r.locks.verbs.shared(), self._sandbox(ref) as sandbox:

@@ -13,12 +13,14 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from cnm.config import Settings
 from cnm.endpoint import Endpoint
 from cnm.errors import CnmError, NotFound
 from cnm.kernel.contract import Kernel
-from cnm.kernel.name_sockets import NameSockets
+from cnm.kernel.name_sockets import ADDRESS, NameSockets
 from cnm.model import SHORT
 from cnm.network import Network, Owner
+from cnm.resolver import state
 from cnm.resolver.client import Told
 from cnm.resolver.messages import Message, Verb
 from cnm.resolver.records import Member, Scope, Server
@@ -58,8 +60,9 @@ def names_of(sandbox: Sandbox, endpoint: Endpoint) -> tuple[str, ...]:
 class Naming:
     """Thread-safe. Callers hold the locks of the sandbox and the network that they tell of."""
 
-    def __init__(self, kernel: Kernel, resolver: Resolver) -> None:
+    def __init__(self, kernel: Kernel, resolver: Resolver, settings: Settings) -> None:
         self._kernel = kernel
+        self._settings = settings
         self._resolver = resolver
         self.lock = threading.Lock()
         resolver.source = self
@@ -91,7 +94,7 @@ class Naming:
                     if is_named(each.network):
                         self._note(sandbox, each)
             for sandbox, attached in sandboxes.values():
-                if _is_served(sandbox, attached):
+                if is_served(sandbox, attached):
                     self._take_up(sandbox, attached, held.pop(sandbox.id, {}))
             for sockets in held.values():
                 _close(sockets)
@@ -124,7 +127,7 @@ class Naming:
         attached = (*others, joined)
         with self.lock:
             told = []
-            if _is_served(sandbox, attached):
+            if is_served(sandbox, attached):
                 told.append(self._serve(sandbox, attached))
             if is_named(joined.network):
                 told[:0] = self._note(sandbox, joined)
@@ -137,13 +140,13 @@ class Naming:
             told = []
             if self._members.get(left.network.id, {}).pop(left.endpoint.id, None):
                 told.append(Told(Message(Verb.UNMEMBER, left.network.id, left.endpoint.id)))
-            if _is_served(sandbox, others):
+            if is_served(sandbox, others):
                 told.append(self._serve(sandbox, others))
             elif sandbox.id in self._scopes:
                 told.append(self._unserved(sandbox.id))
             if told:
                 self._resolver.tell(told)
-            if not _is_served(sandbox, others):
+            if not is_served(sandbox, others):
                 self._let_go(sandbox)
 
     def forget(self, sandbox: Sandbox) -> None:
@@ -220,7 +223,7 @@ class Naming:
     def _wanted_inside(
         self, sandbox: Sandbox
     ) -> Iterator[tuple[str, tuple[socket.AddressFamily, socket.SocketKind]]]:
-        for version in sorted({6 if ":" in address else 4 for address in sandbox.dns}):
+        for version in sorted({6 if ":" in address else 4 for address in sandbox.etc.dns}):
             family = socket.AF_INET6 if version == 6 else socket.AF_INET
             for worker in range(self._resolver.workers):
                 yield f"{worker}/udp{version}", (family, socket.SOCK_DGRAM)
@@ -237,6 +240,8 @@ class Naming:
 
     def _everything(self) -> Iterator[Told]:
         yield Told(Message(Verb.BEGIN))
+        settings = state.Settings(self._settings.resolv_conf, self._settings.dns_cache, (ADDRESS,))
+        yield Told(Message(Verb.SETTINGS, "", settings))
         for zone in self._zones:
             yield self._told_zone(zone)
             for member in self._members.get(zone, {}).values():
@@ -254,7 +259,8 @@ class Naming:
         return Told(Message(Verb.SCOPE, ident, body), list(sockets.values()))
 
 
-def _is_served(sandbox: Sandbox, attached: Iterable[Attached]) -> bool:
+def is_served(sandbox: Sandbox, attached: Iterable[Attached]) -> bool:
+    """Whether a sandbox that is joined to these has a name server of ours."""
     return sandbox.kind in _SERVED and any(is_named(each.network) for each in attached)
 
 
@@ -263,7 +269,7 @@ def _scope(sandbox: Sandbox, attached: Sequence[Attached]) -> Scope:
     return Scope(
         id=sandbox.id,
         zones=tuple(each.network.id for each in ordered if is_named(each.network)),
-        servers=tuple(Server(address, True) for address in sandbox.dns),
+        servers=tuple(Server(address, True) for address in sandbox.etc.dns),
         external=any(not each.network.internal for each in attached),
         ndots=_ndots(sandbox),
     )
@@ -275,7 +281,7 @@ def _rank(attached: Attached) -> tuple[int, bool, str]:
 
 
 def _ndots(sandbox: Sandbox) -> int:
-    found = (match for option in sandbox.dns_options if (match := _NDOTS.fullmatch(option)))
+    found = (match for option in sandbox.etc.dns_options if (match := _NDOTS.fullmatch(option)))
     return next((int(match[1]) for match in found), 0)
 
 

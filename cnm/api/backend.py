@@ -8,11 +8,14 @@ from contextlib import AbstractContextManager
 from typing import Protocol
 
 from cnm.endpoint import Endpoint, EndpointRequest, PortMapping, PortRequest
+from cnm.etc_files import Paths
 from cnm.events import Event
 from cnm.kernel.state import Finding
 from cnm.network import Network, NetworkRequest
-from cnm.sandbox import Sandbox
+from cnm.sandbox import Etc, Sandbox
 from cnm.wire.control import Status
+
+_PLAIN = Etc()
 
 
 class Backend(Protocol):
@@ -40,8 +43,11 @@ class Backend(Protocol):
     def sandbox(self, ref: str) -> Sandbox: ...
 
     def create_sandbox(
-        self, name: str, netns_path: str = "", labels: Mapping[str, str] | None = None
+        self, name: str, netns_path: str = "", labels: Mapping[str, str] | None = None, etc: Etc = _PLAIN
     ) -> Sandbox: ...
+
+    def etc_paths(self, sandbox: Sandbox) -> Paths:
+        """The files that a sandbox's programs are to see in /etc, "" for none."""
 
     def delete_sandbox(self, ref: str, force: bool = False, wait: bool = False) -> None: ...
 

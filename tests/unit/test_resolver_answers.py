@@ -62,7 +62,8 @@ def test_an_address_is_answered(answers: Answers) -> None:
 def test_the_same_query_is_answered_alike_with_its_own_id(answers: Answers) -> None:
     first, second = (answers.answer(query("front", ident=ident), True) for ident in (1, 2))
 
-    assert isinstance(first, bytes) and isinstance(second, bytes)
+    assert isinstance(first, bytes)
+    assert isinstance(second, bytes)
     assert (first[:2], second[:2]) == (b"\0\1", b"\0\2")
     assert first[2:] == second[2:]
 
@@ -258,7 +259,8 @@ def test_what_does_not_fit_is_left_out_and_said_so(book: Book, answers: Answers)
     many(book, 100)
 
     short = answers.answer(query("many"), True)
-    assert isinstance(short, bytes) and len(short) <= 512
+    assert isinstance(short, bytes)
+    assert len(short) <= 512
     assert read(short).flags & dns.flags.TC
     assert len(addresses(answers.answer(query("many", size=4096), True))) == 100
     assert len(addresses(answers.answer(query("many"), False))) == 100
@@ -269,7 +271,8 @@ def test_no_answer_over_udp_is_larger_than_the_query_allows(book: Book, answers:
 
     for size in (512, 1232, 4096, 65535):
         answer = answers.answer(query("many", size=size), True)
-        assert isinstance(answer, bytes) and len(answer) <= min(size, 4096)
+        assert isinstance(answer, bytes)
+        assert len(answer) <= min(size, 4096)
         assert read(answer).flags & dns.flags.TC
 
 
