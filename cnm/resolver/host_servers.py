@@ -13,7 +13,7 @@ log = logging.getLogger("cnm.resolver")
 
 MOST_SERVERS = 3
 """As the C library has it (MAXNS)."""
-_LOOK_SECONDS = 1.0
+_LOOK_SECONDS = 0.25
 
 
 class HostServers:
