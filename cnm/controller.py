@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import queue
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 from cnm import ipam, overview, stale, wanted
 from cnm.dockerd_verbs import DockerdVerbs
@@ -21,8 +22,9 @@ from cnm.events import Event
 from cnm.gateway import next_hop
 from cnm.kernel.state import Finding
 from cnm.model import SHORT
-from cnm.network import Network, NetworkRequest, Owner
+from cnm.network import NameRecord, Network, NetworkRequest, Owner
 from cnm.network_verbs import NetworkVerbs
+from cnm.record_verbs import RecordVerbs
 from cnm.recovery import Recovery
 from cnm.relaying import relay_reason
 from cnm.resources import Resources
@@ -41,6 +43,7 @@ class Controller:
         self._networks = NetworkVerbs(resources)
         self._sandboxes = SandboxVerbs(resources)
         self._endpoints = EndpointVerbs(resources)
+        self._records = RecordVerbs(resources)
         self._doctor = Doctor(resources, self._sandboxes)
         self.dockerd = DockerdVerbs(resources, self._networks, self._endpoints)
         """What dockerd asks for by its own ids; the other verbs leave its networks alone."""
@@ -79,6 +82,17 @@ class Controller:
         statuses = ipam.network_status(self._r.ipam_of(network), network)
         return {subnet: (s.ips_in_use, s.dynamic_ips_available) for subnet, s in statuses.items()}
 
+    # Names
+
+    def add_record(self, network_ref: str, name: str, value: str) -> NameRecord:
+        """A name of the network for an address, or for another name."""
+        with self._r.locks.verbs.shared():
+            return self._records.add(network_ref, name, value)
+
+    def remove_record(self, network_ref: str, name: str, value: str = "") -> None:
+        with self._r.locks.verbs.shared():
+            self._records.remove(network_ref, name, value)
+
     # Sandboxes
 
     def sandboxes(self) -> list[Sandbox]:
@@ -99,6 +113,10 @@ class Controller:
                 self._networks.materialise("bridge")
             addresses = self._r.host_gateway_addresses()
             return self._sandboxes.create(name, netns_path, dict(labels or {}), etc, addresses)
+
+    def name_stats(self) -> Mapping[str, Any]:
+        """The name server's counters (`cnm.resolver.stats`), none where it does not run."""
+        return self._r.naming.stats()
 
     def etc_paths(self, sandbox: Sandbox) -> Paths:
         """The files that a sandbox's programs are to see in /etc."""

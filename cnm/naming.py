@@ -11,7 +11,7 @@ import re
 import socket
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from cnm.config import Settings
 from cnm.endpoint import Endpoint
@@ -23,7 +23,7 @@ from cnm.network import Network, Owner
 from cnm.resolver import state
 from cnm.resolver.client import Told
 from cnm.resolver.messages import Message, Verb
-from cnm.resolver.records import Member, Scope, Server
+from cnm.resolver.records import Member, Record, Scope, Server
 from cnm.resolvers import Resolver
 from cnm.sandbox import Sandbox, SandboxKind
 
@@ -44,7 +44,7 @@ class Attached(NamedTuple):
     network: Network
 
 
-def is_named(network: Network) -> bool:
+def is_nameable(network: Network) -> bool:
     """Whether names are known on a network: Docker's rule leaves out the predefined ones."""
     return not network.predefined and network.owner is Owner.CNM and bool(network.pools)
 
@@ -66,14 +66,18 @@ class Naming:
         self._resolver = resolver
         self.lock = threading.Lock()
         resolver.source = self
-        self._zones: dict[str, str] = {}
-        """Their names, by the network's id."""
+        self._zones: dict[str, Network] = {}
+        """Networks with names, by their ids."""
         self._members: dict[str, dict[str, Member]] = {}
         """By the network's and the endpoint's id."""
         self._scopes: dict[str, Scope] = {}
         """By the sandbox's id."""
         self._sockets: dict[str, Sockets] = {}
         """Of each scope."""
+
+    def stats(self) -> Mapping[str, Any]:
+        """The resolver's counters (`resolver.stats`), none where it does not run."""
+        return self._resolver.stats()
 
     def close(self) -> None:
         """The resolver serves on; the next daemon takes it up."""
@@ -85,13 +89,19 @@ class Naming:
 
     # At start-up
 
-    def start(self, sandboxes: Mapping[str, tuple[Sandbox, Sequence[Attached]]]) -> None:
-        """All sandboxes with what they are joined to. Sockets that a running resolver has are taken up."""
+    def start(
+        self,
+        networks: Iterable[Network],
+        sandboxes: Mapping[str, tuple[Sandbox, Sequence[Attached]]],
+    ) -> None:
+        """All networks, and all sandboxes with what they are joined to. Sockets that a running resolver has are taken
+        up."""
         with self.lock:
+            self._zones = {network.id: network for network in networks if network.records}
             held = self._resolver.adopt()
             for sandbox, attached in sandboxes.values():
                 for each in attached:
-                    if is_named(each.network):
+                    if is_nameable(each.network):
                         self._note(sandbox, each)
             for sandbox, attached in sandboxes.values():
                 if is_served(sandbox, attached):
@@ -129,7 +139,7 @@ class Naming:
             told = []
             if is_served(sandbox, attached):
                 told.append(self._serve(sandbox, attached))
-            if is_named(joined.network):
+            if is_nameable(joined.network):
                 told[:0] = self._note(sandbox, joined)
             if told:
                 self._resolver.tell(told)
@@ -166,11 +176,19 @@ class Naming:
             _close(old)
             self._resolver.tell([self._told_scope(sandbox.id, whole=True)])
 
+    def records_changed(self, network: Network) -> None:
+        """Somebody added or removed names of the network."""
+        with self.lock:
+            told = list(self._told_zone(network))
+            if self._scopes:
+                self._resolver.tell(told)
+
     def network_gone(self, network: Network) -> None:
         with self.lock:
             if self._zones.pop(network.id, None) is not None:
                 self._members.pop(network.id, None)
-                self._resolver.tell([Told(Message(Verb.UNZONE, network.id))])
+                if self._scopes:
+                    self._resolver.tell([Told(Message(Verb.UNZONE, network.id))])
 
     # Under the lock
 
@@ -179,8 +197,7 @@ class Naming:
         network, endpoint = attached.network, attached.endpoint
         told = []
         if network.id not in self._zones:
-            self._zones[network.id] = network.name.lower()
-            told.append(self._told_zone(network.id))
+            told += self._told_zone(network)
         addresses = (cidr.partition("/")[0] for cidr in (endpoint.ipv4, endpoint.ipv6))
         member = Member(endpoint.id, names_of(sandbox, endpoint), *addresses)
         self._members.setdefault(network.id, {})[endpoint.id] = member
@@ -243,15 +260,18 @@ class Naming:
         settings = state.Settings(self._settings.resolv_conf, self._settings.dns_cache, (ADDRESS,))
         yield Told(Message(Verb.SETTINGS, "", settings))
         for zone in self._zones:
-            yield self._told_zone(zone)
+            yield from self._told_zone(self._zones[zone])
             for member in self._members.get(zone, {}).values():
                 yield Told(Message(Verb.MEMBER, zone, member))
         for scope in self._scopes:
             yield self._told_scope(scope, whole=True)
         yield Told(Message(Verb.COMMIT))
 
-    def _told_zone(self, ident: str) -> Told:
-        return Told(Message(Verb.ZONE, ident, self._zones[ident]))
+    def _told_zone(self, network: Network) -> Iterator[Told]:
+        self._zones[network.id] = network
+        yield Told(Message(Verb.ZONE, network.id, network.name.lower()))
+        records = [Record(each.name, each.kind, each.value) for each in network.records]
+        yield Told(Message(Verb.RECORDS, network.id, records))
 
     def _told_scope(self, ident: str, *, whole: bool) -> Told:
         sockets = self._sockets[ident] if whole else {}
@@ -261,14 +281,14 @@ class Naming:
 
 def is_served(sandbox: Sandbox, attached: Iterable[Attached]) -> bool:
     """Whether a sandbox that is joined to these has a name server of ours."""
-    return sandbox.kind in _SERVED and any(is_named(each.network) for each in attached)
+    return sandbox.kind in _SERVED and any(is_nameable(each.network) for each in attached)
 
 
 def _scope(sandbox: Sandbox, attached: Sequence[Attached]) -> Scope:
     ordered = sorted(attached, key=_rank)
     return Scope(
         id=sandbox.id,
-        zones=tuple(each.network.id for each in ordered if is_named(each.network)),
+        zones=tuple(each.network.id for each in ordered if is_nameable(each.network)),
         servers=tuple(Server(address, True) for address in sandbox.etc.dns),
         external=any(not each.network.internal for each in attached),
         ndots=_ndots(sandbox),

@@ -74,6 +74,15 @@ class Pool(msgspec.Struct, frozen=True, kw_only=True):
     aux_addresses: dict[str, str] = {}
 
 
+class NameRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """A name that somebody gave on a network: `kind` "A", "AAAA" or "CNAME", `value` an address or another name."""
+
+    name: str
+    """Lower case; "*.shop" for everything below "shop"."""
+    kind: str
+    value: str
+
+
 class Network(msgspec.Struct, frozen=True, kw_only=True):
     """A network as stored. `options` are the driver's (`-o`), validated by it when the network was created."""
 
@@ -100,6 +109,7 @@ class Network(msgspec.Struct, frozen=True, kw_only=True):
     options: dict[str, str] = {}
     labels: dict[str, str] = {}
     owner: Owner = Owner.CNM
+    records: tuple[NameRecord, ...] = ()
     direct: bool | None = None
     """Links are made inside dockerd's sandboxes where that is safe, instead of being moved there by dockerd; None
     where the network does not say."""

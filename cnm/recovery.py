@@ -58,7 +58,7 @@ class Recovery:
             )
             for sandbox in model.sandboxes()
         }
-        self._r.naming.start(attached)
+        self._r.naming.start(model.networks(), attached)
         addresses = self._r.host_gateway_addresses()
         for sandbox, joined in attached.values():
             self._r.files.restore(sandbox, joined, addresses)

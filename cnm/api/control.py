@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cnm.api import present
 from cnm.api.routes import Call, Routes
-from cnm.wire import control, etc_requests, findings, requests
+from cnm.wire import control, etc_requests, findings, requests, views
 
 routes = Routes()
 
@@ -39,6 +39,28 @@ def inspect_sandbox(call: Call[None], sandbox: str) -> control.Sandbox:
 def delete_sandbox(call: Call[None], sandbox: str) -> None:
     """Delete a sandbox."""
     call.backend.delete_sandbox(sandbox, force=call.flag("force"), wait=call.flag("wait"))
+
+
+@routes.get("/cnm/v1/networks/{network}/dns", answer=list[control.NameRecord])
+def list_records(call: Call[None], network: str) -> list[control.NameRecord]:
+    """List the names of a network that are no endpoint's."""
+    return [views.record(record) for record in call.backend.network(network).records]
+
+
+@routes.post(
+    "/cnm/v1/networks/{network}/dns", body=control.RecordCreate, answer=control.NameRecord, status=201
+)
+def add_record(call: Call[control.RecordCreate], network: str) -> control.NameRecord:
+    """Add a name to a network."""
+    return views.record(call.backend.add_record(network, call.body.name, call.body.value))
+
+
+@routes.delete(
+    "/cnm/v1/networks/{network}/dns/{name}", status=204, query={"value": "only the record with this value"}
+)
+def remove_record(call: Call[None], network: str, name: str) -> None:
+    """Remove a name from a network."""
+    call.backend.remove_record(network, name, call.query.get("value", ""))
 
 
 @routes.get(

@@ -50,6 +50,9 @@ class Supervisor:
 
     def __init__(self, begun: Begun, workers: int) -> None:
         self.state = State()
+        self._store = begun.store
+        self._kept = _by_scope(begun.kept)
+        """What the service manager kept, until cnmd has said what is to be served."""
         self._listener = begun.listener
         self._namespace = begun.namespace
         self._loop = Loop()
@@ -77,15 +80,43 @@ class Supervisor:
 
     def change(self, message: Message, carried: Mapping[str, socket.socket]) -> str:
         """Here and in all workers; returns what is wrong with the message, "" for nothing."""
+        before = {scope: set(sockets) for scope, sockets in self.state.sockets.items()}
         try:
             self.state.apply(message, carried)
         except ValueError as error:
             return str(error)
+        if message.verb in (Verb.SCOPE, Verb.UNSCOPE, Verb.COMMIT):
+            self._keep(before)
+        if message.verb is Verb.COMMIT:
+            self._drop_kept()
         told = [(each, each.tell(message, carried)) for each in list(self._workers.values())]
         for each, heard in told:
             if not heard or each.answer() is None:
                 self._replace(each)
         return ""
+
+    def held(self) -> dict[str, dict[str, socket.socket]]:
+        """All sockets by their scopes and their names."""
+        return {**self._kept, **self.state.sockets}
+
+    def _keep(self, before: Mapping[str, set[str]]) -> None:
+        """Have the service manager keep what is served now, and nothing else."""
+        now = self.state.sockets
+        for scope in before.keys() - now.keys():
+            for name in before[scope]:
+                self._store.drop(f"{scope}.{name}")
+        for scope in now.keys() - before.keys():
+            for name, each in now[scope].items():
+                self._store.keep(f"{scope}.{name}", each)
+
+    def _drop_kept(self) -> None:
+        """The next cnmd has told what it wants: what it took of these, it has told."""
+        for scope, sockets in self._kept.items():
+            for name, each in sockets.items():
+                if scope not in self.state.sockets:
+                    self._store.drop(f"{scope}.{name}")
+                each.close()
+        self._kept = {}
 
     def stats(self) -> dict[str, Any]:
         answers = []
@@ -164,6 +195,14 @@ class Supervisor:
         if self._workers.get(each.number) is each:
             del self._workers[each.number]
             each.end()
+
+
+def _by_scope(kept: Mapping[str, socket.socket]) -> dict[str, dict[str, socket.socket]]:
+    scopes: dict[str, dict[str, socket.socket]] = {}
+    for label, each in kept.items():
+        scope, _, name = label.partition(".")
+        scopes.setdefault(scope, {})[name] = each
+    return scopes
 
 
 class _Worker:
@@ -259,7 +298,7 @@ class _Session:
         return {"error": ""}
 
     def _list(self) -> None:
-        for scope, sockets in self._supervisor.state.sockets.items():
+        for scope, sockets in self._supervisor.held().items():
             held = Message(Verb.HELD, scope, {"sockets": list(sockets)})
             packets.send(self.channel, held.encode(), [each.fileno() for each in sockets.values()])
 

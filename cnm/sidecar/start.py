@@ -9,16 +9,17 @@ import socket
 from typing import NamedTuple
 
 from cnm.errors import CnmError
-from cnm.sidecar import privileges
+from cnm.sidecar import fd_store, privileges
 from cnm.sidecar.control_socket import listen
+from cnm.sidecar.fd_store import FdStore
 from cnm.sidecar.packets import namespace_identity
-
-_FIRST_PASSED = 3
-"""Descriptor of the first socket that systemd passes (sd_listen_fds(3))."""
 
 
 class Begun(NamedTuple):
     listener: socket.socket
+    kept: dict[str, socket.socket]
+    """Sockets that the service manager kept when the process before ended, by their names."""
+    store: FdStore
     namespace: str
     """The network namespace that it was started in, as `packets.namespace_identity` names it."""
 
@@ -35,19 +36,20 @@ def parser(program: str, description: str) -> argparse.ArgumentParser:
 
 def begin(program: str, control_fd: int | None, path: str) -> Begun:
     """The socket that whoever started us opened, else our own at `path`. Raises CnmError."""
-    listener = _control_socket(control_fd, path)
-    privileges.close_inherited(keep=listener.fileno())
+    passed = fd_store.handed_over(os.environ)
+    listener = _control_socket(next(iter(passed.values()), control_fd), path)
+    kept = dict(list(passed.items())[1:])
+    privileges.close_inherited(keep={listener.fileno(), *kept.values()})
     privileges.allow_many_descriptors()
     namespace = namespace_identity()
     privileges.drop()
     os.chdir("/")
     logging.basicConfig(format=f"level=%(levelname)s from={program} msg=%(message)r", level=logging.INFO)
-    return Begun(listener, namespace)
+    sockets = {name: socket.socket(fileno=descriptor) for name, descriptor in kept.items()}
+    return Begun(listener, sockets, FdStore(os.environ.get("NOTIFY_SOCKET", "")), namespace)
 
 
 def _control_socket(passed: int | None, path: str) -> socket.socket:
-    if os.environ.get("LISTEN_PID") == str(os.getpid()) and os.environ.get("LISTEN_FDS") == "1":
-        passed = _FIRST_PASSED
     if passed is None:
         return listen(path)
     try:

@@ -33,6 +33,21 @@ class SandboxCreate(_Request, kw_only=True):
     """NAME:ADDRESS each."""
 
 
+class RecordCreate(_Request, kw_only=True):
+    """Body of POST /cnm/v1/networks/{network}/dns; `value` is an address, or a name that `name` stands for."""
+
+    name: str
+    value: str
+
+
+class NameRecord(_Record, kw_only=True):
+    """A name of a network that is no endpoint's; `type` A, AAAA or CNAME."""
+
+    name: str
+    type: str
+    value: str
+
+
 class EndpointCreate(_Request, kw_only=True):
     """Body of POST /cnm/v1/endpoints."""
 

@@ -8,7 +8,7 @@ import msgspec
 
 from cnm.endpoint import Endpoint, PortMapping
 from cnm.events import Event
-from cnm.network import Network, Pool
+from cnm.network import NameRecord, Network, Pool
 from cnm.sandbox import Sandbox
 from cnm.wire import control, engine
 
@@ -126,6 +126,11 @@ def sandbox(
         gateway=gateway,
         endpoints=endpoints,
     )
+
+
+def record(noun: NameRecord) -> control.NameRecord:
+    """A name of a network."""
+    return control.NameRecord(name=noun.name, type=noun.kind, value=noun.value)
 
 
 def event(happened: Event) -> engine.Event:

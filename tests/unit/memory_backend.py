@@ -7,7 +7,9 @@ import itertools
 import queue
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from typing import Any
 
+import msgspec
 from msgspec.structs import replace
 
 from cnm.endpoint import Endpoint, EndpointRequest, EndpointState, PortMapping, PortRequest
@@ -16,7 +18,7 @@ from cnm.etc_files import Paths
 from cnm.events import Event, EventBus
 from cnm.kernel import state
 from cnm.model import Model, new_id
-from cnm.network import PREDEFINED, Network, NetworkRequest, NetworkState, Pool
+from cnm.network import PREDEFINED, NameRecord, Network, NetworkRequest, NetworkState, Pool
 from cnm.sandbox import Etc, Sandbox, SandboxKind, SandboxState
 from cnm.wire.control import Families, Neighbour, Status, Uplink
 
@@ -33,6 +35,8 @@ class MemoryBackend:
         self.model = Model()
         self.bus = EventBus()
         self.found: list[state.Finding] = []
+        self.names: dict[str, Any] = {}
+        """The name server's counters."""
         self._subnets = itertools.count(18)
         self._hosts = itertools.count(2)
         self._host_ports = itertools.count(32768)
@@ -102,6 +106,19 @@ class MemoryBackend:
     def pool_status(self, network: Network) -> Mapping[str, tuple[int, int]]:
         return {pool.subnet: (5, 2**70) for pool in network.pools}
 
+    def add_record(self, network_ref: str, name: str, value: str) -> NameRecord:
+        network = self.model.network(network_ref)
+        record = NameRecord(name=name, kind="A", value=value)
+        self.model.replace(msgspec.structs.replace(network, records=(*network.records, record)))
+        return record
+
+    def remove_record(self, network_ref: str, name: str, value: str = "") -> None:
+        network = self.model.network(network_ref)
+        kept = tuple(r for r in network.records if r.name != name or value not in ("", r.value))
+        if kept == network.records:
+            raise NotFound(f"network {network.name} has no record {name}")
+        self.model.replace(msgspec.structs.replace(network, records=kept))
+
     def sandboxes(self) -> list[Sandbox]:
         return self.model.sandboxes()
 
@@ -129,6 +146,9 @@ class MemoryBackend:
         self.model.add_sandbox(sandbox)
         self.bus.publish("sandbox", "create", ident, name=name)
         return sandbox
+
+    def name_stats(self) -> Mapping[str, Any]:
+        return self.names
 
     def etc_paths(self, sandbox: Sandbox) -> Paths:
         place = f"/var/lib/cnm/sandboxes/{sandbox.id}"
