@@ -195,7 +195,7 @@ class Naming:
     def _note(self, sandbox: Sandbox, attached: Attached) -> Iterator[Told]:
         """The endpoint's names, and its zone where that is new."""
         network, endpoint = attached.network, attached.endpoint
-        told = []
+        told: list[Told] = []
         if network.id not in self._zones:
             told += self._told_zone(network)
         addresses = (cidr.partition("/")[0] for cidr in (endpoint.ipv4, endpoint.ipv6))
