@@ -17,7 +17,6 @@ from cnm.doctor import Doctor
 from cnm.endpoint import Endpoint, EndpointRequest, PortMapping, PortRequest
 from cnm.endpoint_verbs import EndpointVerbs
 from cnm.errors import Conflict, Forbidden, NotFound
-from cnm.etc_files import Paths
 from cnm.events import Event
 from cnm.gateway import next_hop
 from cnm.kernel.state import Finding
@@ -28,11 +27,9 @@ from cnm.record_verbs import RecordVerbs
 from cnm.recovery import Recovery
 from cnm.relaying import relay_reason
 from cnm.resources import Resources
-from cnm.sandbox import HOST_GATEWAY, Etc, Sandbox, SandboxKind
+from cnm.sandbox import Sandbox, SandboxKind
 from cnm.sandbox_verbs import SandboxVerbs
 from cnm.wire.control import Status
-
-_PLAIN = Etc()
 
 
 class Controller:
@@ -102,25 +99,14 @@ class Controller:
         return self._r.model.sandbox(ref)
 
     def create_sandbox(
-        self,
-        name: str,
-        netns_path: str = "",
-        labels: Mapping[str, str] | None = None,
-        etc: Etc = _PLAIN,
+        self, name: str, netns_path: str = "", labels: Mapping[str, str] | None = None
     ) -> Sandbox:
         with self._r.locks.verbs.shared():
-            if any(address == HOST_GATEWAY for _name, address in etc.extra_hosts):
-                self._networks.materialise("bridge")
-            addresses = self._r.host_gateway_addresses()
-            return self._sandboxes.create(name, netns_path, dict(labels or {}), etc, addresses)
+            return self._sandboxes.create(name, netns_path, dict(labels or {}))
 
     def name_stats(self) -> Mapping[str, Any]:
         """The name server's counters (`cnm.resolver.stats`), none where it does not run."""
         return self._r.naming.stats()
-
-    def etc_paths(self, sandbox: Sandbox) -> Paths:
-        """The files that a sandbox's programs are to see in /etc."""
-        return self._r.files.paths(sandbox)
 
     def delete_sandbox(self, ref: str, force: bool = False, wait: bool = False) -> None:
         with self._r.locks.verbs.shared(), self._sandbox(ref) as sandbox:

@@ -26,7 +26,6 @@ from cnm.controller import Controller
 from cnm.driver import Registry
 from cnm.drivers.remote import RemoteDriver
 from cnm.errors import CnmError, InvalidParameter
-from cnm.etc_files import EtcFiles
 from cnm.firewall import ruleset, sets
 from cnm.http import activation
 from cnm.http.listener import UnixPlace
@@ -187,8 +186,7 @@ def _resources(settings: Settings, store: Store, kernel: LinuxKernel, remote: Re
         ipams={"default": allocator, "null": NullIpam()},
         reservations=reservations,
         relaying=Relaying(Relays(settings.run), reservations),
-        naming=Naming(kernel, Resolver(settings.run), settings),
-        files=EtcFiles(settings.root, kernel, settings.resolv_conf),
+        naming=Naming(kernel, Resolver(settings.run)),
         neighbours=Neighbours([Docker(FilterTables(), HostIptables())], enabled=settings.neighbours),
     )
 

@@ -236,8 +236,6 @@ class EndpointVerbs:
             self._flush_udp(joining.ports)
             undo.callback(r.naming.left, sandbox, Attached(joining, network), self._attached(sandbox))
             r.naming.joined(sandbox, Attached(joining, network), self._attached(sandbox))
-            undo.callback(r.files.left, sandbox, Attached(joining, network), self._attached(sandbox))
-            r.files.joined(sandbox, Attached(joining, network), self._attached(sandbox))
             joined = external.joined(r, sandbox, replace(joining, state=EndpointState.JOINED), undo)
             r.store.commit(put=[joined] if _is_recorded(sandbox) else [sandbox, joined], durable=False)
             undo.pop_all()
@@ -345,7 +343,7 @@ class EndpointVerbs:
             undo.pop_all()
         self._release(endpoint.ports)
         r.kernel.forget_flows(_addresses(endpoint))
-        self._forget_names(sandbox, Attached(endpoint, network))
+        r.naming.left(sandbox, Attached(endpoint, network), self._attached(sandbox))
         self._succeed(sandbox, before)
         external.succeed(r, sandbox)
 
@@ -353,15 +351,6 @@ class EndpointVerbs:
         """What the sandbox is joined to already, or still."""
         joined = wanted.joined_endpoints(self._r, sandbox.id)
         return [Attached(endpoint, self._r.model.network(endpoint.network_id)) for endpoint in joined]
-
-    def _forget_names(self, sandbox: Sandbox, left: Attached) -> None:
-        """The departure stands, whatever becomes of its files."""
-        others = self._attached(sandbox)
-        self._r.naming.left(sandbox, left, others)
-        try:
-            self._r.files.left(sandbox, left, others)
-        except CnmError as error:
-            log.warning("%s", error)
 
     def _succeed(self, sandbox: Sandbox, before: KernelState) -> None:
         """Give the default routes to the endpoints that remain. They may be unfit for it; the departure stands."""

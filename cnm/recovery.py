@@ -59,10 +59,6 @@ class Recovery:
             for sandbox in model.sandboxes()
         }
         self._r.naming.start(model.networks(), attached)
-        addresses = self._r.host_gateway_addresses()
-        for sandbox, joined in attached.values():
-            self._r.files.restore(sandbox, joined, addresses)
-        self._r.files.drop_strangers(model.sandboxes())
 
     def _load_networks(self) -> None:
         stored = self._r.store.load(Network)

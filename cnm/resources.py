@@ -11,7 +11,6 @@ from cnm.afterwork import Afterwork
 from cnm.config import Settings
 from cnm.driver import Driver, HostFacts, Registry
 from cnm.errors import NotFound
-from cnm.etc_files import EtcFiles
 from cnm.events import EventBus
 from cnm.forwarding import THREW_IPV6, Needs, host_state, needs
 from cnm.ipam import GivenIpam, Ipam, RemoteIpam
@@ -43,7 +42,6 @@ class Resources:
     reservations: Reservations
     relaying: Relaying
     naming: Naming
-    files: EtcFiles
     plugins: Plugins | None = None
     """Other people's, where cnm is to use them."""
     afterwork: Afterwork = field(default_factory=Afterwork)
@@ -65,10 +63,6 @@ class Resources:
         if not driver.capabilities.on_parent:
             return self.facts
         return msgspec.structs.replace(self.facts, interfaces=dict(self.kernel.host_interfaces()))
-
-    def host_gateway_addresses(self) -> list[str]:
-        """The host's as Docker has it: those of the network `bridge`, none while that was never used."""
-        return [pool.gateway for pool in self.model.network("bridge").pools if pool.gateway]
 
     def told_of(self, network: Network) -> list[Network]:
         """The other networks that its driver is told of when it is created."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import msgspec
 
@@ -14,7 +14,7 @@ from cnm.kernel.state import HOST
 from cnm.model import SHORT, new_id
 from cnm.network_verbs import now
 from cnm.resources import Resources
-from cnm.sandbox import Etc, Sandbox, SandboxKind, SandboxState
+from cnm.sandbox import Sandbox, SandboxKind, SandboxState
 from cnm.wire.requests import HOST_NAMESPACE
 
 
@@ -24,22 +24,19 @@ class SandboxVerbs:
     def __init__(self, resources: Resources) -> None:
         self._r = resources
 
-    def create(
-        self, name: str, netns_path: str, labels: dict[str, str], etc: Etc, host_addresses: Sequence[str]
-    ) -> Sandbox:
-        """`host_addresses` are what "host-gateway" stands for in `etc`."""
+    def create(self, name: str, netns_path: str, labels: dict[str, str]) -> Sandbox:
         names.check_sandbox(name)
-        sandbox = self._described(name, netns_path, labels, etc)
+        sandbox = self._described(name, netns_path, labels)
         if sandbox.kind is SandboxKind.GIVEN:
             self._check_given(sandbox)
         # Locked before anybody can find it: who joins it meanwhile waits for the outcome.
         with self._r.locks.sandbox(sandbox.id):
             self._r.model.add_sandbox(sandbox)
-            active = self._made(sandbox, host_addresses)
+            active = self._made(sandbox)
         self._r.events.publish("sandbox", "create", sandbox.id, name=name)
         return active
 
-    def _made(self, sandbox: Sandbox, host_addresses: Sequence[str]) -> Sandbox:
+    def _made(self, sandbox: Sandbox) -> Sandbox:
         """Record the intent, make the namespace, record the outcome; undo all of it on failure."""
         r = self._r
         with contextlib.ExitStack() as undo:
@@ -50,15 +47,13 @@ class SandboxVerbs:
             if sandbox.kind is SandboxKind.OWN:
                 r.kernel.create_namespace(sandbox.netns)
                 undo.callback(r.kernel.remove_namespace, sandbox.netns)
-            undo.callback(r.files.delete, sandbox)
-            r.files.create(sandbox, host_addresses)
             active = msgspec.structs.replace(sandbox, state=SandboxState.ACTIVE)
             r.store.commit(put=[active], durable=True)
             undo.pop_all()
         r.model.replace(active)
         return active
 
-    def _described(self, name: str, netns_path: str, labels: dict[str, str], etc: Etc) -> Sandbox:
+    def _described(self, name: str, netns_path: str, labels: dict[str, str]) -> Sandbox:
         ident = new_id()
         kind, netns = SandboxKind.OWN, os.path.join(self._r.settings.netns, ident[:SHORT])
         if netns_path == HOST_NAMESPACE:
@@ -73,7 +68,6 @@ class SandboxVerbs:
             created=now(),
             state=SandboxState.CREATING,
             labels=labels,
-            etc=etc,
         )
 
     def _check_given(self, sandbox: Sandbox) -> None:
@@ -128,7 +122,6 @@ class SandboxVerbs:
         self._drop(sandbox)
 
     def _drop(self, sandbox: Sandbox) -> None:
-        self._r.files.delete(sandbox)
         self._r.model.drop(sandbox)
         self._r.locks.forget(sandbox.id)
 

@@ -8,14 +8,11 @@ from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 from cnm.endpoint import Endpoint, EndpointRequest, PortMapping, PortRequest
-from cnm.etc_files import Paths
 from cnm.events import Event
 from cnm.kernel.state import Finding
 from cnm.network import NameRecord, Network, NetworkRequest
-from cnm.sandbox import Etc, Sandbox
+from cnm.sandbox import Sandbox
 from cnm.wire.control import Status
-
-_PLAIN = Etc()
 
 
 class Backend(Protocol):
@@ -47,11 +44,8 @@ class Backend(Protocol):
     def sandbox(self, ref: str) -> Sandbox: ...
 
     def create_sandbox(
-        self, name: str, netns_path: str = "", labels: Mapping[str, str] | None = None, etc: Etc = _PLAIN
+        self, name: str, netns_path: str = "", labels: Mapping[str, str] | None = None
     ) -> Sandbox: ...
-
-    def etc_paths(self, sandbox: Sandbox) -> Paths:
-        """The files that a sandbox's programs are to see in /etc, "" for none."""
 
     def name_stats(self) -> Mapping[str, Any]:
         """The name server's counters (`cnm.resolver.stats`), none where it does not run."""

@@ -1,4 +1,4 @@
-"""Run a program inside a sandbox: its network namespace, its name, its files in /etc, and a /sys of its interfaces."""
+"""Run a program inside a sandbox: its network namespace, and a /sys that shows its interfaces."""
 
 from __future__ import annotations
 
@@ -10,10 +10,8 @@ from typing import NoReturn
 from cnm.errors import CnmError, KernelError
 
 CLONE_NEWNS = 0x00020000
-CLONE_NEWUTS = 0x04000000
 CLONE_NEWNET = 0x40000000
 MS_RDONLY = 0x1
-MS_BIND = 0x1000
 MS_REC = 0x4000
 MS_SLAVE = 0x80000
 MNT_DETACH = 0x2
@@ -31,17 +29,14 @@ class CannotExecute(CnmError):
         self.exit_code = exit_code
 
 
-def execute_in(
-    netns: str, sandbox: str, command: list[str], hostname: str, files: dict[str, str]
-) -> NoReturn:
+def execute_in(netns: str, sandbox: str, command: list[str]) -> NoReturn:
     """Replace this process by `command` in the namespace at path `netns` ("": the host's own).
 
-    It sees `files` in place of those that it has at these paths, "" for none, and is on a host called `hostname`.
     Raises KernelError where the namespace cannot be entered, CannotExecute where the command cannot be run.
     """
-    if netns or any(files.values()):
+    if netns:
         try:
-            _enter(netns, hostname, files)
+            _enter(netns)
         except OSError as error:
             remedy = ": run as root" if isinstance(error, PermissionError) else ""
             reason = (error.strerror or str(error)).lower()
@@ -59,31 +54,20 @@ def execute_in(
         raise CannotExecute(f'exec: "{command[0]}": {reason.lower()}', NOT_EXECUTABLE) from None
 
 
-def _enter(netns: str, hostname: str, files: dict[str, str]) -> None:
-    """Enter the namespace, then mount what is the sandbox's own where nobody else sees it."""
+def _enter(netns: str) -> None:
+    """Enter the namespace, then mount a sysfs over /sys that nobody else sees.
+
+    A sysfs shows the interfaces of the namespace that it was mounted in, and tools read /sys/class/net.
+    """
     libc = ctypes.CDLL(None, use_errno=True)
-    if netns:
-        descriptor = os.open(netns, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            _check(libc.setns(descriptor, CLONE_NEWNET))
-        finally:
-            os.close(descriptor)
+    descriptor = os.open(netns, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        _check(libc.setns(descriptor, CLONE_NEWNET))
+    finally:
+        os.close(descriptor)
+    read_only = os.statvfs("/sys").f_flag & os.ST_RDONLY
     _check(libc.unshare(CLONE_NEWNS))
     _check(libc.mount(b"", b"/", None, ctypes.c_ulong(MS_REC | MS_SLAVE), None))
-    for there, own in files.items():
-        if own and os.path.exists(there):  # what the host lacks cannot be covered, and nothing is made on it
-            _check(libc.mount(os.fsencode(own), os.fsencode(there), None, ctypes.c_ulong(MS_BIND), None))
-    if hostname:
-        _check(libc.unshare(CLONE_NEWUTS))
-        name = hostname.encode()
-        _check(libc.sethostname(name, len(name)))
-    if netns:
-        _cover_sysfs(libc)
-
-
-def _cover_sysfs(libc: ctypes.CDLL) -> None:
-    """A sysfs shows the interfaces of the namespace that it was mounted in, and tools read /sys/class/net."""
-    read_only = os.statvfs("/sys").f_flag & os.ST_RDONLY
     libc.umount2(b"/sys", MNT_DETACH)  # where /sys is no mount, the new one simply covers it
     _check(libc.mount(b"sysfs", b"/sys", b"sysfs", ctypes.c_ulong(MS_RDONLY if read_only else 0), None))
 

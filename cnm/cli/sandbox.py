@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from cnm.cli.client import Client, quote
-from cnm.cli.flags import BOOLEAN, LABELS, LIST, STRING, Arguments, Command, Flag, Group
+from cnm.cli.flags import BOOLEAN, LABELS, STRING, Arguments, Command, Flag, Group
 from cnm.cli.output import (
     FORMAT_HELP,
     LIST_FLAGS,
@@ -65,14 +65,6 @@ def create(client: Client, arguments: Arguments) -> int:
     if arguments["netns"]:
         netns = arguments["netns"]
         body["NetnsPath"] = netns if netns == "host" else os.path.abspath(netns)
-    etc = {
-        "Hostname": arguments["hostname"],
-        "Dns": arguments["dns"],
-        "DnsSearch": arguments["dns-search"],
-        "DnsOptions": [*arguments["dns-opt"], *arguments["dns-option"]],
-        "ExtraHosts": arguments["add-host"],
-    }
-    body |= {key: value for key, value in etc.items() if value}
     print(client.post("/cnm/v1/sandboxes", body)["Id"])
     return 0
 
@@ -122,19 +114,7 @@ def execute(client: Client, arguments: Arguments) -> int:
     from cnm.cli.namespace import execute_in
 
     name, *command = arguments.operands
-    found = client.get(path(name))
-    execute_in(found["NetnsPath"], name, command, found["Hostname"], _files(found))
-
-
-def _files(sandbox: dict[str, Any]) -> dict[str, str]:
-    """What stands in for which file of the host. The host's own sandbox has the host's, unless it asked for others."""
-    own = sandbox["Kind"] != "host"
-    asks = sandbox["Dns"] or sandbox["DnsSearch"] or sandbox["DnsOptions"]
-    return {
-        "/etc/hosts": sandbox["HostsPath"] if own or sandbox["ExtraHosts"] else "",
-        "/etc/hostname": sandbox["HostnamePath"] if own else "",
-        "/etc/resolv.conf": sandbox["ResolvConfPath"] if own or asks else "",
-    }
+    execute_in(client.get(path(name))["NetnsPath"], name, command)
 
 
 GROUP = Group(
@@ -147,14 +127,6 @@ GROUP = Group(
             create,
             "NAME",
             (
-                Flag(
-                    "add-host", LIST, "Further line of its hosts file, NAME:ADDRESS; host-gateway is the host"
-                ),
-                Flag("dns", LIST, "Name server, asked from inside the sandbox"),
-                Flag("dns-opt", LIST, "Option of its resolv.conf, in place of the host's"),
-                Flag("dns-option", LIST, "The same as --dns-opt"),
-                Flag("dns-search", LIST, 'Domain that names are looked up in; "." for none'),
-                Flag("hostname", STRING, "Its host name (default: the short id)"),
                 Flag("label", LABELS, "Label of the sandbox, KEY[=VALUE]"),
                 Flag("netns", STRING, 'Path of the network namespace to use, or "host"; it is never deleted'),
             ),

@@ -88,9 +88,6 @@ class Kernel(Protocol):
     def broken_tables(self) -> Sequence[tuple[str, str]]:
         """(family, name) of our tables whose sets, chains or rules are missing or changed."""
 
-    def loopback_has_ipv6(self, namespace: str) -> bool:
-        """Whether ::1 is there, or will be. Raises NotFound where there is no namespace."""
-
     def open_name_sockets(self, namespace: str) -> NameSockets:
         """A name server's sockets in a sandbox, at the address that its port 53 is led to. The caller owns them.
 

@@ -291,10 +291,6 @@ class FakeKernel:
     def namespace_identity(self, path: str) -> tuple[int, int] | None:
         return (0, id(self.spaces[path])) if path in self.spaces else None
 
-    def loopback_has_ipv6(self, namespace: str) -> bool:
-        self._space(namespace)
-        return True
-
     def open_name_sockets(self, namespace: str) -> NameSockets:
         """Of this process' own namespace, which nobody asks."""
         space = self._space(namespace)

@@ -327,10 +327,6 @@ class LinuxKernel:
     def namespace_identity(self, path: str) -> tuple[int, int] | None:
         return self._namespaces.identity(path)
 
-    def loopback_has_ipv6(self, namespace: str) -> bool:
-        with self._namespaces.inside(namespace):
-            return sysctls.read("net/ipv6/conf/lo/disable_ipv6") == "0"
-
     def open_name_sockets(self, namespace: str) -> name_sockets.NameSockets:
         return name_sockets.open_sockets(self._namespaces, namespace)
 

@@ -25,12 +25,6 @@ class SandboxCreate(_Request, kw_only=True):
     name: str
     netns_path: str | None = ""
     labels: dict[str, str] | None = None
-    hostname: str | None = ""
-    dns: list[str] | None = None
-    dns_search: list[str] | None = None
-    dns_options: list[str] | None = None
-    extra_hosts: list[str] | None = None
-    """NAME:ADDRESS each."""
 
 
 class RecordCreate(_Request, kw_only=True):
@@ -121,14 +115,6 @@ class Sandbox(_Record, kw_only=True):
     name: str
     netns_path: str
     kind: str
-    hostname: str
-    hostname_path: str
-    hosts_path: str
-    resolv_conf_path: str
-    dns: list[str]
-    dns_search: list[str]
-    dns_options: list[str]
-    extra_hosts: list[str]
     created: str
     state: str
     labels: dict[str, str]

@@ -100,26 +100,13 @@ def port(mapping: PortMapping, note: str) -> control.Port:
     )
 
 
-def sandbox(
-    noun: Sandbox, gateway: str, endpoints: list[control.Endpoint], files: tuple[str, str, str]
-) -> control.Sandbox:
-    """A sandbox; `gateway` is the id of the endpoint that its default route leaves by.
-
-    `files` are the paths of its hosts, hostname and resolv.conf.
-    """
+def sandbox(noun: Sandbox, gateway: str, endpoints: list[control.Endpoint]) -> control.Sandbox:
+    """A sandbox; `gateway` is the id of the endpoint that its default route leaves by."""
     return control.Sandbox(
         id=noun.id,
         name=noun.name,
         netns_path=noun.netns,
         kind=noun.kind.value,
-        hostname=noun.hostname,
-        hostname_path=files[1],
-        hosts_path=files[0],
-        resolv_conf_path=files[2],
-        dns=list(noun.etc.dns),
-        dns_search=list(noun.etc.dns_search),
-        dns_options=list(noun.etc.dns_options),
-        extra_hosts=[f"{name}:{address}" for name, address in noun.etc.extra_hosts],
         created=noun.created,
         state=noun.state.value,
         labels=noun.labels,

@@ -14,18 +14,14 @@ from msgspec.structs import replace
 
 from cnm.endpoint import Endpoint, EndpointRequest, EndpointState, PortMapping, PortRequest
 from cnm.errors import Conflict, Forbidden, InvalidParameter, NotFound
-from cnm.etc_files import Paths
 from cnm.events import Event, EventBus
 from cnm.kernel import state
 from cnm.model import Model, new_id
 from cnm.network import PREDEFINED, NameRecord, Network, NetworkRequest, NetworkState, Pool
-from cnm.sandbox import Etc, Sandbox, SandboxKind, SandboxState
+from cnm.sandbox import Sandbox, SandboxKind, SandboxState
 from cnm.wire.control import Families, Neighbour, Status, Uplink
 
 CREATED = "2026-01-02T03:04:05.678901234Z"
-
-
-_PLAIN = Etc()
 
 
 class MemoryBackend:
@@ -126,11 +122,7 @@ class MemoryBackend:
         return self.model.sandbox(ref)
 
     def create_sandbox(
-        self,
-        name: str,
-        netns_path: str = "",
-        labels: Mapping[str, str] | None = None,
-        etc: Etc = _PLAIN,
+        self, name: str, netns_path: str = "", labels: Mapping[str, str] | None = None
     ) -> Sandbox:
         ident = new_id()
         sandbox = Sandbox(
@@ -141,7 +133,6 @@ class MemoryBackend:
             created=CREATED,
             state=SandboxState.ACTIVE,
             labels=dict(labels or {}),
-            etc=etc,
         )
         self.model.add_sandbox(sandbox)
         self.bus.publish("sandbox", "create", ident, name=name)
@@ -149,10 +140,6 @@ class MemoryBackend:
 
     def name_stats(self) -> Mapping[str, Any]:
         return self.names
-
-    def etc_paths(self, sandbox: Sandbox) -> Paths:
-        place = f"/var/lib/cnm/sandboxes/{sandbox.id}"
-        return Paths(f"{place}/hosts", f"{place}/hostname", f"{place}/resolv.conf")
 
     def delete_sandbox(self, ref: str, force: bool = False, wait: bool = False) -> None:
         sandbox = self.model.sandbox(ref)

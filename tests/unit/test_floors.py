@@ -17,7 +17,6 @@ _NOUNS = ("network", "endpoint", "sandbox", "lease", "driver", "events", "names"
 _VERBS = (
     *("controller", "network_verbs", "endpoint_verbs", "sandbox_verbs", "doctor", "recovery", "overview"),
     *("resources", "wanted", "model", "locks", "forwarding", "relaying", "naming", "record_verbs"),
-    *("etc_files", "etc_hosts", "resolv_conf"),
     *("external", "external_start", "afterwork"),
     *("dockerd_verbs", "handover", "leases", "stale"),
 )

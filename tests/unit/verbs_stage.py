@@ -22,7 +22,6 @@ from cnm.drivers.null import NullDriver
 from cnm.drivers.remote import RemoteDriver
 from cnm.endpoint import Endpoint, PortRequest
 from cnm.errors import CnmError, KernelError
-from cnm.etc_files import EtcFiles
 from cnm.ipam import Allocator, NullIpam
 from cnm.kernel.contract import Uplink
 from cnm.kernel.fake import FakeKernel
@@ -180,7 +179,7 @@ class Stage:
             "store": Faulty(self.store, "store", self.faults),
             "reservations": Faulty(self.reservations, "reservations", self.faults),
         }
-        self.naming = Naming(faulty["kernel"], self.resolver, self.settings)
+        self.naming = Naming(faulty["kernel"], self.resolver)
         self.resources = Resources(
             settings=self.settings,
             registry=Registry(
@@ -191,7 +190,6 @@ class Stage:
             ipams={"default": Faulty(self.ipam, "ipam", self.faults), "null": NullIpam()},
             relaying=self.relaying,
             naming=self.naming,
-            files=EtcFiles(self.settings.root, self.kernel, str(self.place / "resolv.conf")),
             **faulty,
         )
         self.controller = Controller(self.resources)
