@@ -39,6 +39,7 @@ class Recovery:
             self._drop_forgotten()
             self._hold_ports()
             self._agree()
+            self._r.files.start()
             external_start.rejoin(self._r)
             external_start.settle(self._r)
         self._r.afterwork.begin()
