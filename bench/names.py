@@ -168,7 +168,7 @@ def markdown(samples: Samples, names: Sequence[str], loads: str, quick: bool) ->
     asked = (
         f"dnsperf asks for the addresses of {_NAMES:,} known names (of one in Docker's case) with EDNS, in the "
         "namespace that is served, on a core of its own; the server has the other core. Queries per second with 20 "
-        f"outstanding, microseconds with one. Targets for cnm on one core: {_TARGET_RATE:,}/s, {_TARGET_MICROSECONDS} µs."
+        f"outstanding, microseconds with one. Targets for cnm on one: {_TARGET_RATE:,}/s, {_TARGET_MICROSECONDS} µs."
     )
     written = f"Written by `python -m bench.names{' --quick' if quick else ''}`."
     return f"# Names\n\n{written} {asked}\n\n{machine(loads)}\n\n" + table(

@@ -47,6 +47,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     plugin_spec_dir: str = ""
     """Directory for NAME.spec and NAME.json, by which Docker finds plugins elsewhere; "": none are written."""
     plugin_tcp: PluginTcp | None = None
+    etc: str = "/etc"
+    """Directory of the host's resolv.conf and hosts, which those of sandboxes are made from."""
     docker_host: str = "unix:///run/docker.sock"
     """dockerd's API, which names are learnt from; "": it is never asked."""
     docker_direct: bool = False
@@ -70,8 +72,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Do not drop what the host forwards only because forwarding was switched on for our networks."""
     neighbours: bool = True
     """Let our networks through where other programs block them (Docker); off: take away what was written for it."""
-    resolv_conf: str = "/etc/resolv.conf"
-    """The host's file: its servers answer what sandboxes ask and cnm does not know."""
     dns_cache: bool = True
     """Keep what they answer, for as long as they say."""
     threads: int = 16
@@ -90,6 +90,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     @property
     def netns(self) -> str:
         return os.path.join(self.run, "netns")
+
+    @property
+    def sandboxes(self) -> str:
+        """Directory of the sandboxes' hosts, hostname and resolv.conf."""
+        return os.path.join(self.root, "sandboxes")
 
     @property
     def database(self) -> str:
@@ -129,7 +134,7 @@ def _checked(settings: Settings, path: str) -> Settings:
         raise InvalidParameter(
             f"{path}: remote-plugin-timeout must be more than 0, not {settings.remote_plugin_timeout:g}"
         )
-    for name in ("root", "run", "plugin_dir", "plugin_spec_dir"):
+    for name in ("root", "run", "plugin_dir", "plugin_spec_dir", "etc"):
         if not os.path.isabs(getattr(settings, name) or "/"):
             raise InvalidParameter(f"{path}: {name.replace('_', '-')} must be an absolute path")
     for name in ("remote_plugin_dirs", "remote_plugin_spec_dirs"):

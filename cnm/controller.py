@@ -27,7 +27,7 @@ from cnm.record_verbs import RecordVerbs
 from cnm.recovery import Recovery
 from cnm.relaying import relay_reason
 from cnm.resources import Resources
-from cnm.sandbox import Sandbox, SandboxKind
+from cnm.sandbox import NOTHING_ASKED, Resolution, Sandbox, SandboxKind
 from cnm.sandbox_verbs import SandboxVerbs
 from cnm.wire.control import Status
 
@@ -99,10 +99,18 @@ class Controller:
         return self._r.model.sandbox(ref)
 
     def create_sandbox(
-        self, name: str, netns_path: str = "", labels: Mapping[str, str] | None = None
+        self,
+        name: str,
+        netns_path: str = "",
+        labels: Mapping[str, str] | None = None,
+        resolution: Resolution = NOTHING_ASKED,
     ) -> Sandbox:
         with self._r.locks.verbs.shared():
-            return self._sandboxes.create(name, netns_path, dict(labels or {}))
+            return self._sandboxes.create(name, netns_path, dict(labels or {}), resolution)
+
+    def sandbox_files(self, sandbox: Sandbox) -> tuple[str, str, str]:
+        """Paths of its hosts, hostname and resolv.conf, "" for a sandbox of dockerd's."""
+        return self._r.files.paths(sandbox)
 
     def name_stats(self) -> Mapping[str, Any]:
         """The name server's counters (`cnm.resolver.stats`), none where it does not run."""
@@ -241,6 +249,18 @@ class Controller:
                 self._r.facts.bridge_nf_ipv6,
             )
             return switched or self._r.wanted_host_state() != self._r.host_state
+
+    def follow_host_files(self) -> None:
+        """Somebody may have changed the host's resolv.conf or hosts: what sandboxes have of them follows."""
+        if not self._r.files.host_changed():
+            return
+        for known in self._r.model.sandboxes():
+            with (
+                contextlib.suppress(NotFound),
+                self._r.locks.verbs.shared(),
+                self._sandbox(known.id) as sandbox,
+            ):
+                self._r.files.refresh(sandbox)
 
     def stale_endpoints(self) -> list[str]:
         """Ids of dockerd's endpoints that no container is behind now."""

@@ -186,7 +186,7 @@ def _resources(settings: Settings, store: Store, kernel: LinuxKernel, remote: Re
         ipams={"default": allocator, "null": NullIpam()},
         reservations=reservations,
         relaying=Relaying(Relays(settings.run), reservations),
-        naming=Naming(kernel, Resolver(settings.run)),
+        naming=Naming(kernel, Resolver(settings.run), settings),
         neighbours=Neighbours([Docker(FilterTables(), HostIptables())], enabled=settings.neighbours),
     )
 

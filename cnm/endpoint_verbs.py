@@ -237,6 +237,7 @@ class EndpointVerbs:
             undo.callback(r.naming.left, sandbox, Attached(joining, network), self._attached(sandbox))
             r.naming.joined(sandbox, Attached(joining, network), self._attached(sandbox))
             joined = external.joined(r, sandbox, replace(joining, state=EndpointState.JOINED), undo)
+            r.files.joined(sandbox, joined, undo)
             r.store.commit(put=[joined] if _is_recorded(sandbox) else [sandbox, joined], durable=False)
             undo.pop_all()
         r.model.replace(joined)
@@ -339,6 +340,7 @@ class EndpointVerbs:
             r.kernel.remove(handover.departing(states), wait)
             if intent is EndpointState.DELETING:
                 external.delete_endpoint(r, network, endpoint, undo)
+            r.files.left(sandbox, undo)
             yield
             undo.pop_all()
         self._release(endpoint.ports)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import re
 import socket
 import threading
@@ -240,7 +241,7 @@ class Naming:
     def _wanted_inside(
         self, sandbox: Sandbox
     ) -> Iterator[tuple[str, tuple[socket.AddressFamily, socket.SocketKind]]]:
-        for version in sorted({6 if ":" in address else 4 for address in sandbox.etc.dns}):
+        for version in sorted({6 if ":" in address else 4 for address in sandbox.resolution.servers}):
             family = socket.AF_INET6 if version == 6 else socket.AF_INET
             for worker in range(self._resolver.workers):
                 yield f"{worker}/udp{version}", (family, socket.SOCK_DGRAM)
@@ -257,7 +258,8 @@ class Naming:
 
     def _everything(self) -> Iterator[Told]:
         yield Told(Message(Verb.BEGIN))
-        settings = state.Settings(self._settings.resolv_conf, self._settings.dns_cache, (ADDRESS,))
+        resolv_conf = os.path.join(self._settings.etc, "resolv.conf")
+        settings = state.Settings(resolv_conf, self._settings.dns_cache, (ADDRESS,))
         yield Told(Message(Verb.SETTINGS, "", settings))
         for zone in self._zones:
             yield from self._told_zone(self._zones[zone])
@@ -289,7 +291,7 @@ def _scope(sandbox: Sandbox, attached: Sequence[Attached]) -> Scope:
     return Scope(
         id=sandbox.id,
         zones=tuple(each.network.id for each in ordered if is_nameable(each.network)),
-        servers=tuple(Server(address, True) for address in sandbox.etc.dns),
+        servers=tuple(Server(address, True) for address in sandbox.resolution.servers),
         external=any(not each.network.internal for each in attached),
         ndots=_ndots(sandbox),
     )
@@ -301,7 +303,7 @@ def _rank(attached: Attached) -> tuple[int, bool, str]:
 
 
 def _ndots(sandbox: Sandbox) -> int:
-    found = (match for option in sandbox.etc.dns_options if (match := _NDOTS.fullmatch(option)))
+    found = (match for option in sandbox.resolution.options if (match := _NDOTS.fullmatch(option)))
     return next((int(match[1]) for match in found), 0)
 
 

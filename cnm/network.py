@@ -30,7 +30,10 @@ class Owner(StrEnum):
     """Made by dockerd through its plugin protocol, with its id; pools and addresses are what dockerd says."""
 
 
-PREDEFINED = ("bridge", "host", "none")
+DEFAULT_NETWORK = "bridge"
+"""The one that Docker's containers are on unless they say otherwise; names are not resolved there."""
+
+PREDEFINED = (DEFAULT_NETWORK, "host", "none")
 """Networks that exist from first start and cannot be deleted."""
 
 

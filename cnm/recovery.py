@@ -41,6 +41,7 @@ class Recovery:
             self._hold_ports()
             self._agree()
             self._name()
+            self._r.files.start()
             external_start.rejoin(self._r)
             external_start.settle(self._r)
         self._r.afterwork.begin()

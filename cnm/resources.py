@@ -23,6 +23,7 @@ from cnm.naming import Naming
 from cnm.neighbours.worker import Neighbours
 from cnm.network import Network, Owner
 from cnm.relaying import Relaying
+from cnm.sandbox_files import SandboxFiles
 from cnm.store import Store
 from cnm.wire.plugin_client import Plugins
 
@@ -54,6 +55,10 @@ class Resources:
     """What the host itself needs for the networks that exist; applied when it changes."""
     host_needed: Needs = field(default_factory=lambda: Needs(ipv4=False, ipv6=False))
     """What `host_state` was computed for."""
+    files: SandboxFiles = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.files = SandboxFiles(self.settings, self.kernel, self.model)
 
     def driver_of(self, network: Network) -> Driver:
         return self.registry.of_network(network.driver)

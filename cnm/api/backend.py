@@ -11,7 +11,7 @@ from cnm.endpoint import Endpoint, EndpointRequest, PortMapping, PortRequest
 from cnm.events import Event
 from cnm.kernel.state import Finding
 from cnm.network import NameRecord, Network, NetworkRequest
-from cnm.sandbox import Sandbox
+from cnm.sandbox import NOTHING_ASKED, Resolution, Sandbox
 from cnm.wire.control import Status
 
 
@@ -44,11 +44,18 @@ class Backend(Protocol):
     def sandbox(self, ref: str) -> Sandbox: ...
 
     def create_sandbox(
-        self, name: str, netns_path: str = "", labels: Mapping[str, str] | None = None
+        self,
+        name: str,
+        netns_path: str = "",
+        labels: Mapping[str, str] | None = None,
+        resolution: Resolution = NOTHING_ASKED,
     ) -> Sandbox: ...
 
     def name_stats(self) -> Mapping[str, Any]:
         """The name server's counters (`cnm.resolver.stats`), none where it does not run."""
+
+    def sandbox_files(self, sandbox: Sandbox) -> tuple[str, str, str]:
+        """Paths of its hosts, hostname and resolv.conf, "" for a sandbox of dockerd's."""
 
     def delete_sandbox(self, ref: str, force: bool = False, wait: bool = False) -> None: ...
 

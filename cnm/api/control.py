@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cnm.api import present
 from cnm.api.routes import Call, Routes
-from cnm.wire import control, findings, requests, views
+from cnm.wire import control, findings, requests, resolution, views
 
 routes = Routes()
 
@@ -20,7 +20,9 @@ def create_sandbox(call: Call[control.SandboxCreate]) -> control.Sandbox:
     """Create a sandbox with a namespace of its own, or for a given one."""
     body = call.body
     name = requests.object_name("sandbox", body.name)
-    sandbox = call.backend.create_sandbox(name, requests.netns_path(body.netns_path), body.labels or {})
+    sandbox = call.backend.create_sandbox(
+        name, requests.netns_path(body.netns_path), body.labels or {}, resolution.resolution(body)
+    )
     return present.sandbox(call.backend, sandbox)
 
 

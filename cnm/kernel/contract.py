@@ -62,10 +62,16 @@ class Kernel(Protocol):
 
     def interface_names(self, namespace: str) -> frozenset[str]: ...
 
+    def has_ipv6(self, namespace: str) -> bool:
+        """Whether IPv6 is on at the loopback of the namespace; where there is none, nothing speaks against it."""
+
     def host_interfaces(self) -> Mapping[str, int]:
         """The host's interfaces that are neither loopbacks nor ours: MTUs in bytes by name."""
 
     def uplink(self) -> Uplink | None: ...
+
+    def uplink_addresses(self) -> tuple[str, ...]:
+        """The host's own address on its way out, of each family that has one: IPv4's first."""
 
     def on_link_routes(self) -> tuple[str, ...]:
         """CIDR texts of the IPv4 networks that the host itself is on."""

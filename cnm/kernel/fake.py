@@ -324,12 +324,18 @@ class FakeKernel:
     def interface_names(self, namespace: str) -> frozenset[str]:
         return frozenset(self._space(namespace).links)
 
+    def has_ipv6(self, namespace: str) -> bool:
+        return self.sysctls.get(_key(namespace, "net/ipv6/conf/lo/disable_ipv6"), "0") == "0"
+
     def host_interfaces(self) -> Mapping[str, int]:
         theirs = [link for link in self.spaces[HOST].links.values() if _is_of_the_host(link)]
         return {link.name: link.mtu or 1500 for link in theirs}
 
     def uplink(self) -> Uplink | None:
         return self._uplink
+
+    def uplink_addresses(self) -> tuple[str, ...]:
+        return ("198.51.100.2", "2001:db8:100::2") if self._uplink else ()
 
     def on_link_routes(self) -> tuple[str, ...]:
         return self._on_link

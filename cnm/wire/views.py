@@ -100,8 +100,14 @@ def port(mapping: PortMapping, note: str) -> control.Port:
     )
 
 
-def sandbox(noun: Sandbox, gateway: str, endpoints: list[control.Endpoint]) -> control.Sandbox:
-    """A sandbox; `gateway` is the id of the endpoint that its default route leaves by."""
+def sandbox(
+    noun: Sandbox, gateway: str, endpoints: list[control.Endpoint], files: tuple[str, str, str]
+) -> control.Sandbox:
+    """A sandbox; `gateway` is the id of the endpoint that its default route leaves by.
+
+    `files` are the paths of its hosts, hostname and resolv.conf.
+    """
+    hosts_path, hostname_path, resolv_conf_path = files
     return control.Sandbox(
         id=noun.id,
         name=noun.name,
@@ -110,6 +116,14 @@ def sandbox(noun: Sandbox, gateway: str, endpoints: list[control.Endpoint]) -> c
         created=noun.created,
         state=noun.state.value,
         labels=noun.labels,
+        hostname=noun.hostname,
+        dns=list(noun.resolution.servers),
+        dns_search=list(noun.resolution.search),
+        dns_options=list(noun.resolution.options),
+        extra_hosts=[f"{host.name}:{host.address}" for host in noun.resolution.extra_hosts],
+        hosts_path=hosts_path,
+        hostname_path=hostname_path,
+        resolv_conf_path=resolv_conf_path,
         gateway=gateway,
         endpoints=endpoints,
     )

@@ -37,7 +37,7 @@ _cnmctl_grammar() {
         'port rm') operands='SANDBOX SPEC [SPEC...]' ;;
         'port remove') operands='SANDBOX SPEC [SPEC...]' ;;
         'sandbox') operands='WORD' words='create exec inspect ls rm' ;;
-        'sandbox create') flags='--label --netns' valued='--label --netns' operands='NAME' ;;
+        'sandbox create') flags='--add-host --dns --dns-opt --dns-search --hostname --label --netns' valued='--add-host --dns --dns-opt --dns-search --hostname --label --netns' operands='NAME' ;;
         'sandbox exec') operands='SANDBOX COMMAND [ARG...]' ;;
         'sandbox inspect') flags='-f --format' valued='-f --format' operands='SANDBOX [SANDBOX...]' ;;
         'sandbox ls') flags='-f --filter --format --no-trunc -q --quiet' valued='-f --filter --format' ;;

@@ -32,7 +32,7 @@ class InProcessDaemon:
 
     def __init__(self, place: Path, series: str) -> None:
         _deal_ids(series)
-        self.settings = Settings(root=str(place / "root"), run=str(place / "run"))
+        self.settings = Settings(root=str(place / "root"), run=str(place / "run"), etc=str(place / "etc"))
         daemon._make_directories(self.settings)
         self._kernel = LinuxKernel(sets.ELEMENT_SETS, ruleset.start_text)
         self._store = Store(self.settings.database)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -111,11 +112,13 @@ class NamesLab:
 
 @contextlib.contextmanager
 def running_names_lab(place: Path, config: str = "") -> Iterator[NamesLab]:
-    resolv_conf = Path("/run") / f"resolv-{place.name}.conf"
+    etc = Path("/run") / f"etc-{place.name}"
     """Readable for everybody, as the resolver is nobody; /run is the test process' own."""
+    etc.mkdir()
+    resolv_conf = etc / "resolv.conf"
     resolv_conf.write_text(f"nameserver {UPSTREAM}\n")
     with Topology(world()) as topology:
-        text = f'resolv-conf = "{resolv_conf}"\n{config}'
+        text = f'etc = "{etc}"\n{config}'
         with running(place / "cnmd", topology.hosts["host"].popen, text) as cnmd:
             lab = NamesLab(topology, cnmd, resolv_conf)
             try:
@@ -123,7 +126,7 @@ def running_names_lab(place: Path, config: str = "") -> Iterator[NamesLab]:
             finally:
                 for box in lab._boxes.values():
                     box.close()
-    resolv_conf.unlink()
+    shutil.rmtree(etc)
 
 
 def _processes() -> list[int]:

@@ -18,7 +18,7 @@ from cnm.events import Event, EventBus
 from cnm.kernel import state
 from cnm.model import Model, new_id
 from cnm.network import PREDEFINED, NameRecord, Network, NetworkRequest, NetworkState, Pool
-from cnm.sandbox import Sandbox, SandboxKind, SandboxState
+from cnm.sandbox import NOTHING_ASKED, Resolution, Sandbox, SandboxKind, SandboxState
 from cnm.wire.control import Families, Neighbour, Status, Uplink
 
 CREATED = "2026-01-02T03:04:05.678901234Z"
@@ -122,7 +122,11 @@ class MemoryBackend:
         return self.model.sandbox(ref)
 
     def create_sandbox(
-        self, name: str, netns_path: str = "", labels: Mapping[str, str] | None = None
+        self,
+        name: str,
+        netns_path: str = "",
+        labels: Mapping[str, str] | None = None,
+        resolution: Resolution = NOTHING_ASKED,
     ) -> Sandbox:
         ident = new_id()
         sandbox = Sandbox(
@@ -133,6 +137,7 @@ class MemoryBackend:
             created=CREATED,
             state=SandboxState.ACTIVE,
             labels=dict(labels or {}),
+            resolution=resolution,
         )
         self.model.add_sandbox(sandbox)
         self.bus.publish("sandbox", "create", ident, name=name)
@@ -140,6 +145,10 @@ class MemoryBackend:
 
     def name_stats(self) -> Mapping[str, Any]:
         return self.names
+
+    def sandbox_files(self, sandbox: Sandbox) -> tuple[str, str, str]:
+        place = f"/var/lib/cnm/sandboxes/{sandbox.id}"
+        return f"{place}/hosts", f"{place}/hostname", f"{place}/resolv.conf"
 
     def delete_sandbox(self, ref: str, force: bool = False, wait: bool = False) -> None:
         sandbox = self.model.sandbox(ref)

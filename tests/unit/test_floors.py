@@ -13,10 +13,14 @@ import pytest
 _CHECKOUT = Path(__file__).parents[2]
 
 _GROUND = ("errors", "config")
-_NOUNS = ("network", "endpoint", "sandbox", "lease", "driver", "events", "names", "mac", "ports", "gateway")
+_NOUNS = (
+    *("network", "endpoint", "sandbox", "lease", "driver", "events", "names", "mac", "ports", "gateway"),
+    *("hosts_file", "resolv_conf"),
+)
 _VERBS = (
     *("controller", "network_verbs", "endpoint_verbs", "sandbox_verbs", "doctor", "recovery", "overview"),
     *("resources", "wanted", "model", "locks", "forwarding", "relaying", "naming", "record_verbs"),
+    "sandbox_files",
     *("external", "external_start", "afterwork"),
     *("dockerd_verbs", "handover", "leases", "stale"),
 )

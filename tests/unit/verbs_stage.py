@@ -36,7 +36,7 @@ from cnm.resolver.messages import Message
 from cnm.resolver.state import State
 from cnm.resolvers import Held, Resolver
 from cnm.resources import Resources
-from cnm.sandbox import Sandbox
+from cnm.sandbox import Resolution, Sandbox
 from cnm.store import Store
 from cnm.wire.plugin_client import Plugins
 from cnm.wire.plugin_discovery import Places
@@ -53,6 +53,7 @@ CHANGES = {
     "store": ("commit",),
     "ipam": ("request_pool", "request_address"),
     "reservations": ("reserve",),
+    "files": ("created", "joined", "left"),
 }
 """The steps of a verb that change something, by what they change; those that give back are not allowed to fail."""
 
@@ -162,6 +163,7 @@ class Stage:
             root=str(self.place / "root"),
             run=str(self.place / "run"),
             plugin_dir=str(self.place / "plugins"),
+            etc=str(self.place / "etc"),
             **{"docker_host": "", **self._more},
         )
         self.store = Store(self.settings.database)
@@ -179,7 +181,7 @@ class Stage:
             "store": Faulty(self.store, "store", self.faults),
             "reservations": Faulty(self.reservations, "reservations", self.faults),
         }
-        self.naming = Naming(faulty["kernel"], self.resolver)
+        self.naming = Naming(faulty["kernel"], self.resolver, self.settings)
         self.resources = Resources(
             settings=self.settings,
             registry=Registry(
@@ -192,6 +194,7 @@ class Stage:
             naming=self.naming,
             **faulty,
         )
+        self.resources.files = Faulty(self.resources.files, "files", self.faults)  # type: ignore[assignment]
         self.controller = Controller(self.resources)
         self.controller.start()
         self.resources.afterwork.join()
@@ -215,8 +218,8 @@ class Stage:
     def network(self, name: str = "web", **request: Any) -> Network:
         return self.controller.create_network(NetworkRequest(name=name, **request))
 
-    def sandbox(self, name: str = "box", netns: str = "") -> Sandbox:
-        return self.controller.create_sandbox(name, netns)
+    def sandbox(self, name: str = "box", netns: str = "", **resolution: Any) -> Sandbox:
+        return self.controller.create_sandbox(name, netns, resolution=Resolution(**resolution))
 
     def links(self, namespace: str = HOST) -> dict[str, Link]:
         return self.kernel.spaces[namespace].links
@@ -224,6 +227,12 @@ class Stage:
     def elements(self, name: str) -> set[tuple[str | int, ...]]:
         """Keys of the elements of one set."""
         return {element.key for element in self.kernel.elements if element.set.name == name}
+
+    def files(self) -> dict[str, str]:
+        """What is in the files of the sandboxes, by their paths from the directory of all; digests tell of the past."""
+        place = Path(self.settings.sandboxes)
+        found = (path for path in place.rglob("*") if path.is_file() and path.suffix != ".hash")
+        return {str(path.relative_to(place)): path.read_text() for path in found}
 
     def events(self) -> list[tuple[str, str]]:
         return [(event.type, event.action) for event in self.controller.past_events()]
@@ -245,6 +254,7 @@ class Stage:
             "namespaces": _sorted(kernel.spaces),
             "elements": _sorted(map(_element, kernel.elements)),
             "sysctls": _sorted(item for item in kernel.sysctls.items() if f"/{UPLINK.name}/" not in item[0]),
+            "files": _sorted(self.files().items()),
             "host": [repr(dataclasses.astuple(self.resources.host_state))],
             "events": _sorted(self.controller.past_events()),
         }
