@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 from typing import Any
 
@@ -72,6 +73,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Do not drop what the host forwards only because forwarding was switched on for our networks."""
     neighbours: bool = True
     """Let our networks through where other programs block them (Docker); off: take away what was written for it."""
+    dns_listen: str = ""
+    """A loopback address of the host's at which NAME.NETWORK is answered to its own programs, port 53; "": none."""
     dns_cache: bool = True
     """Keep what they answer, for as long as they say."""
     threads: int = 16
@@ -130,6 +133,10 @@ def _checked(settings: Settings, path: str) -> Settings:
         )
     if not 1 <= settings.threads <= 256:
         raise InvalidParameter(f"{path}: threads must be between 1 and 256, not {settings.threads}")
+    if settings.dns_listen and not _is_loopback(settings.dns_listen):
+        raise InvalidParameter(
+            f"{path}: dns-listen must be a loopback address, as 127.0.0.12, not {settings.dns_listen}"
+        )
     if not settings.remote_plugin_timeout > 0:
         raise InvalidParameter(
             f"{path}: remote-plugin-timeout must be more than 0, not {settings.remote_plugin_timeout:g}"
@@ -141,3 +148,10 @@ def _checked(settings: Settings, path: str) -> Settings:
         if not all(map(os.path.isabs, getattr(settings, name))):
             raise InvalidParameter(f"{path}: {name.replace('_', '-')} must be absolute paths")
     return settings
+
+
+def _is_loopback(text: str) -> bool:
+    try:
+        return ipaddress.ip_address(text).is_loopback
+    except ValueError:
+        return False

@@ -73,6 +73,7 @@ class EndpointVerbs:
             ipv4=ipv4,
             ipv6=ipv6,
             aliases=request.aliases,
+            links=request.links,
             options=request.options,
             gw_priority=request.gw_priority,
             port_requests=request.ports,
@@ -104,6 +105,8 @@ class EndpointVerbs:
             raise InvalidParameter("user-specified IP address is supported on user-defined networks only")
         if network.predefined and request.aliases:
             raise InvalidParameter("network-scoped aliases are only supported for user-defined networks")
+        if network.predefined and request.links:
+            raise InvalidParameter("links are only supported for user-defined networks")
         if request.ports:
             self._check_publishing(network)
 

@@ -18,19 +18,21 @@ from cnm.config import Settings
 from cnm.endpoint import Endpoint
 from cnm.errors import CnmError, NotFound
 from cnm.kernel.contract import Kernel
-from cnm.kernel.name_sockets import ADDRESS, NameSockets
+from cnm.kernel.name_sockets import ADDRESS, PORT, NameSockets
 from cnm.model import SHORT
 from cnm.network import Network, Owner
 from cnm.resolver import state
 from cnm.resolver.client import Told
 from cnm.resolver.messages import Message, Verb
-from cnm.resolver.records import Member, Record, Scope, Server
+from cnm.resolver.records import Link, Member, Record, Scope, Server
 from cnm.resolvers import Resolver
 from cnm.sandbox import Sandbox, SandboxKind
 
 log = logging.getLogger(__name__)
 
 _SERVED = (SandboxKind.OWN, SandboxKind.GIVEN)
+_HOST = "host"
+"""The scope of the host's own programs; no sandbox has such an id."""
 _CONNECTIONS_INSIDE = 2
 """TCP sockets of a worker and a family, to ask a sandbox's own servers with at the same time."""
 _NDOTS = re.compile(r"ndots:(\d{1,2})")
@@ -107,10 +109,28 @@ class Naming:
             for sandbox, attached in sandboxes.values():
                 if is_served(sandbox, attached):
                     self._take_up(sandbox, attached, held.pop(sandbox.id, {}))
+            self._listen_on_host(held.pop(_HOST, {}))
             for sockets in held.values():
                 _close(sockets)
             if self._scopes or self._resolver.pid:
                 self._resolver.tell(())  # and it is told everything
+
+    def _listen_on_host(self, held: Sockets) -> None:
+        """For the host's own programs, where the settings want it. Networks come first: a failure is logged."""
+        address = self._settings.dns_listen
+        if held and address and {each.getsockname()[:2] for each in held.values()} == {(address, PORT)}:
+            self._sockets[_HOST] = held
+        else:
+            _close(held)
+            if not address:
+                return
+            try:
+                opened = self._kernel.open_host_name_sockets(address)
+            except CnmError as error:
+                log.error("%s: choose another dns-listen in the settings", error)
+                return
+            self._sockets[_HOST] = {"udp": opened.udp, "tcp": opened.tcp}
+        self._scopes[_HOST] = Scope(id=_HOST, zones=(), everywhere=True)
 
     def _take_up(self, sandbox: Sandbox, attached: Sequence[Attached], held: Sockets) -> None:
         """One sandbox that cannot be served does not stop the start."""
@@ -259,7 +279,7 @@ class Naming:
     def _everything(self) -> Iterator[Told]:
         yield Told(Message(Verb.BEGIN))
         resolv_conf = os.path.join(self._settings.etc, "resolv.conf")
-        settings = state.Settings(resolv_conf, self._settings.dns_cache, (ADDRESS,))
+        settings = state.Settings(resolv_conf, self._settings.dns_cache, (ADDRESS, self._settings.dns_listen))
         yield Told(Message(Verb.SETTINGS, "", settings))
         for zone in self._zones:
             yield from self._told_zone(self._zones[zone])
@@ -291,10 +311,17 @@ def _scope(sandbox: Sandbox, attached: Sequence[Attached]) -> Scope:
     return Scope(
         id=sandbox.id,
         zones=tuple(each.network.id for each in ordered if is_nameable(each.network)),
+        links=tuple(_links(ordered)),
         servers=tuple(Server(address, True) for address in sandbox.resolution.servers),
         external=any(not each.network.internal for each in attached),
         ndots=_ndots(sandbox),
     )
+
+
+def _links(attached: Sequence[Attached]) -> Iterator[Link]:
+    for endpoint, network in attached:
+        for target, alias in endpoint.links:
+            yield Link(network.id, alias.lower(), target.lower())
 
 
 def _rank(attached: Attached) -> tuple[int, bool, str]:

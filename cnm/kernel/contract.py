@@ -100,6 +100,9 @@ class Kernel(Protocol):
         Raises NotFound where there is no namespace.
         """
 
+    def open_host_name_sockets(self, address: str) -> NameSockets:
+        """A name server's sockets on the host, at port 53 of a bare address. The caller owns them."""
+
     def names_led_to(self, namespace: str) -> tuple[int, int] | None:
         """The ports (UDP, TCP) that port 53 of the name server's address leads to; None where that is not whole."""
 

@@ -294,14 +294,18 @@ class FakeKernel:
     def open_name_sockets(self, namespace: str) -> NameSockets:
         """Of this process' own namespace, which nobody asks."""
         space = self._space(namespace)
+        sockets = self.open_host_name_sockets("")
+        space.names_led_to = sockets.ports
+        return sockets
+
+    def open_host_name_sockets(self, address: str) -> NameSockets:
+        """At another port, which nobody asks."""
         udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         tcp = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         for each in (udp, tcp):
             each.bind(("127.0.0.1", 0))
         tcp.listen()
-        sockets = NameSockets(udp, tcp)
-        space.names_led_to = sockets.ports
-        return sockets
+        return NameSockets(udp, tcp)
 
     def names_led_to(self, namespace: str) -> tuple[int, int] | None:
         return self._space(namespace).names_led_to

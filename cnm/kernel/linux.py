@@ -342,6 +342,9 @@ class LinuxKernel:
     def open_name_sockets(self, namespace: str) -> name_sockets.NameSockets:
         return name_sockets.open_sockets(self._namespaces, namespace)
 
+    def open_host_name_sockets(self, address: str) -> name_sockets.NameSockets:
+        return name_sockets.open_on_host(address)
+
     def names_led_to(self, namespace: str) -> tuple[int, int] | None:
         return name_sockets.led_to(self._namespaces, namespace)
 

@@ -131,18 +131,26 @@ def _cookie(one: socket.socket) -> bytes:
     return one.getsockopt(socket.SOL_SOCKET, _SO_NETNS_COOKIE, 8)
 
 
-def _bound(path: str) -> NameSockets:
-    udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    tcp = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+def open_on_host(address: str) -> NameSockets:
+    """At port 53 of an address of the calling thread's namespace. Raises KernelError."""
+    return _bound(f"the host, at {address}", address, PORT)
+
+
+def _bound(where: str, address: str = ADDRESS, port: int = 0) -> NameSockets:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    udp = socket.socket(family, socket.SOCK_DGRAM)
+    tcp = socket.socket(family, socket.SOCK_STREAM)
     try:
         udp.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _RECEIVE_BUFFER)
+        if port:
+            tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # for what rests in TIME-WAIT
         for each in (udp, tcp):
-            each.bind((ADDRESS, 0))
+            each.bind((address, port))
         tcp.listen(_BACKLOG)
     except OSError as error:
         udp.close()
         tcp.close()
-        raise _refused(path, error) from None
+        raise _refused(where, error) from None
     return NameSockets(udp, tcp)
 
 
@@ -176,8 +184,8 @@ def _rewrites(ports: tuple[int, int]) -> tuple[Rewrite, ...]:
     )
 
 
-def _refused(path: str, error: OSError) -> KernelError:
+def _refused(where: str, error: OSError) -> KernelError:
     number = error.errno or 0
     return KernelError(
-        f"cannot open a name server's sockets in {path}: {os.strerror(number).lower()}", number
+        f"cannot open a name server's sockets in {where}: {os.strerror(number).lower()}", number
     )

@@ -36,8 +36,8 @@ class Link(NamedTuple):
 
     zone: str
     alias: str
-    member: str
-    """Its id."""
+    target: str
+    """A name on that zone, whoever has it."""
 
 
 class Server(NamedTuple):
@@ -239,9 +239,9 @@ class Book:
             zone = self._zones.get(link.zone)
             if link.alias != alias or zone is None or (network and zone.name != network):
                 continue
-            member = zone.members.get(link.member)
-            if member is not None:
-                return Found(_packed([member.ipv4]), _packed([member.ipv6]))
+            found = zone.find(link.target)
+            if found is not None:
+                return found
         return None
 
 

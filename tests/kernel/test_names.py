@@ -6,6 +6,7 @@ import ipaddress
 import socket
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import dns.exception
 import dns.flags
@@ -133,6 +134,19 @@ def test_a_name_goes_with_its_sandbox_and_comes_with_the_next(lab: NamesLab, ups
 
 def _later(address: str) -> str:
     return str(ipaddress.ip_address(address) + 100)
+
+
+def test_a_link_is_a_name_for_one_sandbox_only(lab: NamesLab, upstream: DnsServer) -> None:
+    lab.sandbox("linked")
+    lab.cnmd.connect("web", "linked", Links=["back:database", "later:next"])
+
+    assert lab.addresses("linked", "database") == [lab.address("back", "web")]
+    assert lab.code("front", "database") == "NXDOMAIN"
+    assert lab.code("linked", "next") == "NXDOMAIN"
+    lab.sandbox("later", "web")
+    assert lab.addresses("linked", "next") == [lab.address("later", "web")]
+    for name in ("linked", "later"):
+        lab.remove(name)
 
 
 def test_a_service_is_found_at_its_port(lab: NamesLab) -> None:
@@ -305,3 +319,38 @@ def test_many_queries_go_over_one_connection(lab: NamesLab) -> None:
             answer = dns.message.from_wire(client.recv(length, socket.MSG_WAITALL))
             answers[answer.id] = answer
     assert all(query.is_response(answers[query.id]) for query in queries)
+
+
+# The host itself
+
+
+def test_the_host_finds_names_of_networks(tmp_path: Path) -> None:
+    with running_names_lab(tmp_path, 'dns-listen = "127.0.0.12"\n') as lab:
+        lab.cnmd.create_network("web")
+        lab.sandbox("front", "web")
+        for restart in (False, True):
+            if restart:
+                lab.cnmd.restart()
+            with lab.host.enter():
+                answers = {
+                    name: dns.query.udp(dns.message.make_query(name, "A"), "127.0.0.12", timeout=5)
+                    for name in ("front.web", "front", "www.example")
+                }
+            assert answers["front.web"].answer[0][0].address == lab.address("front", "web")
+            for name in ("front", "www.example"):
+                assert answers[name].rcode() == dns.rcode.REFUSED
+        lab.remove("front")
+        lab.cnmd.stop()
+        lab.cnmd.config = ""
+        lab.cnmd.start()  # and the host is served no more: the resolver may end
+
+
+def test_a_taken_address_is_told_and_networks_work(tmp_path: Path) -> None:
+    with running_names_lab(tmp_path) as lab:
+        lab.cnmd.stop()
+        lab.cnmd.config += 'dns-listen = "127.0.0.12"\n'
+        with lab.host.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+            taken.bind(("127.0.0.12", 53))
+            lab.cnmd.start()
+        assert "in the host, at 127.0.0.12: address already in use: choose another dns-listen" in lab.cnmd.log
+        lab.cnmd.create_network("web")

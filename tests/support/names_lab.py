@@ -112,21 +112,19 @@ class NamesLab:
 
 @contextlib.contextmanager
 def running_names_lab(place: Path, config: str = "") -> Iterator[NamesLab]:
-    etc = Path("/run") / f"etc-{place.name}"
-    """Readable for everybody, as the resolver is nobody; /run is the test process' own."""
-    etc.mkdir()
-    resolv_conf = etc / "resolv.conf"
+    own = Path("/run") / f"names-{place.name}"
+    """Where the resolver may read what is the host's /etc here, though it is nobody; /run is the test process' own."""
+    resolv_conf = own / "etc" / "resolv.conf"
+    resolv_conf.parent.mkdir(parents=True)
     resolv_conf.write_text(f"nameserver {UPSTREAM}\n")
-    with Topology(world()) as topology:
-        text = f'etc = "{etc}"\n{config}'
-        with running(place / "cnmd", topology.hosts["host"].popen, text) as cnmd:
-            lab = NamesLab(topology, cnmd, resolv_conf)
-            try:
-                yield lab
-            finally:
-                for box in lab._boxes.values():
-                    box.close()
-    shutil.rmtree(etc)
+    with Topology(world()) as topology, running(own, topology.hosts["host"].popen, config) as cnmd:
+        lab = NamesLab(topology, cnmd, resolv_conf)
+        try:
+            yield lab
+        finally:
+            for box in lab._boxes.values():
+                box.close()
+    shutil.rmtree(own)
 
 
 def _processes() -> list[int]:

@@ -87,7 +87,7 @@ def test_an_address_has_its_first_name_and_its_network(book: Book) -> None:
 
 
 def test_a_link_is_an_alias_for_one_scope(book: Book) -> None:
-    book.set_scope(Scope("box", ("w", "d"), links=(Link("d", "back", "d1"),)))
+    book.set_scope(Scope("box", ("w", "d"), links=(Link("d", "back", "store"),)))
 
     assert book.find("box", "back") == v4("10.2.0.2")
     assert book.find("box", "back.db") == v4("10.2.0.2")
