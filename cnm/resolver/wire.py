@@ -315,23 +315,36 @@ def is_answer_to(message: bytes, query: bytes) -> bool:
 
 
 def truncated(message: bytes, limit: int) -> bytes:
-    """The message, which has a header at least, where it fits, else its question and OPT alone, and TC set."""
+    """The message, which has a header at least, where it fits, else its question and OPT alone, and TC set.
+
+    `limit` is 512 or more. The OPT loses its options, which may be of any length.
+    """
     if len(message) <= limit:
         return message
-    try:
-        opt = next((message[p.owner : p.end] for p in places(message) if p.type == OPT), b"")
-        end = _skip_name(message, _HEADER_BYTES) + 4
-    except Malformed:
-        opt, end = b"", _HEADER_BYTES
     ident, flags, questions, *_ = _HEADER.unpack_from(message)
-    if not _HEADER_BYTES < end <= len(message) or questions != 1:
-        return _HEADER.pack(ident, flags | _TC, 0, 0, 0, 0)
-    return _HEADER.pack(ident, flags | _TC, 1, 0, 0, bool(opt)) + message[_HEADER_BYTES:end] + opt
+    opt = b""
+    try:
+        end = _skip_name(message, _HEADER_BYTES) + _TYPE_CLASS.size
+        place = next((place for place in places(message) if place.type == OPT), None)
+        if place is not None:
+            opt = b"\0" + message[place.ttl - 4 : place.ttl + 4] + b"\0\0"
+    except Malformed:
+        end = _HEADER_BYTES
+    if questions != 1 or end > min(len(message), _HEADER_BYTES + _LONGEST_NAME + _TYPE_CLASS.size):
+        end = _HEADER_BYTES
+    question = message[_HEADER_BYTES:end]
+    return _HEADER.pack(ident, flags | _TC, bool(question), 0, 0, bool(opt)) + question + opt
 
 
 def lifetimes(message: bytes) -> list[tuple[int, int]]:
     """(offset, seconds) of every TTL, OPT's left out: that is none. Raises Malformed."""
-    return [(p.ttl, int.from_bytes(message[p.ttl : p.ttl + 4])) for p in places(message) if p.type != OPT]
+    return [(place.ttl, _ttl(message, place)) for place in places(message) if place.type != OPT]
+
+
+def _ttl(message: bytes, place: Place) -> int:
+    """0 where the first bit is set (RFC 2181, 8)."""
+    ttl = int.from_bytes(message[place.ttl : place.ttl + 4])
+    return ttl if ttl <= _LONGEST_TTL else 0
 
 
 def aged(message: bytes, ttls: Sequence[tuple[int, int]], seconds: int) -> bytes:
@@ -342,13 +355,15 @@ def aged(message: bytes, ttls: Sequence[tuple[int, int]], seconds: int) -> bytes
     return bytes(later)
 
 
-def negative_lifetime(message: bytes) -> int:
-    """For how many seconds "no such name" or "no such record" holds (RFC 2308, 5); 0 where it does not say."""
+def negative_lifetime(message: bytes) -> int | None:
+    """For how many seconds "no such name" or "no such record" holds (RFC 2308, 5); None where it does not say.
+
+    Raises Malformed.
+    """
     for place in places(message):
-        if place.section == 2 and place.type == SOA and place.end - place.data >= 22:
-            ttl = int.from_bytes(message[place.ttl : place.ttl + 4])
-            return min(ttl, int.from_bytes(message[place.end - 4 : place.end]))
-    return 0
+        if place.section == 2 and place.type == SOA and place.end - place.data >= _SHORTEST_SOA:
+            return min(_ttl(message, place), int.from_bytes(message[place.end - 4 : place.end]))
+    return None
 
 
 def expanded(message: bytes) -> list[bytes]:
