@@ -175,7 +175,7 @@ def test_sandbox_create_waits_for_the_disk_once(daemon: Cnmd, cost: Cost) -> Non
     daemon.ask("DELETE", "/cnm/v1/sandboxes/new")
 
     limits = {
-        **{"bind": 1, "fdatasync": 1, "ioctl": 1, "mount": 1, "openat": 8, "pwrite64": 8, "recvfrom": 1},
+        **{"bind": 1, "fdatasync": 1, "ioctl": 1, "mount": 1, "openat": 9, "pwrite64": 8, "recvfrom": 1},
         **{"sendto": 2, "setns": 3, "setsockopt": 3, "socket": 1, "unshare": 1, "write": 1},
     }
     assert_within(calls, **limits)
