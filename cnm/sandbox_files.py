@@ -159,10 +159,6 @@ class SandboxFiles:
     def _make(self, sandbox: Sandbox, gateway_lines: Sequence[Line]) -> None:
         """All its files, for the endpoints that are joined; those that are there are brought up to date."""
         hosts, hostname, resolv = self.paths(sandbox)
-        try:
-            os.makedirs(self._place(sandbox), mode=0o755, exist_ok=True)
-        except OSError as error:
-            raise _failure("make", self._place(sandbox), error) from None
         endpoints = self._joined(sandbox)
         _rewrite(hosts, partial(self._hosts_made, sandbox, endpoints, gateway_lines))
         _rewrite(hostname, partial(_hostname, sandbox))
@@ -310,13 +306,17 @@ def _digest(text: str) -> str:
 
 
 def _rewrite(path: str, change: Callable[[str], str], undo: contextlib.ExitStack | None = None) -> None:
-    """`change` is given "" for a file that is missing, or has nothing in it."""
+    """`change` is given "" for a file that is missing, or has nothing in it; its directory is made, if need be."""
 
     def changed(before: bytes) -> bytes:
         return _encoded(change(_decoded(before) if before.strip(_BLANK) else ""))
 
     try:
-        before = in_place.rewrite(path, changed)
+        try:
+            before = in_place.rewrite(path, changed)
+        except FileNotFoundError:
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            before = in_place.rewrite(path, changed)
     except OSError as error:
         raise _failure("write", path, error) from None
     if before is not None and undo is not None:

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from cnm.errors import KernelError, NotFound
-from cnm.kernel import link_messages, nft_rules
+from cnm.kernel import nft_rules
 from cnm.kernel.namespaces import Namespaces
 from cnm.kernel.netlink import NetlinkSocket, Request
 from cnm.kernel.nft_rules import Rewrite
@@ -23,9 +23,9 @@ from cnm.kernel.nft_transaction import NETLINK_NETFILTER, TransactionSocket
 ADDRESS = "127.0.0.11"
 """Docker's, which images know."""
 PORT = 53
-_LOOPBACK_INDEX = 1
 _TABLE, _CHAIN = "cnm-dns", "output"
 
+_IP_FREEBIND = 15
 _SO_RCVBUFFORCE = 33
 _SO_NETNS_COOKIE = 71
 _RECEIVE_BUFFER = 1 << 20
@@ -50,13 +50,8 @@ class NameSockets(NamedTuple):
 
 
 def open_sockets(namespaces: Namespaces, path: str) -> NameSockets:
-    """With port 53 led to them, and the loopback up, which may be down in a namespace that somebody else made.
-
-    Raises NotFound where there is no namespace, KernelError.
-    """
+    """With port 53 led to them. Raises NotFound where there is no namespace, KernelError."""
     with namespaces.inside(path):
-        with NetlinkSocket() as netlink:
-            netlink.execute([link_messages.up("lo", _LOOPBACK_INDEX)])
         sockets = _bound(path)
         try:
             _lead(sockets.ports)
@@ -145,6 +140,8 @@ def _bound(where: str, address: str = ADDRESS, port: int = 0) -> NameSockets:
         if port:
             tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # for what rests in TIME-WAIT
         for each in (udp, tcp):
+            if not port:
+                each.setsockopt(socket.IPPROTO_IP, _IP_FREEBIND, 1)  # the loopback may not be up yet
             each.bind((address, port))
         tcp.listen(_BACKLOG)
     except OSError as error:
@@ -158,14 +155,13 @@ def _lead(ports: tuple[int, int]) -> None:
     rewrites = _rewrites(ports)
     transaction = TransactionSocket()
     try:
-        try:
-            transaction.commit(nft_rules.creation(_TABLE, _CHAIN, rewrites))
-        except KernelError as error:
-            if error.errno != errno.EEXIST:
-                raise
-            transaction.commit(nft_rules.creation(_TABLE, _CHAIN, rewrites, replace=True))
+        transaction.commit(nft_rules.creation(_TABLE, _CHAIN, rewrites))
+    except KernelError as error:
+        if error.errno != errno.EEXIST:
+            raise
+        transaction.commit(nft_rules.creation(_TABLE, _CHAIN, rewrites, replace=True))
     finally:
-        _close_behind(transaction)
+        transaction.close()
 
 
 def _close_behind(transaction: TransactionSocket) -> None:

@@ -171,7 +171,7 @@ CASES = {
         "an-interface-name",
     ),
     "endpoint-option-unknown": (connect("web", "other", DriverOpts={"nosuch": "1"}), 400, "nosuch"),
-    "links": (connect("web", "other", Links=["box:b"]), 501, "link"),
+    "links": (connect("web", "other", Links=["box:"]), 400, "link"),
     "link-local-addresses": (
         connect("web", "other", IPAMConfig={"LinkLocalIPs": ["169.254.1.1"]}),
         501,

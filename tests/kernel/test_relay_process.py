@@ -582,7 +582,7 @@ def test_a_relay_of_another_namespace_is_replaced(daemon: Daemon) -> None:
 def test_a_relay_that_hangs_is_an_error_and_one_that_wakes_up_is_used_again(
     daemon: Daemon, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cnm.relays._ANSWER_TIME", 0.5)
+    monkeypatch.setattr("cnm.sidecar.keeper.ANSWER_SECONDS", 0.5)
     served = daemon.hosts.four.serve_tcp()
     port = daemon.serve((_FOUR, served.port))
     pid = daemon.relays.pid
@@ -643,7 +643,7 @@ def test_a_second_one_for_the_same_directory_is_refused(daemon: Daemon) -> None:
 
     assert second.returncode == 1
     assert error.decode().endswith(
-        "relay.sock is served by another relay: end it, or choose another run directory\n"
+        "relay.sock is served by another process: end it, or choose another run directory\n"
     )
 
 

@@ -195,6 +195,7 @@ def test_a_given_namespace_is_left_as_it_was_found(lab: NamesLab, tmp_path: Path
         path = f"/proc/{process.pid}/ns/net"
         eventually(lambda: os.stat(path).st_ino != os.stat("/proc/self/ns/net").st_ino)
         box = lab.sandbox("given", "web", NetnsPath=path)
+        box.run(["ip", "link", "set", "lo", "up"])
         eventually(lambda: lab.addresses("given", "front") == [lab.address("front", "web")])
         lab.cnmd.ask("POST", "/networks/web/disconnect", {"Container": "given"})
         assert box.run(["nft", "list", "ruleset"]).stdout == ""

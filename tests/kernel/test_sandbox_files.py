@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -18,6 +19,7 @@ import pytest
 
 from netns_fixtures import Topology, syscalls
 from tests.support.cnmd import PYTHON, Cnmd, clear, running
+from tests.support.names_lab import resolvers
 
 LOOPBACKS = (
     "127.0.0.1\tlocalhost\n"
@@ -54,7 +56,7 @@ def clean(daemon: Cnmd) -> Iterator[None]:
     yield
     clear(daemon)
     assert daemon.findings() == []
-    assert list((daemon.place / "root" / "sandboxes").iterdir()) == []
+    assert list((daemon.place / "root" / "sandboxes").glob("*")) == []
     assert machines_files() == before
 
 
@@ -208,8 +210,10 @@ def kill(daemon: Cnmd) -> None:
 
 
 def reboot(daemon: Cnmd) -> None:
-    """What is in /run goes with the namespaces."""
+    """What is in /run goes with the namespaces, and no process is left."""
     daemon.kill()
+    for process in resolvers(daemon)[:1]:
+        os.kill(process, signal.SIGKILL)
     for path in (daemon.place / "run" / "netns").iterdir():
         syscalls.umount(str(path))
     shutil.rmtree(daemon.place / "run")

@@ -85,23 +85,7 @@ class NamesLab:
         return str(endpoint[key]).partition("/")[0]
 
     def resolvers(self) -> list[int]:
-        """Processes of this daemon's resolver: the first one, then its workers."""
-        first = next(filter(self._is_resolver, _processes()), 0)
-        children = Path(f"/proc/{first}/task/{first}/children").read_text().split() if first else []
-        return [first, *map(int, children)] if first else []
-
-    def _is_resolver(self, process: int) -> bool:
-        """By where it is listened to."""
-        with contextlib.suppress(OSError):
-            if b"cnm.resolver" in Path(f"/proc/{process}/cmdline").read_bytes():
-                inodes = {os.readlink(each.path) for each in os.scandir(f"/proc/{process}/fd")}
-                return f"socket:[{self._control_inode(process)}]" in inodes
-        return False
-
-    def _control_inode(self, process: int) -> str:
-        path = str(self.cnmd.place / "run" / "resolver.sock")
-        lines = (line.split() for line in Path(f"/proc/{process}/net/unix").read_text().splitlines())
-        return next((line[6] for line in lines if line[7:] and line[7].startswith(path)), "")
+        return resolvers(self.cnmd)
 
     def say(self, *servers: str, **more: str) -> None:
         """What the host's resolv.conf says."""
@@ -125,6 +109,28 @@ def running_names_lab(place: Path, config: str = "") -> Iterator[NamesLab]:
             for box in lab._boxes.values():
                 box.close()
     shutil.rmtree(own)
+
+
+def resolvers(cnmd: Cnmd) -> list[int]:
+    """Processes of a daemon's resolver: the first one, then its workers."""
+    first = next((process for process in _processes() if _is_resolver(cnmd, process)), 0)
+    children = Path(f"/proc/{first}/task/{first}/children").read_text().split() if first else []
+    return [first, *map(int, children)] if first else []
+
+
+def _is_resolver(cnmd: Cnmd, process: int) -> bool:
+    """By where it is listened to."""
+    with contextlib.suppress(OSError):
+        if b"cnm.resolver" in Path(f"/proc/{process}/cmdline").read_bytes():
+            inodes = {os.readlink(each.path) for each in os.scandir(f"/proc/{process}/fd")}
+            return f"socket:[{_control_inode(cnmd, process)}]" in inodes
+    return False
+
+
+def _control_inode(cnmd: Cnmd, process: int) -> str:
+    path = str(cnmd.place / "run" / "resolver.sock")
+    lines = (line.split() for line in Path(f"/proc/{process}/net/unix").read_text().splitlines())
+    return next((line[6] for line in lines if line[7:] and line[7].startswith(path)), "")
 
 
 def _processes() -> list[int]:

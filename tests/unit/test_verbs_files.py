@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -128,7 +129,7 @@ def test_a_sandbox_whose_files_cannot_be_made_is_not_made(stage: Stage) -> None:
 
     said = refused(lambda: stage.sandbox("box"), CnmError)
 
-    assert said.startswith(f"cannot make {stage.settings.sandboxes}/")
+    assert said.startswith(f"cannot write {stage.settings.sandboxes}/")
     assert said.endswith(": not a directory")
     assert stage.picture() == before
 
@@ -341,16 +342,17 @@ def test_start_up_makes_what_is_lost_or_empty(stage: Stage, box: Sandbox, lost: 
     assert stage.files() == before
 
 
-def test_a_join_makes_what_is_lost(stage: Stage, box: Sandbox) -> None:
+def test_a_join_and_a_departure_make_what_is_lost(stage: Stage, box: Sandbox) -> None:
+    before = hosts(stage, box), resolv_conf(stage, box)
+    shutil.rmtree(stage.settings.sandboxes)
+
     connect(stage, "web")
-    before = stage.files()
+    assert hosts(stage, box) == LOOPBACKS + "10.1.0.2\tbox\nfd00:1::2\tbox\n"
+    assert servers(stage, box) == ["127.0.0.11"]
+
+    shutil.rmtree(stage.settings.sandboxes)
     stage.controller.disconnect("web", "box")
-    for path in paths(stage, box)[::2]:
-        path.unlink()
-
-    connect(stage, "web")
-
-    assert stage.files() == before
+    assert (hosts(stage, box), resolv_conf(stage, box)) == before
 
 
 def test_start_up_rights_the_lines_that_a_killed_process_left(stage: Stage, box: Sandbox) -> None:
