@@ -10,9 +10,10 @@ from cnm.resolver import wire
 from cnm.resolver.wire import Query
 
 _MOST = 4096
+_MOST_BYTES = 4096
+"""Of an answer: longer ones are rare, and would make the cache as large as strangers like."""
 _LONGEST_SECONDS = 86_400
 _LONGEST_NEGATIVE_SECONDS = 300
-_CHECKING_DISABLED = 0x0010
 
 
 class _Kept(NamedTuple):
@@ -75,19 +76,24 @@ def _key(where: str, query: Query) -> _Key:
         question.name,
         question.type,
         question.klass,
-        query.flags & _CHECKING_DISABLED,
+        query.flags & wire.ASKED_FOR,
         edns is not None,
         edns is not None and edns.dnssec,
     )
 
 
 def _seconds(answer: bytes) -> int:
-    if wire.is_truncated(answer) or wire.rcode(answer) not in (wire.NOERROR, wire.NXDOMAIN):
+    """For how long it may be kept; 0 for not at all."""
+    if len(answer) > _MOST_BYTES or wire.is_truncated(answer):
+        return 0
+    if wire.rcode(answer) not in (wire.NOERROR, wire.NXDOMAIN):
         return 0
     try:
-        ttls = [ttl for _offset, ttl in wire.lifetimes(answer)]
-        if wire.rcode(answer) == wire.NXDOMAIN or answer[6:8] == b"\0\0":
-            return min(wire.negative_lifetime(answer), _LONGEST_NEGATIVE_SECONDS)
+        shortest = min([_LONGEST_SECONDS, *(ttl for _offset, ttl in wire.lifetimes(answer))])
+        negative = wire.negative_lifetime(answer)
     except wire.Malformed:
         return 0
-    return min([*ttls, _LONGEST_SECONDS])
+    if negative is not None:
+        return min(shortest, negative, _LONGEST_NEGATIVE_SECONDS)
+    is_negative = wire.rcode(answer) == wire.NXDOMAIN or answer[6:8] == b"\0\0"
+    return 0 if is_negative else shortest

@@ -6,8 +6,8 @@ ResolveName): a name may hold dots, and NAME.NETWORK means NAME on that network.
 
 from __future__ import annotations
 
-import ipaddress
-from collections.abc import Callable, Iterator, Sequence
+import socket
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 
@@ -74,68 +74,92 @@ class Found(NamedTuple):
     """The target of a CNAME."""
 
 
+class _Listed(NamedTuple):
+    """A member as lookups need it: its addresses packed, empty for none."""
+
+    names: tuple[str, ...]
+    ipv4: bytes
+    ipv6: bytes
+
+    @property
+    def first(self) -> str:
+        """That is no wildcard; "" where there is none."""
+        return next((name for name in self.names if not name.startswith("*.")), "")
+
+
 class _Zone:
     def __init__(self, name: str) -> None:
         self.name = name
-        self.members: dict[str, Member] = {}
-        self.of_name: dict[str, dict[str, None]] = {}
-        """Ids of the members with a name, wildcards among them."""
-        self.of_address: dict[str, str] = {}
-        """Id of the member with an address."""
-        self.records: dict[str, list[Record]] = {}
-        self.has_wildcards = False
+        self._members: dict[str, _Listed] = {}
+        self._of_name: dict[str, dict[str, _Listed]] = {}
+        """Members by their names, wildcards among them, and by their ids."""
+        self._of_address: dict[bytes, _Listed] = {}
+        self._records: dict[str, Found] = {}
+        self._has_wildcards = False
 
     def add(self, member: Member) -> None:
-        self.members[member.id] = member
-        for name in member.names:
-            self.of_name.setdefault(name, {})[member.id] = None
-            self.has_wildcards = self.has_wildcards or name.startswith("*.")
-        for address in filter(None, (member.ipv4, member.ipv6)):
-            self.of_address[_canonical(address)] = member.id
+        """In place of the one with its id. Raises ValueError, having changed nothing, for what is no address."""
+        listed = _Listed(member.names, _packed(member.ipv4), _packed(member.ipv6))
+        self.remove(member.id)
+        self._members[member.id] = listed
+        for name in listed.names:
+            self._of_name.setdefault(name, {})[member.id] = listed
+            self._has_wildcards |= name.startswith("*.")
+        for address in filter(None, (listed.ipv4, listed.ipv6)):
+            self._of_address[address] = listed
 
     def remove(self, ident: str) -> None:
-        member = self.members.pop(ident, None)
-        if member is None:
+        listed = self._members.pop(ident, None)
+        if listed is None:
             return
-        for name in member.names:
-            having = self.of_name.get(name, {})
-            having.pop(ident, None)
+        for name in set(listed.names):
+            having = self._of_name[name]
+            del having[ident]
             if not having:
-                self.of_name.pop(name, None)
-        for address in filter(None, (member.ipv4, member.ipv6)):
-            if self.of_address.get(_canonical(address)) == ident:
-                del self.of_address[_canonical(address)]
+                del self._of_name[name]
+        for address in (listed.ipv4, listed.ipv6):
+            if self._of_address.get(address) is listed:
+                del self._of_address[address]
 
     def set_records(self, records: Sequence[Record]) -> None:
-        self.records = {}
+        """Raises ValueError, having changed nothing, for what is no address."""
+        by_name: dict[str, list[Record]] = {}
         for record in records:
-            self.records.setdefault(record.name, []).append(record)
-            self.has_wildcards = self.has_wildcards or record.name.startswith("*.")
+            by_name.setdefault(record.name, []).append(record)
+        self._records = {name: _meant(own) for name, own in by_name.items()}
+        self._has_wildcards |= any(name.startswith("*.") for name in by_name)
 
     def find(self, name: str) -> Found | None:
         """By the name itself, else by the closest wildcard above it (RFC 4592)."""
-        found = self._exactly(name)
-        if found is not None or not self.has_wildcards:
-            return found
+        if self._has(name) or not self._has_wildcards:
+            return self._exactly(name)
         rest = name
         while "." in rest:
             rest = rest.partition(".")[2]
-            found = self._exactly(f"*.{rest}")
-            if found is not None or self._exactly(rest) is not None:
-                return found
+            if self._has(f"*.{rest}"):
+                return self._exactly(f"*.{rest}")
+            if self._has(rest):
+                return None
         return None
 
+    def name_of(self, address: bytes) -> str:
+        listed = self._of_address.get(address)
+        return listed.first if listed else ""
+
+    def _has(self, name: str) -> bool:
+        return name in self._of_name or name in self._records
+
     def _exactly(self, name: str) -> Found | None:
-        members = [self.members[ident] for ident in self.of_name.get(name, ())]
-        records = self.records.get(name, ())
-        if not members and not records:
-            return None
-        alias = next((record.value for record in records if record.kind == "CNAME"), "")
-        if alias and not members:
-            return Found(alias=alias)
-        ipv4 = [member.ipv4 for member in members] + [r.value for r in records if r.kind == "A"]
-        ipv6 = [member.ipv6 for member in members] + [r.value for r in records if r.kind == "AAAA"]
-        return Found(_packed(ipv4), _packed(ipv6))
+        own = self._records.get(name)
+        having = self._of_name.get(name)
+        if not having:
+            return own
+        ipv4 = [each.ipv4 for each in having.values() if each.ipv4]
+        ipv6 = [each.ipv6 for each in having.values() if each.ipv6]
+        if own:
+            ipv4 += own.ipv4
+            ipv6 += own.ipv6
+        return Found(_unique(ipv4), _unique(ipv6))
 
 
 class Book:
@@ -164,8 +188,7 @@ class Book:
         self._changed(ident)
 
     def set_member(self, zone: str, member: Member) -> None:
-        """Raises KeyError for an unknown zone."""
-        self._zones[zone].remove(member.id)
+        """Raises KeyError for an unknown zone, ValueError for what is no address."""
         self._zones[zone].add(member)
         self._changed(zone)
 
@@ -175,7 +198,7 @@ class Book:
             self._changed(zone)
 
     def set_records(self, zone: str, records: Sequence[Record]) -> None:
-        """All of the zone's own. Raises KeyError for an unknown zone."""
+        """All of the zone's own. Raises KeyError for an unknown zone, ValueError for what is no address."""
         self._zones[zone].set_records(records)
         self._changed(zone)
 
@@ -217,22 +240,13 @@ class Book:
                 return found
         return None
 
-    def _in_zones(self, scope: Scope, name: str, network: str) -> Found | None:
-        zones = (zone for zone in self._seen(scope) if not network or zone.name == network)
-        return next((found for zone in zones if (found := zone.find(name)) is not None), None)
-
-    def name_of(self, scope_id: str, address: str) -> str:
-        """NAME.NETWORK of whoever has an address (text in any form) where the scope sees it, "" for nobody."""
-        wanted = _canonical(address)
-        for zone in self._seen(self._scopes[scope_id]):
-            ident = zone.of_address.get(wanted)
-            if ident is not None:
-                return f"{zone.members[ident].names[0]}.{zone.name}"
+    def name_of(self, scope_id: str, address: bytes) -> str:
+        """NAME.NETWORK of whoever has a packed address where the scope sees it, "" for nobody."""
+        for _ident, zone in self._seen(self._scopes[scope_id]):
+            name = zone.name_of(address)
+            if name:
+                return f"{name}.{zone.name}"
         return ""
-
-    def _seen(self, scope: Scope) -> Iterator[_Zone]:
-        idents = self._zones if scope.everywhere else scope.zones
-        return (self._zones[ident] for ident in idents if ident in self._zones)
 
     def _linked(self, scope: Scope, alias: str, network: str) -> Found | None:
         for link in scope.links:
@@ -244,6 +258,21 @@ class Book:
                 return found
         return None
 
+    def _in_zones(self, scope: Scope, name: str, network: str) -> Found | None:
+        """Not where the name is a link's: while its target is away, it means nobody else there (as in Docker)."""
+        linked = {link.zone for link in scope.links if link.alias == name}
+        for ident, zone in self._seen(scope):
+            if (network and zone.name != network) or ident in linked:
+                continue
+            found = zone.find(name)
+            if found is not None:
+                return _qualified(found, zone) if scope.everywhere else found
+        return None
+
+    def _seen(self, scope: Scope) -> Iterator[tuple[str, _Zone]]:
+        idents = self._zones if scope.everywhere else scope.zones
+        return ((ident, self._zones[ident]) for ident in idents if ident in self._zones)
+
 
 def _readings(name: str) -> Iterator[tuple[str, str]]:
     """(name, network) that a name may mean: a.b.c on any network, then a.b on c, then a on b.c."""
@@ -254,10 +283,30 @@ def _readings(name: str) -> Iterator[tuple[str, str]]:
         at = name.rfind(".", 0, at)
 
 
-def _canonical(address: str) -> str:
-    return str(ipaddress.ip_address(address))
+def _qualified(found: Found, zone: _Zone) -> Found:
+    """An alias of a name on its own network, as those who see all networks know that name."""
+    if found.alias and zone.find(found.alias) is not None:
+        return Found(alias=f"{found.alias}.{zone.name}")
+    return found
 
 
-def _packed(addresses: Sequence[str]) -> tuple[bytes, ...]:
-    unique = dict.fromkeys(filter(None, addresses))
-    return tuple(ipaddress.ip_address(address).packed for address in unique)
+def _meant(records: Sequence[Record]) -> Found:
+    """By records of one name; a CNAME stands alone (RFC 1034, 3.6.2)."""
+    values = {kind: [r.value for r in records if r.kind == kind] for kind in ("A", "AAAA", "CNAME")}
+    if values["CNAME"]:
+        return Found(alias=values["CNAME"][0])
+    return Found(_unique(map(_packed, values["A"])), _unique(map(_packed, values["AAAA"])))
+
+
+def _unique(addresses: Iterable[bytes]) -> tuple[bytes, ...]:
+    return tuple(dict.fromkeys(addresses))
+
+
+def _packed(address: str) -> bytes:
+    """Empty for "". Raises ValueError for what is no bare address."""
+    if not address:
+        return b""
+    try:
+        return socket.inet_pton(socket.AF_INET6 if ":" in address else socket.AF_INET, address)
+    except OSError:
+        raise ValueError(f"{address!r} is no address") from None

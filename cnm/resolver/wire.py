@@ -23,18 +23,29 @@ MOST = 65535
 
 _HEADER = struct.Struct(">6H")
 _HEADER_BYTES = 12
-_QR, _AA, _TC, _RD, _RA, _CD = 0x8000, 0x0400, 0x0200, 0x0100, 0x0080, 0x0010
+_QR, _TC, _RD, _RA, _AD, _CD = 0x8000, 0x0200, 0x0100, 0x0080, 0x0020, 0x0010
+ASKED_FOR = _RD | _AD | _CD
+"""Flags of a query that others' answers depend on."""
 _OPCODE = 0x7800
 _DO = 0x8000
 _FIXED = struct.Struct(">HHIH")  # type, class, TTL, length of a resource record
 _TYPE_CLASS = struct.Struct(">HH")
 _LONGEST_LABEL, _LONGEST_NAME = 63, 255
+_LONGEST_TTL = 0x7FFFFFFF
 _MOST_POINTERS = 64
+_SHORTEST_SOA = 22
+"""Bytes: two names and five numbers."""
 TO_QUESTION = b"\xc0\x0c"
 """A name that is the question's: a pointer behind the header."""
 
-_NAMES_IN_DATA = {NS: 0, CNAME: 0, PTR: 0, DNAME: 0, MX: 2}
-"""Types whose data is a name, behind so many bytes; it may be compressed."""
+_NAMES_IN_DATA = {
+    **{kind: (0, 1) for kind in (NS, CNAME, PTR, DNAME, 3, 4, 7, 8, 9)},  # MD, MF, MB, MG, MR
+    **{kind: (0, 2) for kind in (SOA, 14, 17)},  # MINFO, RP
+    **{kind: (2, 1) for kind in (MX, 18, 21, 36)},  # AFSDB, RT, KX
+    26: (2, 2),  # PX
+    SRV: (6, 1),
+}
+"""Types whose data holds names behind so many bytes, and how many: they may be compressed (RFC 3597, 4)."""
 
 
 class Malformed(ValueError):
@@ -43,11 +54,16 @@ class Malformed(ValueError):
 
 class Question(NamedTuple):
     name: str
-    """Lower case, without a trailing dot; "" for the root."""
+    """Lower case, without a trailing dot; "" for the root. A dot or backslash inside a label has a backslash before."""
     type: int
     klass: int
     raw: bytes
     """As it was asked."""
+
+    @property
+    def packed(self) -> bytes:
+        """The name as it was asked."""
+        return self.raw[: -_TYPE_CLASS.size]
 
 
 class Edns(NamedTuple):
@@ -95,22 +111,26 @@ def _read_question(data: bytes) -> tuple[Question, int]:
         if offset >= len(data):
             raise Malformed("a name breaks off")
         length = data[offset]
+        offset += 1
         if length == 0:
             break
         if length > _LONGEST_LABEL:
             raise Malformed("a pointer, where there is nothing to point to")
-        labels.append(data[offset + 1 : offset + 1 + length])
-        offset += 1 + length
-    end = offset + 5
-    if end > len(data) or offset + 1 - _HEADER_BYTES > _LONGEST_NAME:
+        labels.append(data[offset : offset + length])
+        offset += length
+    end = offset + _TYPE_CLASS.size
+    if end > len(data) or offset - _HEADER_BYTES > _LONGEST_NAME:
         raise Malformed("a question breaks off, or its name is too long")
-    kind, klass = _TYPE_CLASS.unpack_from(data, offset + 1)
+    kind, klass = _TYPE_CLASS.unpack_from(data, offset)
     return Question(_text(labels), kind, klass, data[_HEADER_BYTES:end]), end
 
 
 def _text(labels: Sequence[bytes]) -> str:
-    """Bytes that are no ASCII stay what they are; a dot in a label is one of a name that nobody has here."""
-    return b".".join(label.replace(b".", b"\\.") for label in labels).lower().decode("latin-1")
+    """Bytes that are no UTF-8 stay what they are. Different names have different texts."""
+    joined = b"".join(labels)
+    if b"." in joined or b"\\" in joined:
+        labels = [label.replace(b"\\", b"\\\\").replace(b".", b"\\.") for label in labels]
+    return b".".join(labels).lower().decode("utf-8", "surrogateescape")
 
 
 def _read_additional(data: bytes, offset: int, count: int) -> tuple[Edns | None, int]:
@@ -155,30 +175,43 @@ def _skip_name(data: bytes, offset: int) -> int:
 
 
 class Answer(NamedTuple):
-    """Records of an answer, ready but for the header."""
+    """Packed records of an answer."""
 
-    records: bytes = b""
-    number: int = 0
-    additional: bytes = b""
-    additional_number: int = 0
+    records: Sequence[bytes] = ()
+    additional: Sequence[bytes] = ()
+    """Of use, but nobody asked for them."""
 
 
 EMPTY = Answer()
 
 
 def build(query: Query, answer: Answer = EMPTY, rcode: int = NOERROR, limit: int = MOST) -> bytes:
-    """An answer without its id, of at most `limit` bytes: what does not fit is left out, and said so (TC)."""
-    opt = pack_opt(query.edns, rcode >> 4) if query.edns else b""
-    flags = _QR | _RA | (query.flags & (_RD | _CD)) | (rcode & 15)
+    """An answer without its id, of at most `limit` bytes.
+
+    Records that do not fit are left out, and said so (TC). As in Docker, the others are there: not all clients ask
+    again over TCP.
+    """
     raw = query.question.raw
-    size = _HEADER_BYTES + len(raw) + len(answer.records) + len(answer.additional) + len(opt)
-    if size > limit and answer.additional:
-        return build(query, answer._replace(additional=b"", additional_number=0), rcode, limit)
-    if size > limit:
-        answer, flags = EMPTY, flags | _TC
-    counts = (1, answer.number, 0, answer.additional_number + bool(opt))
-    head = _HEADER.pack(0, flags, *counts)[2:]
-    return b"".join((head, raw, answer.records, answer.additional, opt))
+    opt = pack_opt(query.edns, rcode >> 4) if query.edns else b""
+    room = limit - _HEADER_BYTES - len(raw) - len(opt)
+    records, additional = answer
+    flags = _QR | _RA | (query.flags & (_RD | _CD)) | (rcode & 15)
+    size = sum(map(len, records))
+    if size > room:
+        records, flags = _fitting(records, room), flags | _TC
+    if additional and size + sum(map(len, additional)) > room:
+        additional = ()
+    head = _HEADER.pack(0, flags, 1, len(records), 0, len(additional) + bool(opt))[2:]
+    return b"".join((head, raw, *records, *additional, opt))
+
+
+def _fitting(records: Sequence[bytes], room: int) -> Sequence[bytes]:
+    """The first ones that do not need more bytes."""
+    for number, record in enumerate(records):
+        room -= len(record)
+        if room < 0:
+            return records[:number]
+    return records
 
 
 def pack_opt(edns: Edns, extended: int = 0) -> bytes:
@@ -191,17 +224,27 @@ def record(owner: bytes, kind: int, ttl: int, data: bytes) -> bytes:
     return owner + _FIXED.pack(kind, IN, ttl, len(data)) + data
 
 
+def rrset(owner: bytes, kind: int, ttl: int, data: Sequence[bytes]) -> list[bytes]:
+    """A record for each of `data`, all of which are of one length."""
+    head = record(owner, kind, ttl, data[0])[: -len(data[0])] if data else b""
+    return [head + each for each in data]
+
+
 def pack_name(name: str) -> bytes:
-    """Uncompressed. Raises Malformed for a label of more than 63 bytes, or a name of more than 255."""
+    """Uncompressed; all dots are between labels. Raises Malformed for what is no name: a label that is empty or has
+    more than 63 bytes, more than 255 in all."""
     packed = bytearray()
     for label in name.split(".") if name else ():
-        raw = label.encode("latin-1", "replace")
+        try:
+            raw = label.encode("utf-8", "surrogateescape")
+        except UnicodeEncodeError:
+            raise Malformed(f"{name!r} is no text") from None
         if not 0 < len(raw) <= _LONGEST_LABEL:
-            raise Malformed(f"{name} is no name of a host")
+            raise Malformed(f"{name!r} is no name of a host")
         packed += bytes((len(raw),)) + raw
     packed.append(0)
     if len(packed) > _LONGEST_NAME:
-        raise Malformed(f"{name} is too long")
+        raise Malformed(f"{name!r} is too long")
     return bytes(packed)
 
 
@@ -272,23 +315,36 @@ def is_answer_to(message: bytes, query: bytes) -> bool:
 
 
 def truncated(message: bytes, limit: int) -> bytes:
-    """The message, which has a header at least, where it fits, else its question and OPT alone, and TC set."""
+    """The message, which has a header at least, where it fits, else its question and OPT alone, and TC set.
+
+    `limit` is 512 or more. The OPT loses its options, which may be of any length.
+    """
     if len(message) <= limit:
         return message
-    try:
-        opt = next((message[p.owner : p.end] for p in places(message) if p.type == OPT), b"")
-        end = _skip_name(message, _HEADER_BYTES) + 4
-    except Malformed:
-        opt, end = b"", _HEADER_BYTES
     ident, flags, questions, *_ = _HEADER.unpack_from(message)
-    if not _HEADER_BYTES < end <= len(message) or questions != 1:
-        return _HEADER.pack(ident, flags | _TC, 0, 0, 0, 0)
-    return _HEADER.pack(ident, flags | _TC, 1, 0, 0, bool(opt)) + message[_HEADER_BYTES:end] + opt
+    opt = b""
+    try:
+        end = _skip_name(message, _HEADER_BYTES) + _TYPE_CLASS.size
+        place = next((place for place in places(message) if place.type == OPT), None)
+        if place is not None:
+            opt = b"\0" + message[place.ttl - 4 : place.ttl + 4] + b"\0\0"
+    except Malformed:
+        end = _HEADER_BYTES
+    if questions != 1 or end > min(len(message), _HEADER_BYTES + _LONGEST_NAME + _TYPE_CLASS.size):
+        end = _HEADER_BYTES
+    question = message[_HEADER_BYTES:end]
+    return _HEADER.pack(ident, flags | _TC, bool(question), 0, 0, bool(opt)) + question + opt
 
 
 def lifetimes(message: bytes) -> list[tuple[int, int]]:
     """(offset, seconds) of every TTL, OPT's left out: that is none. Raises Malformed."""
-    return [(p.ttl, int.from_bytes(message[p.ttl : p.ttl + 4])) for p in places(message) if p.type != OPT]
+    return [(place.ttl, _ttl(message, place)) for place in places(message) if place.type != OPT]
+
+
+def _ttl(message: bytes, place: Place) -> int:
+    """0 where the first bit is set (RFC 2181, 8)."""
+    ttl = int.from_bytes(message[place.ttl : place.ttl + 4])
+    return ttl if ttl <= _LONGEST_TTL else 0
 
 
 def aged(message: bytes, ttls: Sequence[tuple[int, int]], seconds: int) -> bytes:
@@ -299,42 +355,57 @@ def aged(message: bytes, ttls: Sequence[tuple[int, int]], seconds: int) -> bytes
     return bytes(later)
 
 
-def negative_lifetime(message: bytes) -> int:
-    """For how many seconds "no such name" or "no such record" holds (RFC 2308, 5); 0 where it does not say."""
+def negative_lifetime(message: bytes) -> int | None:
+    """For how many seconds "no such name" or "no such record" holds (RFC 2308, 5); None where it does not say.
+
+    Raises Malformed.
+    """
     for place in places(message):
-        if place.section == 2 and place.type == SOA and place.end - place.data >= 22:
-            ttl = int.from_bytes(message[place.ttl : place.ttl + 4])
-            return min(ttl, int.from_bytes(message[place.end - 4 : place.end]))
-    return 0
+        if place.section == 2 and place.type == SOA and place.end - place.data >= _SHORTEST_SOA:
+            return min(_ttl(message, place), int.from_bytes(message[place.end - 4 : place.end]))
+    return None
 
 
-def expanded(message: bytes) -> tuple[bytes, int]:
-    """(the records of the answer section without pointers, their number). Raises Malformed."""
-    records, count = [], 0
+def expanded(message: bytes) -> list[bytes]:
+    """The records of the answer section without pointers. Raises Malformed, also where no message could hold them."""
+    found = []
+    size = 0
     for place in places(message):
         if place.section != 1:
             break
-        ttl = int.from_bytes(message[place.ttl : place.ttl + 4])
-        data = message[place.data : place.end]
-        if place.type in _NAMES_IN_DATA:
-            before = _NAMES_IN_DATA[place.type]
-            data = data[:before] + _expand(message, place.data + before)
-        records.append(record(_expand(message, place.owner), place.type, ttl, data))
-        count += 1
-    return b"".join(records), count
+        fixed = message[place.ttl - 4 : place.ttl + 4]
+        data = _expanded_data(message, place)
+        size += place.data - place.owner + len(data)
+        if size > MOST:
+            raise Malformed("without pointers it is too long")
+        found.append(_expand(message, place.owner)[0] + fixed + len(data).to_bytes(2) + data)
+    return found
 
 
-def _expand(message: bytes, offset: int) -> bytes:
-    """A name without pointers, packed."""
-    labels = bytearray()
+def _expanded_data(message: bytes, place: Place) -> bytes:
+    before, names = _NAMES_IN_DATA.get(place.type, (0, 0))
+    offset = place.data + before
+    expanded = message[place.data : offset]
+    for _ in range(names):
+        name, offset = _expand(message, offset)
+        expanded += name
+    if offset > place.end:
+        raise Malformed("names reach beyond their record")
+    return expanded + message[offset : place.end]
+
+
+def _expand(message: bytes, offset: int) -> tuple[bytes, int]:
+    """(a name without pointers, where it ended before the first of them)."""
+    end = _skip_name(message, offset)
+    name = bytearray()
     for _ in range(_MOST_POINTERS):
         while offset < len(message) and 0 < message[offset] <= _LONGEST_LABEL:
-            labels += message[offset : offset + 1 + message[offset]]
+            name += message[offset : offset + 1 + message[offset]]
             offset += 1 + message[offset]
-        if len(labels) >= _LONGEST_NAME or offset >= len(message):
+        if len(name) >= _LONGEST_NAME or offset >= len(message):
             break
         if message[offset] == 0:
-            return bytes(labels) + b"\0"
+            return bytes(name) + b"\0", end
         if message[offset] < 0xC0 or offset + 1 >= len(message):
             break
         offset = (message[offset] & 0x3F) << 8 | message[offset + 1]

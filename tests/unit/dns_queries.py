@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dns.exception
 import dns.flags
 import dns.message
+import dns.rcode
 import dns.rdatatype
 import dns.rrset
 
@@ -19,6 +21,15 @@ def query(
     return made.to_wire()
 
 
+def most_bytes(asked: bytes) -> int:
+    """Of an answer over UDP: 512, or what EDNS allows, of which we use 4096 (RFC 6891, 6.2.3)."""
+    try:
+        size = dns.message.from_wire(asked).payload
+    except (dns.exception.DNSException, ValueError):
+        return 512
+    return min(max(size, 512), 4096)
+
+
 def read(answer: object) -> Response:
     assert isinstance(answer, bytes)
     return dns.message.from_wire(answer)
@@ -31,6 +42,4 @@ def addresses(answer: object) -> list[str]:
 
 
 def code(answer: object) -> str:
-    import dns.rcode
-
     return dns.rcode.to_text(read(answer).rcode())

@@ -95,7 +95,16 @@ def test_dnssec_and_unchecked_answers_are_kept_apart(cache: Cache) -> None:
     cache.put("", parsed(plain), answer(plain, ("www.example.", 60, "A", "192.0.2.1")))
 
     assert cache.get("", parsed(secure)) is None
-    assert cache.get("", parsed(plain)._replace(flags=0x0110)) is None
+    for flag in (dns.flags.CD, dns.flags.AD, dns.flags.RD):
+        other = parsed(plain)._replace(flags=parsed(plain).flags ^ flag)
+        assert cache.get("", other) is None
+
+
+def test_names_that_only_look_alike_are_kept_apart(cache: Cache) -> None:
+    dot, backslash = query("a\\.b.example"), query("a\\\\.b.example")
+    cache.put("", parsed(dot), answer(dot, ("x.example.", 60, "A", "192.0.2.1")))
+
+    assert cache.get("", parsed(backslash)) is None
 
 
 def test_answers_of_other_servers_are_kept_apart(cache: Cache) -> None:
@@ -119,6 +128,22 @@ def test_that_there_is_nothing_is_kept_for_as_long_as_the_zone_says(
     assert cache.get("", parsed(ASKED)) is None
 
 
+def test_that_an_alias_leads_nowhere_is_kept_for_as_long_as_the_zone_says(cache: Cache, clock: Clock) -> None:
+    made = answer(ASKED, ("www.example.", 900, "CNAME", "a.example."), soa=SOA)
+    cache.put("", parsed(ASKED), made)
+
+    clock.now += 121
+    assert cache.get("", parsed(ASKED)) is None
+
+
+def test_that_there_is_nothing_is_kept_no_longer_than_the_alias_to_it(cache: Cache, clock: Clock) -> None:
+    made = answer(ASKED, ("www.example.", 5, "CNAME", "a."), rcode=dns.rcode.NXDOMAIN, soa=SOA)
+    cache.put("", parsed(ASKED), made)
+
+    clock.now += 6
+    assert cache.get("", parsed(ASKED)) is None
+
+
 def test_that_there_is_nothing_is_kept_for_five_minutes_at_most(cache: Cache, clock: Clock) -> None:
     cache.put("", parsed(ASKED), answer(ASKED, rcode=dns.rcode.NXDOMAIN, soa=SOA.replace("120", "86400")))
 
@@ -132,6 +157,10 @@ def test_that_there_is_nothing_is_kept_for_five_minutes_at_most(cache: Cache, cl
     "useless",
     [
         answer(ASKED, ("www.example.", 0, "A", "192.0.2.1")),
+        answer(ASKED, ("www.example.", 77, "A", "192.0.2.1")).replace(
+            bytes((0, 0, 0, 77)), bytes((128, 0, 0, 77))
+        ),
+        answer(ASKED, *(("www.example.", 60, "TXT", "x" * 200) for _ in range(20))),
         answer(ASKED, ("www.example.", 60, "A", "192.0.2.1"), flags=dns.flags.TC),
         answer(ASKED, rcode=dns.rcode.SERVFAIL),
         answer(ASKED, rcode=dns.rcode.REFUSED),
@@ -139,7 +168,17 @@ def test_that_there_is_nothing_is_kept_for_five_minutes_at_most(cache: Cache, cl
         ANSWER[:-3],
         wire.failure(ASKED, wire.SERVFAIL)[:12],
     ],
-    ids=["ttl 0", "truncated", "SERVFAIL", "REFUSED", "no SOA", "broken off", "a header"],
+    ids=[
+        "ttl 0",
+        "ttl with its first bit",
+        "long",
+        "truncated",
+        "SERVFAIL",
+        "REFUSED",
+        "no SOA",
+        "broken off",
+        "a header",
+    ],
 )
 def test_what_says_so_or_is_no_whole_answer_is_not_kept(cache: Cache, useless: bytes) -> None:
     cache.put("", parsed(ASKED), useless)

@@ -13,6 +13,10 @@ def v4(*addresses: str) -> Found:
     return Found(ipv4=tuple(ipaddress.ip_address(address).packed for address in addresses))
 
 
+def name_of(book: Book, scope: str, address: str) -> str:
+    return book.name_of(scope, ipaddress.ip_address(address).packed)
+
+
 @pytest.fixture
 def book() -> Book:
     """Networks web and db; `box` is on both, `lone` on db only."""
@@ -70,7 +74,7 @@ def test_who_left_is_not_found_and_others_with_the_name_are(book: Book) -> None:
 
     assert book.find("box", "www") == v4("10.1.0.3")
     assert book.find("box", "front") == v4("10.2.0.2")
-    assert book.name_of("box", "10.1.0.2") == ""
+    assert name_of(book, "box", "10.1.0.2") == ""
 
 
 def test_a_member_told_again_is_replaced(book: Book) -> None:
@@ -81,9 +85,9 @@ def test_a_member_told_again_is_replaced(book: Book) -> None:
 
 
 def test_an_address_has_its_first_name_and_its_network(book: Book) -> None:
-    assert book.name_of("box", "10.1.0.3") == "back.web"
-    assert book.name_of("box", "fd01:0:0::2") == "front.web"
-    assert book.name_of("lone", "10.1.0.3") == ""
+    assert name_of(book, "box", "10.1.0.3") == "back.web"
+    assert name_of(book, "box", "fd01:0:0::2") == "front.web"
+    assert name_of(book, "lone", "10.1.0.3") == ""
 
 
 def test_a_link_is_an_alias_for_one_scope(book: Book) -> None:
@@ -99,6 +103,14 @@ def test_a_link_to_nobody_means_nothing(book: Book) -> None:
     book.set_scope(Scope("box", ("w", "d"), links=(Link("d", "gone", "nobody"),)))
 
     assert book.find("box", "gone") is None
+
+
+def test_a_link_whose_target_is_away_does_not_mean_another_of_its_network(book: Book) -> None:
+    book.set_scope(Scope("box", ("w", "d"), links=(Link("w", "front", "gone"),)))
+
+    assert book.find("box", "front") == v4("10.2.0.2")
+    assert book.find("box", "front.web") is None
+    assert book.find("box", "back") == v4("10.1.0.3")
 
 
 @pytest.mark.parametrize(
@@ -136,13 +148,51 @@ def test_records_are_names_of_their_network(book: Book) -> None:
     assert book.find("lone", "api") is None
 
 
+def test_records_stand_beside_members_of_their_name(book: Book) -> None:
+    book.set_records("d", [Record("store", "A", "192.0.2.1"), Record("store", "CNAME", "example.com")])
+    assert book.find("lone", "store") == v4("10.2.0.2")
+
+    book.set_records("d", [Record("store", "A", "192.0.2.1"), Record("store", "A", "10.2.0.2")])
+    assert book.find("lone", "store") == v4("10.2.0.2", "192.0.2.1")
+
+
+@pytest.mark.parametrize("address", ["10.1.0.300", "10.1.0.2/24", "fd01::x", "fe80::1%eth0", "nowhere"])
+def test_what_is_no_address_changes_nothing(book: Book, address: str) -> None:
+    with pytest.raises(ValueError, match="no address"):
+        book.set_member("w", Member("w2", ("rear",), address, ""))
+    with pytest.raises(ValueError, match="no address"):
+        book.set_records("w", [Record("rear", "A", address)])
+
+    assert book.find("box", "back") == v4("10.1.0.3")
+    assert book.find("box", "rear") is None
+
+
+@pytest.mark.parametrize("names", [(), ("*.shop",)])
+def test_who_has_no_name_of_its_own_has_none_by_its_address(book: Book, names: tuple[str, ...]) -> None:
+    book.set_member("w", Member("w2", names, "10.1.0.3", ""))
+    assert name_of(book, "box", "10.1.0.3") == ""
+
+    book.set_member("w", Member("w2", ("back",), "10.1.0.4", ""))
+    assert name_of(book, "box", "10.1.0.3") == ""
+    assert name_of(book, "box", "10.1.0.4") == "back.web"
+
+
 def test_the_host_finds_names_with_their_network_only(book: Book) -> None:
     book.set_scope(Scope("host", (), everywhere=True))
 
     assert book.find("host", "front") is None
     assert book.find("host", "front.db") == v4("10.2.0.2")
     assert book.find("host", "back.web") == v4("10.1.0.3")
-    assert book.name_of("host", "10.2.0.2") == "store.db"
+    assert name_of(book, "host", "10.2.0.2") == "store.db"
+
+
+def test_the_host_knows_the_target_of_an_alias_by_its_network_too(book: Book) -> None:
+    book.set_records("d", [Record("api", "CNAME", "store"), Record("out", "CNAME", "example.com")])
+    book.set_scope(Scope("host", (), everywhere=True))
+
+    assert book.find("host", "api.db") == Found(alias="store.db")
+    assert book.find("host", "out.db") == Found(alias="example.com")
+    assert book.find("box", "api.db") == Found(alias="store")
 
 
 def test_only_scopes_that_see_a_change_are_told(book: Book) -> None:
