@@ -77,6 +77,8 @@ class Naming:
         """By the sandbox's id."""
         self._sockets: dict[str, Sockets] = {}
         """Of each scope."""
+        self._held: dict[str, Sockets] = {}
+        """Of the resolver that was adopted, until `start`."""
 
     def stats(self) -> Mapping[str, Any]:
         """The resolver's counters (`resolver.stats`), none where it does not run."""
@@ -92,6 +94,26 @@ class Naming:
 
     # At start-up
 
+    def adopt(self, sandboxes: Iterable[Sandbox]) -> None:
+        """Take up what a running resolver has; sockets of namespaces that are no sandbox's any more would keep those
+        alive, with the addresses of links in them, and are closed."""
+        with self.lock:
+            held = self._resolver.adopt()
+            paths = {sandbox.id: sandbox.netns for sandbox in sandboxes}
+            lost = [
+                ident
+                for ident, sockets in held.items()
+                if ident != _HOST
+                and not (
+                    ident in paths and "udp" in sockets and self._kernel.is_in(paths[ident], sockets["udp"])
+                )
+            ]
+            if lost:
+                self._resolver.release(lost)
+            for ident in lost:
+                _close(held.pop(ident))
+            self._held = held
+
     def start(
         self,
         networks: Iterable[Network],
@@ -101,7 +123,7 @@ class Naming:
         up."""
         with self.lock:
             self._zones = {network.id: network for network in networks if network.records}
-            held = self._resolver.adopt()
+            held, self._held = self._held, {}
             for sandbox, attached in sandboxes.values():
                 for each in attached:
                     if is_nameable(each.network):

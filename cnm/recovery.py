@@ -38,6 +38,7 @@ class Recovery:
             self._load_sandboxes()
             self._load_endpoints()
             self._drop_forgotten()
+            self._r.naming.adopt(self._r.model.sandboxes())
             self._hold_ports()
             self._agree()
             self._name()

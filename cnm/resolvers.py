@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from cnm.errors import CnmError
 from cnm.resolver.client import Client, Told
-from cnm.resolver.messages import VERSION, control_path, default_workers
+from cnm.resolver.messages import VERSION, Message, Verb, control_path, default_workers
 from cnm.sidecar.client import Lost
 from cnm.sidecar.keeper import Keeper, Sort
 
@@ -83,6 +83,12 @@ class Resolver:
                 log.error("%s: what it serves is not taken up", error)
             held, self._held = self._held, {}
         return held
+
+    def release(self, scopes: Sequence[str]) -> None:
+        """Have the adopted resolver close the sockets of these; where it is lost, they are closed anyway."""
+        with self._keeper.lock:
+            if self._keeper.client is not None:
+                self._say(self._keeper.client, [Told(Message(Verb.UNSCOPE, scope)) for scope in scopes])
 
     def tell(self, told: Sequence[Told]) -> None:
         """Returns when all workers have heard it. Where no resolver is there, one is started behind the answer, and
