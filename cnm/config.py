@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 from typing import Any
 
@@ -47,6 +48,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     plugin_spec_dir: str = ""
     """Directory for NAME.spec and NAME.json, by which Docker finds plugins elsewhere; "": none are written."""
     plugin_tcp: PluginTcp | None = None
+    etc: str = "/etc"
+    """Directory of the host's resolv.conf and hosts, which those of sandboxes are made from."""
     docker_host: str = "unix:///run/docker.sock"
     """dockerd's API, which names are learnt from; "": it is never asked."""
     docker_direct: bool = False
@@ -70,6 +73,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Do not drop what the host forwards only because forwarding was switched on for our networks."""
     neighbours: bool = True
     """Let our networks through where other programs block them (Docker); off: take away what was written for it."""
+    dns_listen: str = ""
+    """A loopback address of the host's at which NAME.NETWORK is answered to its own programs, port 53; "": none."""
+    dns_cache: bool = True
+    """Keep what they answer, for as long as they say."""
     threads: int = 16
     """Requests served at the same time."""
 
@@ -86,6 +93,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     @property
     def netns(self) -> str:
         return os.path.join(self.run, "netns")
+
+    @property
+    def sandboxes(self) -> str:
+        """Directory of the sandboxes' hosts, hostname and resolv.conf."""
+        return os.path.join(self.root, "sandboxes")
 
     @property
     def database(self) -> str:
@@ -121,14 +133,25 @@ def _checked(settings: Settings, path: str) -> Settings:
         )
     if not 1 <= settings.threads <= 256:
         raise InvalidParameter(f"{path}: threads must be between 1 and 256, not {settings.threads}")
+    if settings.dns_listen and not _is_loopback(settings.dns_listen):
+        raise InvalidParameter(
+            f"{path}: dns-listen must be a loopback address, as 127.0.0.12, not {settings.dns_listen}"
+        )
     if not settings.remote_plugin_timeout > 0:
         raise InvalidParameter(
             f"{path}: remote-plugin-timeout must be more than 0, not {settings.remote_plugin_timeout:g}"
         )
-    for name in ("root", "run", "plugin_dir", "plugin_spec_dir"):
+    for name in ("root", "run", "plugin_dir", "plugin_spec_dir", "etc"):
         if not os.path.isabs(getattr(settings, name) or "/"):
             raise InvalidParameter(f"{path}: {name.replace('_', '-')} must be an absolute path")
     for name in ("remote_plugin_dirs", "remote_plugin_spec_dirs"):
         if not all(map(os.path.isabs, getattr(settings, name))):
             raise InvalidParameter(f"{path}: {name.replace('_', '-')} must be absolute paths")
     return settings
+
+
+def _is_loopback(text: str) -> bool:
+    try:
+        return ipaddress.ip_address(text).is_loopback
+    except ValueError:
+        return False

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import queue
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 from cnm import ipam, overview, stale, wanted
 from cnm.dockerd_verbs import DockerdVerbs
@@ -20,12 +21,13 @@ from cnm.events import Event
 from cnm.gateway import next_hop
 from cnm.kernel.state import Finding
 from cnm.model import SHORT
-from cnm.network import Network, NetworkRequest, Owner
+from cnm.network import NameRecord, Network, NetworkRequest, Owner
 from cnm.network_verbs import NetworkVerbs
+from cnm.record_verbs import RecordVerbs
 from cnm.recovery import Recovery
 from cnm.relaying import relay_reason
 from cnm.resources import Resources
-from cnm.sandbox import Sandbox, SandboxKind
+from cnm.sandbox import NOTHING_ASKED, Resolution, Sandbox, SandboxKind
 from cnm.sandbox_verbs import SandboxVerbs
 from cnm.wire.control import Status
 
@@ -38,6 +40,7 @@ class Controller:
         self._networks = NetworkVerbs(resources)
         self._sandboxes = SandboxVerbs(resources)
         self._endpoints = EndpointVerbs(resources)
+        self._records = RecordVerbs(resources)
         self._doctor = Doctor(resources, self._sandboxes)
         self.dockerd = DockerdVerbs(resources, self._networks, self._endpoints)
         """What dockerd asks for by its own ids; the other verbs leave its networks alone."""
@@ -76,6 +79,17 @@ class Controller:
         statuses = ipam.network_status(self._r.ipam_of(network), network)
         return {subnet: (s.ips_in_use, s.dynamic_ips_available) for subnet, s in statuses.items()}
 
+    # Names
+
+    def add_record(self, network_ref: str, name: str, value: str) -> NameRecord:
+        """A name of the network for an address, or for another name."""
+        with self._r.locks.verbs.shared():
+            return self._records.add(network_ref, name, value)
+
+    def remove_record(self, network_ref: str, name: str, value: str = "") -> None:
+        with self._r.locks.verbs.shared():
+            self._records.remove(network_ref, name, value)
+
     # Sandboxes
 
     def sandboxes(self) -> list[Sandbox]:
@@ -85,10 +99,22 @@ class Controller:
         return self._r.model.sandbox(ref)
 
     def create_sandbox(
-        self, name: str, netns_path: str = "", labels: Mapping[str, str] | None = None
+        self,
+        name: str,
+        netns_path: str = "",
+        labels: Mapping[str, str] | None = None,
+        resolution: Resolution = NOTHING_ASKED,
     ) -> Sandbox:
         with self._r.locks.verbs.shared():
-            return self._sandboxes.create(name, netns_path, dict(labels or {}))
+            return self._sandboxes.create(name, netns_path, dict(labels or {}), resolution)
+
+    def sandbox_files(self, sandbox: Sandbox) -> tuple[str, str, str]:
+        """Paths of its hosts, hostname and resolv.conf, "" for a sandbox of dockerd's."""
+        return self._r.files.paths(sandbox)
+
+    def name_stats(self) -> Mapping[str, Any]:
+        """The name server's counters (`cnm.resolver.stats`), none where it does not run."""
+        return self._r.naming.stats()
 
     def delete_sandbox(self, ref: str, force: bool = False, wait: bool = False) -> None:
         with self._r.locks.verbs.shared(), self._sandbox(ref) as sandbox:
@@ -223,6 +249,18 @@ class Controller:
                 self._r.facts.bridge_nf_ipv6,
             )
             return switched or self._r.wanted_host_state() != self._r.host_state
+
+    def follow_host_files(self) -> None:
+        """Somebody may have changed the host's resolv.conf or hosts: what sandboxes have of them follows."""
+        if not self._r.files.host_changed():
+            return
+        for known in self._r.model.sandboxes():
+            with (
+                contextlib.suppress(NotFound),
+                self._r.locks.verbs.shared(),
+                self._sandbox(known.id) as sandbox,
+            ):
+                self._r.files.refresh(sandbox)
 
     def stale_endpoints(self) -> list[str]:
         """Ids of dockerd's endpoints that no container is behind now."""

@@ -36,6 +36,7 @@ from cnm.kernel.iptables import HostIptables
 from cnm.kernel.linux import LinuxKernel
 from cnm.kernel.monitor import Monitor
 from cnm.kernel.reservations import Reservations
+from cnm.naming import Naming
 from cnm.neighbours.docker import Docker
 from cnm.neighbours.worker import Neighbours
 from cnm.plugin import tcp
@@ -43,6 +44,7 @@ from cnm.plugin.dockerd_api import DockerdApi
 from cnm.plugin.service import Plugins
 from cnm.relaying import Relaying
 from cnm.relays import Relays
+from cnm.resolvers import Resolver
 from cnm.resources import Resources
 from cnm.store import Store
 from cnm.watcher import Watcher
@@ -150,6 +152,7 @@ def _serve(settings: Settings) -> int:
         neighbours.close()
         remote.close()
         resources.relaying.close()
+        resources.naming.close()
         store.close()
     finally:
         kernel.close()
@@ -183,6 +186,7 @@ def _resources(settings: Settings, store: Store, kernel: LinuxKernel, remote: Re
         ipams={"default": allocator, "null": NullIpam()},
         reservations=reservations,
         relaying=Relaying(Relays(settings.run), reservations),
+        naming=Naming(kernel, Resolver(settings.run), settings),
         neighbours=Neighbours([Docker(FilterTables(), HostIptables())], enabled=settings.neighbours),
     )
 

@@ -75,6 +75,8 @@ class EndpointRequest(msgspec.Struct, frozen=True, kw_only=True):
     mac: str = ""
     ifname: str = ""
     aliases: tuple[str, ...] = ()
+    links: tuple[tuple[str, str], ...] = ()
+    """(name of another sandbox on the network, what only this one calls it)."""
     gw_priority: int = 0
     options: dict[str, str] = {}
     ports: tuple[PortRequest, ...] = ()
@@ -119,6 +121,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     ipv4: str = ""
     ipv6: str = ""
     aliases: tuple[str, ...] = ()
+    links: tuple[tuple[str, str], ...] = ()
     options: dict[str, str] = {}
     gw_priority: int = 0
     port_requests: tuple[PortRequest, ...] = ()

@@ -17,6 +17,7 @@ from cnm.kernel.diff import merge
 from cnm.kernel.state import KernelState
 from cnm.mac import generate_mac, random_mac
 from cnm.model import SHORT, new_id
+from cnm.naming import Attached
 from cnm.network import Network, Owner
 from cnm.resources import Resources
 from cnm.sandbox import Sandbox, SandboxKind
@@ -72,6 +73,7 @@ class EndpointVerbs:
             ipv4=ipv4,
             ipv6=ipv6,
             aliases=request.aliases,
+            links=request.links,
             options=request.options,
             gw_priority=request.gw_priority,
             port_requests=request.ports,
@@ -103,6 +105,8 @@ class EndpointVerbs:
             raise InvalidParameter("user-specified IP address is supported on user-defined networks only")
         if network.predefined and request.aliases:
             raise InvalidParameter("network-scoped aliases are only supported for user-defined networks")
+        if network.predefined and request.links:
+            raise InvalidParameter("links are only supported for user-defined networks")
         if request.ports:
             self._check_publishing(network)
 
@@ -233,7 +237,10 @@ class EndpointVerbs:
             r.kernel.settle_flows(_addresses(joining))
             r.kernel.apply(states)
             self._flush_udp(joining.ports)
+            undo.callback(r.naming.left, sandbox, Attached(joining, network), self._attached(sandbox))
+            r.naming.joined(sandbox, Attached(joining, network), self._attached(sandbox))
             joined = external.joined(r, sandbox, replace(joining, state=EndpointState.JOINED), undo)
+            r.files.joined(sandbox, joined, undo)
             r.store.commit(put=[joined] if _is_recorded(sandbox) else [sandbox, joined], durable=False)
             undo.pop_all()
         r.model.replace(joined)
@@ -336,12 +343,19 @@ class EndpointVerbs:
             r.kernel.remove(handover.departing(states), wait)
             if intent is EndpointState.DELETING:
                 external.delete_endpoint(r, network, endpoint, undo)
+            r.files.left(sandbox, undo)
             yield
             undo.pop_all()
         self._release(endpoint.ports)
         r.kernel.forget_flows(_addresses(endpoint))
+        r.naming.left(sandbox, Attached(endpoint, network), self._attached(sandbox))
         self._succeed(sandbox, before)
         external.succeed(r, sandbox)
+
+    def _attached(self, sandbox: Sandbox) -> list[Attached]:
+        """What the sandbox is joined to already, or still."""
+        joined = wanted.joined_endpoints(self._r, sandbox.id)
+        return [Attached(endpoint, self._r.model.network(endpoint.network_id)) for endpoint in joined]
 
     def _succeed(self, sandbox: Sandbox, before: KernelState) -> None:
         """Give the default routes to the endpoints that remain. They may be unfit for it; the departure stands."""

@@ -30,7 +30,10 @@ class Owner(StrEnum):
     """Made by dockerd through its plugin protocol, with its id; pools and addresses are what dockerd says."""
 
 
-PREDEFINED = ("bridge", "host", "none")
+DEFAULT_NETWORK = "bridge"
+"""The one that Docker's containers are on unless they say otherwise; names are not resolved there."""
+
+PREDEFINED = (DEFAULT_NETWORK, "host", "none")
 """Networks that exist from first start and cannot be deleted."""
 
 
@@ -74,6 +77,15 @@ class Pool(msgspec.Struct, frozen=True, kw_only=True):
     aux_addresses: dict[str, str] = {}
 
 
+class NameRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """A name that somebody gave on a network: `kind` "A", "AAAA" or "CNAME", `value` an address or another name."""
+
+    name: str
+    """Lower case; "*.shop" for everything below "shop"."""
+    kind: str
+    value: str
+
+
 class Network(msgspec.Struct, frozen=True, kw_only=True):
     """A network as stored. `options` are the driver's (`-o`), validated by it when the network was created."""
 
@@ -100,6 +112,7 @@ class Network(msgspec.Struct, frozen=True, kw_only=True):
     options: dict[str, str] = {}
     labels: dict[str, str] = {}
     owner: Owner = Owner.CNM
+    records: tuple[NameRecord, ...] = ()
     direct: bool | None = None
     """Links are made inside dockerd's sandboxes where that is safe, instead of being moved there by dockerd; None
     where the network does not say."""

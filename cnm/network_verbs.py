@@ -158,6 +158,7 @@ class NetworkVerbs:
         if network.pools:
             ipam.release_network(r.ipam_of(network), network.pools)
         external.delete_network(r, network)
+        r.naming.network_gone(network)
         r.model.drop(network)
         self.apply_host_state()
 

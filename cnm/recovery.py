@@ -10,6 +10,7 @@ from cnm import external_start, ipam, ports, stale, wanted
 from cnm.doctor import Doctor, log_findings
 from cnm.endpoint import Endpoint, EndpointState
 from cnm.errors import Conflict
+from cnm.naming import Attached
 from cnm.network import PREDEFINED, Network, NetworkState
 from cnm.network_verbs import predefined
 from cnm.relaying import ident
@@ -37,11 +38,29 @@ class Recovery:
             self._load_sandboxes()
             self._load_endpoints()
             self._drop_forgotten()
+            self._r.naming.adopt(self._r.model.sandboxes())
             self._hold_ports()
             self._agree()
+            self._name()
+            self._r.files.start()
             external_start.rejoin(self._r)
             external_start.settle(self._r)
         self._r.afterwork.begin()
+
+    def _name(self) -> None:
+        """Every joined endpoint's names, and servers in the sandboxes of ours."""
+        model = self._r.model
+        attached = {
+            sandbox.id: (
+                sandbox,
+                [
+                    Attached(e, model.network(e.network_id))
+                    for e in wanted.joined_endpoints(self._r, sandbox.id)
+                ],
+            )
+            for sandbox in model.sandboxes()
+        }
+        self._r.naming.start(model.networks(), attached)
 
     def _load_networks(self) -> None:
         stored = self._r.store.load(Network)

@@ -2,30 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import socket
-import threading
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from cnm.errors import CnmError, InvalidParameter, KernelError, Unavailable
-from cnm.relay import control_socket
-from cnm.relay.client import Client, Front, Lost
-from cnm.relay.messages import VERSION, namespace_identity
-from cnm.relay.process import start_process
+from cnm.errors import InvalidParameter, KernelError, Unavailable
+from cnm.relay.client import Client, Front
+from cnm.relay.messages import VERSION, control_path
+from cnm.sidecar.client import Lost
+from cnm.sidecar.keeper import Keeper, Sort
 
 log = logging.getLogger("cnm.relays")
-
-_ANSWER_TIME = 3.0
-"""Seconds that one answer may take; the first one includes the start of the process, some 50 ms."""
-_ATTEMPTS = 3
-"""At a connection: the first relay that answers may be ending, or not be one for us."""
-_QUICK_DEATH = 10.0
-"""Seconds: after a shorter life the next start waits longer, from the first to the second of:"""
-_PAUSES = (0.1, 10.0)
 
 Target = tuple[str, int]
 """Bare address text and port, reachable from the daemon's namespace."""
@@ -49,22 +38,25 @@ class Relays:
 
     def __init__(self, run_dir: str) -> None:
         """The daemon's own network namespace is the calling thread's."""
-        self._run_dir = run_dir
-        self._home = namespace_identity()
-        self._lock = threading.Lock()
         self._wanted: dict[str, Front] = {}
+        self._held: dict[str, Front] = {}
+        """What the relay served when it was connected last; taken over, or closed."""
         self._settled = False
         """What the relay serves beside `_wanted` may be dropped."""
-        self._client: Client | None = None
-        self._watchers: list[threading.Thread] = []
-        self._closing = threading.Event()
-        self._pause = 0.0
+        self._keeper: Keeper[Client] = Keeper(
+            Sort("relay", "cnm.relay", VERSION),
+            control_path(run_dir),
+            Client,
+            introduce=self._list,
+            needed=lambda: bool(self._wanted),
+            resume=lambda: self._settle([]),
+        )
+        self._lock = self._keeper.lock
 
     @property
     def pid(self) -> int:
         """Of the relay process, 0 where none is connected."""
-        client = self._client
-        return client.pid if client else 0
+        return self._keeper.pid
 
     def start(self) -> dict[str, socket.socket]:
         """Take up the relay that an earlier daemon left running; none is no error, and none is started.
@@ -74,7 +66,8 @@ class Relays:
         """
         with self._lock:
             try:
-                held = self._attach(spawn=False)
+                self._keeper.attach(spawn=False)
+                held = self._take_held()
             except Unavailable as error:
                 log.error("%s: what it serves is not taken up", error)
                 held = {}
@@ -104,35 +97,33 @@ class Relays:
             _close_all(self._wanted)
             self._wanted = fronts
             self._settled = True
-            if fronts or self._client is not None:
+            if fronts or self._keeper.client is not None:
                 self._settle(list(fronts))
-            if not fronts and self._client is not None:
-                self._client.hang_up()  # it ends, having nothing to do
+            if not fronts and self._keeper.client is not None:
+                self._keeper.client.hang_up()  # it ends, having nothing to do
 
     def close(self) -> None:
         """Leave the relay serving; the next daemon takes it up. One that serves nothing ends by itself."""
-        self._closing.set()
+        self._keeper.stop_watching()
         with self._lock:
             _close_all(self._wanted)
             self._wanted = {}
-            if self._client is not None:
-                self._client.hang_up()
-        for watcher in self._watchers:
-            watcher.join()
+        self._keeper.close()
 
     def stop(self) -> None:
         """End the relay, and with it everything that it serves. Raises Unavailable when it does not end."""
-        self._closing.set()
+        self._keeper.stop_watching()
         try:
             with self._lock:
-                self._end()
+                self._keeper.end()
+                _close_all(self._take_held())
         finally:
             self.close()
 
     # Under the lock
 
     def _drop(self, idents: Iterable[str]) -> None:
-        client = self._client
+        client = self._keeper.client
         served = [ident for ident in idents if ident in client.served] if client is not None else []
         if client is not None and served:
             try:
@@ -152,7 +143,7 @@ class Relays:
         try:
             errors = self._agree(asked)
         except Lost:
-            self._client = None
+            self._keeper.lose()
             errors = self._agree(asked)
         for ident in asked:
             if ident in errors:
@@ -164,10 +155,11 @@ class Relays:
 
     def _agree(self, asked: Iterable[str]) -> dict[str, str]:
         """Have the relay serve `asked`, one that was not connected yet everything; returns the errors by id."""
-        if self._client is None:
-            _close_all(self._attach(spawn=True))
+        client = self._keeper.client
+        if client is None:
+            client = self._keeper.attach(spawn=True)
+            _close_all(self._take_held())
             asked = self._wanted
-        client = self._client
         assert client is not None
         if self._settled and (unwanted := client.served.keys() - self._wanted):
             client.drop(unwanted)
@@ -176,108 +168,13 @@ class Relays:
             {ident: front for ident, front in fronts.items() if not client.serves(ident, front)}
         )
 
-    def _attach(self, *, spawn: bool) -> dict[str, Front]:
-        """Connect to the relay, start one where `spawn` says so; returns what it serves. Raises Unavailable."""
-        deadline = time.monotonic() + _ANSWER_TIME
-        why: Lost | None = None
-        for _ in range(_ATTEMPTS):
-            if time.monotonic() > deadline:
-                break
-            channel = control_socket.connect(self._run_dir, _ANSWER_TIME)
-            if channel is None:
-                if not spawn:
-                    return {}
-                channel = self._spawn()
-            try:
-                if (held := self._greet(channel)) is not None:
-                    return held
-            except Lost as error:
-                why = error
-        raise Unavailable(
-            f"{control_socket.path(self._run_dir)}: {why or 'no relay of this version comes up'}"
-        )
+    def _list(self, client: Client) -> None:
+        _close_all(self._held)
+        self._held = client.list()
 
-    def _greet(self, channel: socket.socket) -> dict[str, Front] | None:
-        """Take the relay at the other end if it is one for us, else end it; returns what it serves. Raises Lost."""
-        client = Client(channel)
-        try:
-            if (client.version, client.namespace) == (VERSION, self._home):
-                held = client.list()
-                self._client = client
-                self._watchers = [watcher for watcher in self._watchers if watcher.is_alive()]
-                self._watchers.append(
-                    threading.Thread(target=self._watch, args=(client,), name="relay", daemon=True)
-                )
-                self._watchers[-1].start()
-                return held
-            log.warning("relay %d is of another version or network namespace: it is replaced", client.pid)
-            client.end()
-            client.wait_for_end(_ANSWER_TIME)
-        finally:
-            if self._client is not client:
-                client.close()
-        return None
-
-    def _spawn(self) -> socket.socket:
-        """Start a relay process in a session of its own; returns a connection that it will find."""
-        if namespace_identity() != self._home:
-            raise KernelError(
-                "the relay is not started: this thread is not in the daemon's network namespace"
-            )
-        try:
-            listener = control_socket.listen(self._run_dir)
-        except CnmError as error:
-            raise Unavailable(f"the relay cannot be started: {error}") from None
-        with listener:
-            try:
-                pid = start_process(listener)
-            except OSError as error:
-                raise Unavailable(
-                    f"the relay cannot be started: {(error.strerror or str(error)).lower()}"
-                ) from None
-            log.info("relay %d started", pid)
-            channel = control_socket.connect(self._run_dir, _ANSWER_TIME)
-        assert channel is not None
-        return channel
-
-    def _end(self) -> None:
-        if self._client is None:
-            _close_all(self._attach(spawn=False))
-        if self._client is None:
-            return
-        with contextlib.suppress(Lost):  # what counts is whether it is gone
-            self._client.end()
-        if not self._client.wait_for_end(_ANSWER_TIME):
-            raise Unavailable(f"relay {self._client.pid} does not end: kill it")
-
-    # In a thread for each connection
-
-    def _watch(self, client: Client) -> None:
-        """When the connection is gone, put another in its place as long as anything is wanted."""
-        client.wait_for_hang_up()
-        ended = not self._closing.is_set() and client.wait_for_end(1.0)
-        with self._lock:
-            if self._client is client:
-                self._client = None
-            client.close()
-            if self._closing.is_set() or not self._wanted:
-                return
-        log.error("relay %d %s: another is started", client.pid, "has died" if ended else "has hung up")
-        self._recover(time.monotonic() - client.since)
-
-    def _recover(self, lifetime: float) -> None:
-        shortest, longest = _PAUSES
-        if lifetime > _QUICK_DEATH:
-            self._pause = 0.0
-        while not self._closing.wait(self._pause):
-            self._pause = min(max(2 * self._pause, shortest), longest)
-            try:
-                with self._lock:
-                    if self._wanted and not self._closing.is_set():
-                        self._settle([])
-                return
-            except CnmError as error:
-                log.error("%s", error)
+    def _take_held(self) -> dict[str, Front]:
+        held, self._held = self._held, {}
+        return held
 
 
 def _duplicates(relays: Mapping[str, Relay]) -> dict[str, Front]:

@@ -19,9 +19,11 @@ from cnm.kernel.reservations import Reservations
 from cnm.kernel.state import KernelState
 from cnm.locks import LockTable
 from cnm.model import Model
+from cnm.naming import Naming
 from cnm.neighbours.worker import Neighbours
 from cnm.network import Network, Owner
 from cnm.relaying import Relaying
+from cnm.sandbox_files import SandboxFiles
 from cnm.store import Store
 from cnm.wire.plugin_client import Plugins
 
@@ -40,6 +42,7 @@ class Resources:
     """The built-in ones, and the plugins that networks have used."""
     reservations: Reservations
     relaying: Relaying
+    naming: Naming
     plugins: Plugins | None = None
     """Other people's, where cnm is to use them."""
     afterwork: Afterwork = field(default_factory=Afterwork)
@@ -52,6 +55,10 @@ class Resources:
     """What the host itself needs for the networks that exist; applied when it changes."""
     host_needed: Needs = field(default_factory=lambda: Needs(ipv4=False, ipv6=False))
     """What `host_state` was computed for."""
+    files: SandboxFiles = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.files = SandboxFiles(self.settings, self.kernel, self.model)
 
     def driver_of(self, network: Network) -> Driver:
         return self.registry.of_network(network.driver)

@@ -14,7 +14,7 @@ from cnm.kernel.state import HOST
 from cnm.model import SHORT, new_id
 from cnm.network_verbs import now
 from cnm.resources import Resources
-from cnm.sandbox import Sandbox, SandboxKind, SandboxState
+from cnm.sandbox import Resolution, Sandbox, SandboxKind, SandboxState
 from cnm.wire.requests import HOST_NAMESPACE
 
 
@@ -24,9 +24,9 @@ class SandboxVerbs:
     def __init__(self, resources: Resources) -> None:
         self._r = resources
 
-    def create(self, name: str, netns_path: str, labels: dict[str, str]) -> Sandbox:
+    def create(self, name: str, netns_path: str, labels: dict[str, str], resolution: Resolution) -> Sandbox:
         names.check_sandbox(name)
-        sandbox = self._described(name, netns_path, labels)
+        sandbox = self._described(name, netns_path, labels, resolution)
         if sandbox.kind is SandboxKind.GIVEN:
             self._check_given(sandbox)
         # Locked before anybody can find it: who joins it meanwhile waits for the outcome.
@@ -47,13 +47,16 @@ class SandboxVerbs:
             if sandbox.kind is SandboxKind.OWN:
                 r.kernel.create_namespace(sandbox.netns)
                 undo.callback(r.kernel.remove_namespace, sandbox.netns)
+            r.files.created(sandbox, undo)
             active = msgspec.structs.replace(sandbox, state=SandboxState.ACTIVE)
             r.store.commit(put=[active], durable=True)
             undo.pop_all()
         r.model.replace(active)
         return active
 
-    def _described(self, name: str, netns_path: str, labels: dict[str, str]) -> Sandbox:
+    def _described(
+        self, name: str, netns_path: str, labels: dict[str, str], resolution: Resolution
+    ) -> Sandbox:
         ident = new_id()
         kind, netns = SandboxKind.OWN, os.path.join(self._r.settings.netns, ident[:SHORT])
         if netns_path == HOST_NAMESPACE:
@@ -68,6 +71,7 @@ class SandboxVerbs:
             created=now(),
             state=SandboxState.CREATING,
             labels=labels,
+            resolution=resolution,
         )
 
     def _check_given(self, sandbox: Sandbox) -> None:
@@ -105,6 +109,7 @@ class SandboxVerbs:
             undo.callback(r.store.commit, put=[sandbox], durable=False)
             r.model.replace(deleting)
             undo.callback(r.model.replace, sandbox)
+            r.naming.forget(sandbox)
             if sandbox.kind is SandboxKind.OWN:
                 r.kernel.remove_namespace(sandbox.netns)
                 undo.callback(self.recreate_namespace, sandbox)
@@ -121,6 +126,8 @@ class SandboxVerbs:
         self._drop(sandbox)
 
     def _drop(self, sandbox: Sandbox) -> None:
+        """What a process killed before this leaves of its files, start-up takes away."""
+        self._r.files.deleted(sandbox)
         self._r.model.drop(sandbox)
         self._r.locks.forget(sandbox.id)
 
@@ -131,3 +138,4 @@ class SandboxVerbs:
             self._r.kernel.create_namespace(sandbox.netns)
         except Conflict as error:
             raise KernelError(str(error)) from None
+        self._r.naming.renew(sandbox)

@@ -16,7 +16,7 @@ _SETTLE_SECONDS = 0.2
 _REST_SECONDS = 0.5
 """Between two examinations: a flood of changes by others costs us a bounded share of a processor."""
 _LOOK_SECONDS = 10.0
-"""Between two looks at the host's switches (br_netfilter, forwarding, new interfaces), which tell nobody."""
+"""Between two looks at the host's switches (br_netfilter, forwarding, new interfaces) and files, which tell nobody."""
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +53,7 @@ class Watcher:
                 self._told()
             if self._stopping.wait(_SETTLE_SECONDS):
                 return
+            self._controller.follow_host_files()
             if hint is Hint.CHANGED or self._controller.host_changed():
                 self._repair()
                 self._stopping.wait(_REST_SECONDS)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import queue
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Protocol
+from typing import Any, Protocol
 
 from cnm.endpoint import Endpoint, EndpointRequest, PortMapping, PortRequest
 from cnm.events import Event
 from cnm.kernel.state import Finding
-from cnm.network import Network, NetworkRequest
-from cnm.sandbox import Sandbox
+from cnm.network import NameRecord, Network, NetworkRequest
+from cnm.sandbox import NOTHING_ASKED, Resolution, Sandbox
 from cnm.wire.control import Status
 
 
@@ -35,13 +35,27 @@ class Backend(Protocol):
     def pool_status(self, network: Network) -> Mapping[str, tuple[int, int]]:
         """For each subnet, how many addresses are in use and how many can still be given out."""
 
+    def add_record(self, network_ref: str, name: str, value: str) -> NameRecord: ...
+
+    def remove_record(self, network_ref: str, name: str, value: str = "") -> None: ...
+
     def sandboxes(self) -> list[Sandbox]: ...
 
     def sandbox(self, ref: str) -> Sandbox: ...
 
     def create_sandbox(
-        self, name: str, netns_path: str = "", labels: Mapping[str, str] | None = None
+        self,
+        name: str,
+        netns_path: str = "",
+        labels: Mapping[str, str] | None = None,
+        resolution: Resolution = NOTHING_ASKED,
     ) -> Sandbox: ...
+
+    def name_stats(self) -> Mapping[str, Any]:
+        """The name server's counters (`cnm.resolver.stats`), none where it does not run."""
+
+    def sandbox_files(self, sandbox: Sandbox) -> tuple[str, str, str]:
+        """Paths of its hosts, hostname and resolv.conf, "" for a sandbox of dockerd's."""
 
     def delete_sandbox(self, ref: str, force: bool = False, wait: bool = False) -> None: ...
 

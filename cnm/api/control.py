@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cnm.api import present
 from cnm.api.routes import Call, Routes
-from cnm.wire import control, findings, requests
+from cnm.wire import control, findings, requests, resolution, views
 
 routes = Routes()
 
@@ -20,7 +20,9 @@ def create_sandbox(call: Call[control.SandboxCreate]) -> control.Sandbox:
     """Create a sandbox with a namespace of its own, or for a given one."""
     body = call.body
     name = requests.object_name("sandbox", body.name)
-    sandbox = call.backend.create_sandbox(name, requests.netns_path(body.netns_path), body.labels or {})
+    sandbox = call.backend.create_sandbox(
+        name, requests.netns_path(body.netns_path), body.labels or {}, resolution.resolution(body)
+    )
     return present.sandbox(call.backend, sandbox)
 
 
@@ -38,6 +40,28 @@ def inspect_sandbox(call: Call[None], sandbox: str) -> control.Sandbox:
 def delete_sandbox(call: Call[None], sandbox: str) -> None:
     """Delete a sandbox."""
     call.backend.delete_sandbox(sandbox, force=call.flag("force"), wait=call.flag("wait"))
+
+
+@routes.get("/cnm/v1/networks/{network}/dns", answer=list[control.NameRecord])
+def list_records(call: Call[None], network: str) -> list[control.NameRecord]:
+    """List the names of a network that are no endpoint's."""
+    return [views.record(record) for record in call.backend.network(network).records]
+
+
+@routes.post(
+    "/cnm/v1/networks/{network}/dns", body=control.RecordCreate, answer=control.NameRecord, status=201
+)
+def add_record(call: Call[control.RecordCreate], network: str) -> control.NameRecord:
+    """Add a name to a network."""
+    return views.record(call.backend.add_record(network, call.body.name, call.body.value))
+
+
+@routes.delete(
+    "/cnm/v1/networks/{network}/dns/{name}", status=204, query={"value": "only the record with this value"}
+)
+def remove_record(call: Call[None], network: str, name: str) -> None:
+    """Remove a name from a network."""
+    call.backend.remove_record(network, name, call.query.get("value", ""))
 
 
 @routes.get(

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from itertools import accumulate
+from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, exposition
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
 from prometheus_client.registry import Collector
 
 from cnm.api.backend import Backend
+from cnm.resolver.stats import BUCKETS
 
 CONTENT_TYPE = exposition.CONTENT_TYPE_PLAIN_0_0_4
 
@@ -22,6 +30,7 @@ class Metrics:
         self._registry = CollectorRegistry()
         ProcessCollector(namespace="cnm", registry=self._registry)
         self._registry.register(_Objects(backend))
+        self._registry.register(_Names(backend))
         self._requests = Counter(
             "cnm_api_requests_total",
             "Requests of the control API that were answered.",
@@ -63,3 +72,46 @@ class _Objects(Collector):
             family.add_metric(("endpoint",), len(self._backend.endpoints()))
             family.add_metric(("sandbox",), len(self._backend.sandboxes()))
             yield family
+
+
+_CODES = {0: "NOERROR", 1: "FORMERR", 2: "SERVFAIL", 3: "NXDOMAIN", 4: "NOTIMP", 5: "REFUSED"}
+"""What the name server answers (RFC 1035)."""
+
+
+class _Names(Collector):
+    """Since each of its processes began; nothing while no sandbox is served."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+
+    def describe(self) -> Iterable[Metric]:
+        return []
+
+    def collect(self) -> Iterable[Metric]:
+        stats = self._backend.name_stats()
+        if not stats:
+            return
+        queries = CounterMetricFamily("cnm_dns_queries", "Queries of sandboxes.", labels=("protocol",))
+        for protocol in ("udp", "tcp"):
+            queries.add_metric((protocol,), stats[protocol])
+        answers = CounterMetricFamily("cnm_dns_answers", "Answers to sandboxes.", labels=("code",))
+        for number, count in enumerate(stats["codes"]):
+            if number in _CODES or count:
+                answers.add_metric((_CODES.get(number, str(number)),), count)
+        yield queries
+        yield answers
+        for name, key, text in (
+            ("cnm_dns_forwarded", "forwarded", "Questions that other servers were asked."),
+            ("cnm_dns_cache_hits", "cached", "Answers of other servers that were kept."),
+            ("cnm_dns_ignored", "silent", "Datagrams that were no queries."),
+        ):
+            yield CounterMetricFamily(name, text, value=stats[key])
+        yield _times(stats)
+
+
+def _times(stats: Mapping[str, Any]) -> HistogramMetricFamily:
+    bounds = (*map(str, BUCKETS), "+Inf")
+    reached = list(zip(bounds, accumulate(stats["times"]), strict=True))
+    return HistogramMetricFamily(
+        "cnm_dns_seconds", "Time from a query to its answer, in seconds.", reached, stats["seconds"]
+    )

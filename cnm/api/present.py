@@ -40,6 +40,7 @@ def sandbox(backend: Backend, noun: Sandbox) -> control.Sandbox:
         noun,
         gateway=_unless_gone("", lambda: backend.gateway_endpoint(noun.id)) if held else "",
         endpoints=[endpoint(backend, each) for each in held],
+        files=backend.sandbox_files(noun),
     )
 
 

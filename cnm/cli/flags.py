@@ -88,11 +88,17 @@ FILTER = Kind("filter", dict, _filter)
 
 
 class Flag:
-    """One flag: `--name`, `-short`. `default` replaces the kind's own where the flag is absent."""
+    """One flag: `--name`, `-short`. `default` replaces the kind's own where the flag is absent.
 
-    __slots__ = ("default", "help", "kind", "name", "short")
+    `alias` is another long name that is understood, and not shown.
+    """
 
-    def __init__(self, name: str, kind: Kind, help: str, short: str = "", default: Any = None) -> None:
+    __slots__ = ("alias", "default", "help", "kind", "name", "short")
+
+    def __init__(
+        self, name: str, kind: Kind, help: str, short: str = "", default: Any = None, alias: str = ""
+    ) -> None:
+        self.alias = alias
         self.name = name
         self.kind = kind
         self.help = help
@@ -215,7 +221,9 @@ class _Parser:
 
     def long(self, word: str) -> None:
         name, equals, text = word[2:].partition("=")
-        flag = next((flag for flag in self.command.flags if flag.name == name), None)
+        flag = next(
+            (flag for flag in self.command.flags if name in (flag.name, flag.alias or flag.name)), None
+        )
         if flag is None and name == "help":
             self.found.help = True
             return

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from cnm.cli.client import Client, quote
-from cnm.cli.flags import BOOLEAN, LABELS, STRING, Arguments, Command, Flag, Group
+from cnm.cli.flags import BOOLEAN, LABELS, LIST, STRING, Arguments, Command, Flag, Group
 from cnm.cli.output import (
     FORMAT_HELP,
     LIST_FLAGS,
@@ -60,8 +60,19 @@ def path(reference: str) -> str:
     return f"/cnm/v1/sandboxes/{quote(reference)}"
 
 
+_RESOLUTION = {
+    "hostname": "Hostname",
+    "dns": "Dns",
+    "dns-search": "DnsSearch",
+    "dns-opt": "DnsOptions",
+    "add-host": "ExtraHosts",
+}
+"""Keys of the request by their flags."""
+
+
 def create(client: Client, arguments: Arguments) -> int:
     body: dict[str, Any] = {"Name": arguments.operands[0], "Labels": arguments["label"]}
+    body |= {key: arguments[flag] for flag, key in _RESOLUTION.items() if flag in arguments.given}
     if arguments["netns"]:
         netns = arguments["netns"]
         body["NetnsPath"] = netns if netns == "host" else os.path.abspath(netns)
@@ -111,10 +122,28 @@ def rm(client: Client, arguments: Arguments) -> int:
 
 
 def execute(client: Client, arguments: Arguments) -> int:
-    from cnm.cli.namespace import execute_in
+    from cnm.cli.namespace import Inside, execute_in
 
     name, *command = arguments.operands
-    execute_in(client.get(path(name))["NetnsPath"], name, command)
+    sandbox = client.get(path(name))
+    execute_in(Inside(name, sandbox["NetnsPath"], sandbox["Hostname"], _files(sandbox)), command)
+
+
+def _files(sandbox: dict[str, Any]) -> dict[str, str]:
+    """Which of its files go over the host's, by the host's; what a sandbox of the host's has from the host does not."""
+    files = {
+        "/etc/hosts": sandbox["HostsPath"],
+        "/etc/hostname": sandbox["HostnamePath"],
+        "/etc/resolv.conf": sandbox["ResolvConfPath"],
+    }
+    if sandbox["Kind"] == "host":
+        asked = {
+            "/etc/hosts": sandbox["ExtraHosts"],
+            "/etc/hostname": sandbox["Hostname"],
+            "/etc/resolv.conf": sandbox["Dns"] or sandbox["DnsSearch"] or sandbox["DnsOptions"],
+        }
+        return {host: path for host, path in files.items() if asked[host]}
+    return {host: path for host, path in files.items() if path}
 
 
 GROUP = Group(
@@ -127,13 +156,18 @@ GROUP = Group(
             create,
             "NAME",
             (
+                Flag("add-host", LIST, 'Line of its /etc/hosts, NAME:ADDRESS; "host-gateway" is the host'),
+                Flag("dns", LIST, "DNS server, in place of the host's; asked from the sandbox"),
+                Flag("dns-opt", LIST, "Option of resolv.conf, in place of the host's", alias="dns-option"),
+                Flag("dns-search", LIST, 'Search domain, in place of the host\'s; "." for none'),
+                Flag("hostname", STRING, "Host name, perhaps with its domain (by default its short ID)"),
                 Flag("label", LABELS, "Label of the sandbox, KEY[=VALUE]"),
                 Flag("netns", STRING, 'Path of the network namespace to use, or "host"; it is never deleted'),
             ),
         ),
         Command(
             "exec",
-            "Run a command in a sandbox",
+            "Run a command in a sandbox, with its network, host name, /etc/hosts and /etc/resolv.conf",
             execute,
             "SANDBOX COMMAND [ARG...]",
             passes_rest=True,

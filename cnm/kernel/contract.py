@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from socket import AddressFamily, SocketKind, socket
 from typing import NamedTuple, Protocol
 
+from cnm.kernel.name_sockets import NameSockets
 from cnm.kernel.state import Finding, FirewallElement, KernelState
 
 
@@ -60,10 +62,16 @@ class Kernel(Protocol):
 
     def interface_names(self, namespace: str) -> frozenset[str]: ...
 
+    def has_ipv6(self, namespace: str) -> bool:
+        """Whether IPv6 is on at the loopback of the namespace; where there is none, nothing speaks against it."""
+
     def host_interfaces(self) -> Mapping[str, int]:
         """The host's interfaces that are neither loopbacks nor ours: MTUs in bytes by name."""
 
     def uplink(self) -> Uplink | None: ...
+
+    def uplink_addresses(self) -> tuple[str, ...]:
+        """The host's own address on its way out, of each family that has one: IPv4's first."""
 
     def on_link_routes(self) -> tuple[str, ...]:
         """CIDR texts of the IPv4 networks that the host itself is on."""
@@ -85,5 +93,30 @@ class Kernel(Protocol):
 
     def broken_tables(self) -> Sequence[tuple[str, str]]:
         """(family, name) of our tables whose sets, chains or rules are missing or changed."""
+
+    def open_name_sockets(self, namespace: str) -> NameSockets:
+        """A name server's sockets in a sandbox, at the address that its port 53 is led to. The caller owns them.
+
+        Raises NotFound where there is no namespace.
+        """
+
+    def open_host_name_sockets(self, address: str) -> NameSockets:
+        """A name server's sockets on the host, at port 53 of a bare address. The caller owns them."""
+
+    def names_led_to(self, namespace: str) -> tuple[int, int] | None:
+        """The ports (UDP, TCP) that port 53 of the name server's address leads to; None where that is not whole."""
+
+    def lead_names(self, namespace: str, ports: tuple[int, int]) -> None: ...
+
+    def mislead_names(self, namespace: str) -> None:
+        """Port 53 leads nowhere any more; nothing to undo is fine. Raises NotFound where there is no namespace."""
+
+    def open_asking_sockets(
+        self, namespace: str, wanted: Sequence[tuple[AddressFamily, SocketKind]]
+    ) -> list[socket]:
+        """Sockets to ask others from inside a sandbox, one of each sort that is `wanted`. The caller owns them."""
+
+    def is_in(self, namespace: str, one: socket) -> bool:
+        """Whether a socket is of the namespace that is at this path now."""
 
     def close(self) -> None: ...

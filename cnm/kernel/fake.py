@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import socket
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from cnm.errors import Conflict, KernelError, NotBuilt, NotFound
 from cnm.kernel.contract import PublishedPort, Uplink
 from cnm.kernel.diff import is_another, is_ours, is_ours_inside
+from cnm.kernel.name_sockets import NameSockets
 from cnm.kernel.repair import split_findings
 from cnm.kernel.state import (
     HOST,
@@ -38,6 +40,7 @@ class _Space:
 
     links: dict[str, Link] = field(default_factory=lambda: {"lo": Link("lo", LinkKind.LOOPBACK)})
     records: set[Address | Route | Neighbor | FdbEntry] = field(default_factory=set)
+    names_led_to: tuple[int, int] | None = None
 
 
 class FakeKernel:
@@ -288,8 +291,45 @@ class FakeKernel:
     def namespace_identity(self, path: str) -> tuple[int, int] | None:
         return (0, id(self.spaces[path])) if path in self.spaces else None
 
+    def open_name_sockets(self, namespace: str) -> NameSockets:
+        """Of this process' own namespace, which nobody asks."""
+        space = self._space(namespace)
+        sockets = self.open_host_name_sockets("")
+        space.names_led_to = sockets.ports
+        return sockets
+
+    def open_host_name_sockets(self, address: str) -> NameSockets:
+        """At another port, which nobody asks."""
+        udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        tcp = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        for each in (udp, tcp):
+            each.bind(("127.0.0.1", 0))
+        tcp.listen()
+        return NameSockets(udp, tcp)
+
+    def names_led_to(self, namespace: str) -> tuple[int, int] | None:
+        return self._space(namespace).names_led_to
+
+    def lead_names(self, namespace: str, ports: tuple[int, int]) -> None:
+        self._space(namespace).names_led_to = ports
+
+    def mislead_names(self, namespace: str) -> None:
+        self._space(namespace).names_led_to = None
+
+    def open_asking_sockets(
+        self, namespace: str, wanted: Sequence[tuple[socket.AddressFamily, socket.SocketKind]]
+    ) -> list[socket.socket]:
+        self._space(namespace)
+        return [socket.socket(family, kind) for family, kind in wanted]
+
+    def is_in(self, namespace: str, one: socket.socket) -> bool:
+        return namespace in self.spaces
+
     def interface_names(self, namespace: str) -> frozenset[str]:
         return frozenset(self._space(namespace).links)
+
+    def has_ipv6(self, namespace: str) -> bool:
+        return self.sysctls.get(_key(namespace, "net/ipv6/conf/lo/disable_ipv6"), "0") == "0"
 
     def host_interfaces(self) -> Mapping[str, int]:
         theirs = [link for link in self.spaces[HOST].links.values() if _is_of_the_host(link)]
@@ -297,6 +337,9 @@ class FakeKernel:
 
     def uplink(self) -> Uplink | None:
         return self._uplink
+
+    def uplink_addresses(self) -> tuple[str, ...]:
+        return ("198.51.100.2", "2001:db8:100::2") if self._uplink else ()
 
     def on_link_routes(self) -> tuple[str, ...]:
         return self._on_link

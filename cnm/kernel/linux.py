@@ -19,6 +19,7 @@ from cnm.errors import Conflict, KernelError, NotFound
 from cnm.kernel import (
     address_messages,
     link_messages,
+    name_sockets,
     neighbor_messages,
     observation,
     readiness,
@@ -52,6 +53,8 @@ from cnm.kernel.state import (
 )
 
 _GONE = frozenset({errno.ENODEV, errno.ENOENT, errno.ESRCH, errno.EADDRNOTAVAIL})
+_FAR_AWAY = {socket.AF_INET: "192.0.2.1", socket.AF_INET6: "2001:db8::1"}
+"""Addresses for documentation (RFC 5737, RFC 3849): only a default route leads there."""
 _INDEX_ATTEMPTS = 5
 _FIRST_INDEX = 1 << 16
 """Far from the indexes in sandboxes: where both ends of a pair have the same one, the kernel takes the pair for a
@@ -265,6 +268,13 @@ class LinuxKernel:
         with self._namespaces.inside(namespace):
             return frozenset(name for _, name in socket.if_nameindex())
 
+    def has_ipv6(self, namespace: str) -> bool:
+        try:
+            with self._namespaces.inside(namespace):
+                return sysctls.read("net/ipv6/conf/lo/disable_ipv6") == "0"
+        except NotFound:
+            return True
+
     def host_interfaces(self) -> Mapping[str, int]:
         with self._socket_in(HOST) as netlink:
             return self._host_interfaces.mtus(netlink)
@@ -272,6 +282,9 @@ class LinuxKernel:
     def uplink(self) -> Uplink | None:
         with self._socket_in(HOST) as netlink:
             return observation.uplink(netlink)
+
+    def uplink_addresses(self) -> tuple[str, ...]:
+        return tuple(filter(None, (_source_towards(family, far) for family, far in _FAR_AWAY.items())))
 
     def on_link_routes(self) -> tuple[str, ...]:
         with self._socket_in(HOST) as netlink:
@@ -326,6 +339,29 @@ class LinuxKernel:
     def namespace_identity(self, path: str) -> tuple[int, int] | None:
         return self._namespaces.identity(path)
 
+    def open_name_sockets(self, namespace: str) -> name_sockets.NameSockets:
+        return name_sockets.open_sockets(self._namespaces, namespace)
+
+    def open_host_name_sockets(self, address: str) -> name_sockets.NameSockets:
+        return name_sockets.open_on_host(address)
+
+    def names_led_to(self, namespace: str) -> tuple[int, int] | None:
+        return name_sockets.led_to(self._namespaces, namespace)
+
+    def lead_names(self, namespace: str, ports: tuple[int, int]) -> None:
+        name_sockets.lead(self._namespaces, namespace, ports)
+
+    def mislead_names(self, namespace: str) -> None:
+        name_sockets.mislead(self._namespaces, namespace)
+
+    def open_asking_sockets(
+        self, namespace: str, wanted: Sequence[tuple[socket.AddressFamily, socket.SocketKind]]
+    ) -> list[socket.socket]:
+        return name_sockets.open_asking(self._namespaces, namespace, wanted)
+
+    def is_in(self, namespace: str, one: socket.socket) -> bool:
+        return name_sockets.is_in(self._namespaces, namespace, one)
+
     def forget_flows(self, addresses: Sequence[str]) -> None:
         self._forgetter.forget(addresses)
 
@@ -347,6 +383,16 @@ class LinuxKernel:
             return
         with self._namespaces.inside(namespace), NetlinkSocket() as netlink:
             yield netlink
+
+
+def _source_towards(family: socket.AddressFamily, address: str) -> str:
+    """The address that the calling thread's namespace would send from, "" without a route; nothing is sent."""
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect((address, 9))
+        except OSError:
+            return ""
+        return str(probe.getsockname()[0])
 
 
 def _touches_rtnetlink(state: KernelState) -> bool:

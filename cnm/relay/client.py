@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import select
 import socket
-import time
 from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
-from cnm.errors import Unavailable
 from cnm.relay import messages
 from cnm.relay.messages import Message, Verb
 from cnm.relay.tcp import Target
+from cnm.sidecar import client as sidecar_client
+from cnm.sidecar.client import Greeting
 
 _SO_COOKIE = 57
 """<asm-generic/socket.h>; 8 bytes that tell one socket from every other."""
-
-
-class Lost(Unavailable):
-    """The relay died, or said what is no message, or did not answer in time."""
 
 
 class Front(NamedTuple):
@@ -36,37 +29,19 @@ class Front(NamedTuple):
         return self.protocol, self.target, self.socket.getsockopt(socket.SOL_SOCKET, _SO_COOKIE, 8)
 
 
-class Client:
-    """One connection. Not thread-safe, but for the waiting and what the relay said of itself.
+class Client(sidecar_client.Client):
+    """One connection to a relay."""
 
-    What raises Lost has hung up.
-    """
+    kind = "relay"
 
     def __init__(self, channel: socket.socket) -> None:
-        """Owns `channel`, whose timeout holds for each answer. Raises Lost when no relay greets."""
-        self._channel = channel
         self.served: dict[str, tuple[str, Target, bytes]] = {}
         """What it serves, as far as this connection knows: `Front.identity` by id."""
-        self.since = time.monotonic()
-        try:
-            self._hello, _ = self._receive(Verb.HELLO)
-            self._process = os.pidfd_open(self._hello.pid)
-        except (Lost, OSError) as error:
-            channel.close()
-            raise Lost(f"the relay does not greet: {error}") from None
+        super().__init__(channel)
 
-    @property
-    def pid(self) -> int:
-        return self._hello.pid
-
-    @property
-    def version(self) -> int:
-        return self._hello.version
-
-    @property
-    def namespace(self) -> str:
-        """The relay's network namespace, as `messages.namespace_identity` names it."""
-        return self._hello.namespace
+    def _greeted(self) -> Greeting:
+        hello, _ = self._receive(Verb.HELLO)
+        return Greeting(hello.version, hello.pid, hello.namespace)
 
     def serves(self, ident: str, front: Front) -> bool:
         return self.served.get(ident) == front.identity
@@ -104,34 +79,9 @@ class Client:
             self.served.pop(ident, None)
 
     def end(self) -> None:
-        """Have it drop everything, let nobody in any more, and end when this has hung up."""
         self._ask([(Message(Verb.END), None)])
         self.served.clear()
         self.hang_up()
-
-    def wait_for_hang_up(self) -> None:
-        """Wait until either side has hung up."""
-        poll = select.poll()
-        poll.register(self._channel, 0)  # what must be read is not waited for
-        poll.poll()
-
-    def wait_for_end(self, seconds: float) -> bool:
-        """Whether the process has ended, or does in time."""
-        poll = select.poll()
-        poll.register(self._process, select.POLLIN)
-        return bool(poll.poll(seconds * 1000))
-
-    def hang_up(self) -> None:
-        """The relay serves on."""
-        with contextlib.suppress(OSError):
-            self._channel.shutdown(socket.SHUT_RDWR)
-
-    def close(self) -> None:
-        """Nobody may wait any more."""
-        self._channel.close()
-        os.close(self._process)
-        with contextlib.suppress(ChildProcessError):
-            os.waitpid(self.pid, os.WNOHANG)
 
     def _ask(self, requests: Sequence[tuple[Message, int | None]]) -> dict[str, str]:
         """Ask everything, then read every answer; returns the errors by id."""
@@ -156,9 +106,3 @@ class Client:
         except (OSError, ValueError) as error:
             raise self._lost(error) from None
         return received
-
-    def _lost(self, error: Exception) -> Lost:
-        self.hang_up()
-        if isinstance(error, TimeoutError):
-            return Lost("the relay does not answer")
-        return Lost(f"the relay is lost: {getattr(error, 'strerror', None) or error}")

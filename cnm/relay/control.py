@@ -9,11 +9,11 @@ from collections import deque
 from select import EPOLLIN, EPOLLOUT
 
 from cnm.relay import messages
-from cnm.relay.acceptor import Acceptor
-from cnm.relay.loop import Loop
 from cnm.relay.messages import Message, Verb
 from cnm.relay.tcp import TcpRelay
 from cnm.relay.udp import UdpRelay
+from cnm.sidecar.acceptor import Acceptor
+from cnm.sidecar.loop import Loop
 
 log = logging.getLogger("cnm.relay")
 

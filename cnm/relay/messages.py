@@ -10,17 +10,16 @@ from __future__ import annotations
 import json
 import os
 import socket
-from array import array
 from enum import StrEnum
 from typing import NamedTuple
+
+from cnm.sidecar import packets
 
 VERSION = 1
 """A cnmd that meets another version ends that relay and starts its own."""
 
 _MAX_MESSAGE = 4096
 """Bytes; an id of the longest host address and a target stay far below."""
-_ANCILLARY = socket.CMSG_SPACE(4 * 4)
-"""Bytes, for one descriptor and some that nobody should send."""
 
 
 class Verb(StrEnum):
@@ -53,7 +52,7 @@ class Message(NamedTuple):
     pid: int = 0
     """HELLO: the relay's."""
     namespace: str = ""
-    """HELLO: the network namespace that the relay runs in, as `namespace_identity` names it."""
+    """HELLO: the network namespace that the relay runs in, as `packets.namespace_identity` names it."""
 
     def encode(self) -> bytes:
         """Raises ValueError for a message that no packet can carry."""
@@ -77,8 +76,8 @@ class Message(NamedTuple):
 
 
 def send(channel: socket.socket, message: Message, descriptor: int | None = None) -> None:
-    """Raises OSError as sendmsg(2); BlockingIOError when the queue is full and the channel does not wait."""
-    socket.send_fds(channel, [message.encode()], [] if descriptor is None else [descriptor])
+    """Raises OSError as `packets.send`."""
+    packets.send(channel, message.encode(), () if descriptor is None else (descriptor,))
 
 
 def receive(channel: socket.socket) -> tuple[Message, socket.socket | None] | None:
@@ -86,32 +85,19 @@ def receive(channel: socket.socket) -> tuple[Message, socket.socket | None] | No
 
     Raises OSError as recvmsg(2), ValueError for a packet that is no message.
     """
-    # Not socket.recv_fds: it loses its flags in Python 3.11, and children would inherit the sockets.
-    packet, ancillary, _flags, _ = channel.recvmsg(_MAX_MESSAGE, _ANCILLARY, socket.MSG_CMSG_CLOEXEC)
-    if not packet:
+    packet = packets.receive(channel, _MAX_MESSAGE)
+    if packet is None:
         return None
-    descriptors = _descriptors(ancillary)
     try:
-        message = Message.decode(packet)
-        carried = socket.socket(fileno=descriptors[0]) if descriptors else None
+        message = Message.decode(packet.content)
+        carried = socket.socket(fileno=packet.descriptors[0]) if packet.descriptors else None
     except (ValueError, OSError):
-        for descriptor in descriptors:
-            os.close(descriptor)
+        packet.close()
         raise
-    for surplus in descriptors[1:]:
+    for surplus in packet.descriptors[1:]:
         os.close(surplus)
     return message, carried
 
 
-def _descriptors(ancillary: list[tuple[int, int, bytes]]) -> list[int]:
-    found = array("i")
-    for level, kind, data in ancillary:
-        if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
-            found.frombytes(data[: len(data) - len(data) % found.itemsize])
-    return found.tolist()
-
-
-def namespace_identity() -> str:
-    """The network namespace of the calling thread, as device and inode (namespaces(7))."""
-    found = os.stat("/proc/thread-self/ns/net")
-    return f"{found.st_dev}:{found.st_ino}"
+def control_path(run_dir: str) -> str:
+    return os.path.join(run_dir, "relay.sock")

@@ -17,8 +17,8 @@ import struct
 from collections.abc import Callable
 from select import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT
 
-from cnm.relay.acceptor import Acceptor
-from cnm.relay.loop import Loop
+from cnm.sidecar.acceptor import Acceptor
+from cnm.sidecar.loop import Loop
 
 log = logging.getLogger("cnm.relay")
 

@@ -9,8 +9,8 @@ import struct
 from select import EPOLLIN
 from typing import Any, NamedTuple
 
-from cnm.relay.loop import Loop
 from cnm.relay.tcp import Target
+from cnm.sidecar.loop import Loop
 
 log = logging.getLogger("cnm.relay")
 

@@ -20,11 +20,34 @@ class _Request(_Record, kw_only=True, forbid_unknown_fields=True):
 
 
 class SandboxCreate(_Request, kw_only=True):
-    """Body of POST /cnm/v1/sandboxes; without `netns_path` the sandbox gets a namespace of its own."""
+    """Body of POST /cnm/v1/sandboxes; without `netns_path` the sandbox gets a namespace of its own.
+
+    `hostname` "": its short id; the next three replace the host's; `extra_hosts` are NAME:ADDRESS or NAME=ADDRESS.
+    """
 
     name: str
     netns_path: str | None = ""
     labels: dict[str, str] | None = None
+    hostname: str | None = ""
+    dns: list[str] | None = None
+    dns_search: list[str] | None = None
+    dns_options: list[str] | None = None
+    extra_hosts: list[str] | None = None
+
+
+class RecordCreate(_Request, kw_only=True):
+    """Body of POST /cnm/v1/networks/{network}/dns; `value` is an address, or a name that `name` stands for."""
+
+    name: str
+    value: str
+
+
+class NameRecord(_Record, kw_only=True):
+    """A name of a network that is no endpoint's; `type` A, AAAA or CNAME."""
+
+    name: str
+    type: str
+    value: str
 
 
 class EndpointCreate(_Request, kw_only=True):
@@ -94,7 +117,10 @@ class Endpoint(_Record, kw_only=True):
 
 
 class Sandbox(_Record, kw_only=True):
-    """A sandbox as it is; `gateway` is the id of the endpoint that its default route leaves by."""
+    """A sandbox as it is; `gateway` is the id of the endpoint that its default route leaves by.
+
+    `hostname` is "" where it is the host's own; the paths are "" where the files are dockerd's.
+    """
 
     id: str = msgspec.field(name="Id")
     name: str
@@ -103,6 +129,14 @@ class Sandbox(_Record, kw_only=True):
     created: str
     state: str
     labels: dict[str, str]
+    hostname: str
+    dns: list[str]
+    dns_search: list[str]
+    dns_options: list[str]
+    extra_hosts: list[str]
+    hosts_path: str
+    hostname_path: str
+    resolv_conf_path: str
     gateway: str
     endpoints: list[Endpoint]
 

@@ -51,8 +51,6 @@ def endpoint_request(settings: engine.EndpointSettings | None, name: str | None 
     """The endpoint that an `EndpointConfig` asks for."""
     settings = settings or engine.EndpointSettings()
     addresses = settings.ipam_config or engine.EndpointIpamConfig()
-    if settings.links:
-        raise NotBuilt("links are not built: use aliases on a network of your own")
     if addresses.link_local_ips:
         raise NotBuilt("link-local addresses (LinkLocalIPs) are not built: leave them out")
     options = dict(settings.driver_opts or {})
@@ -63,6 +61,7 @@ def endpoint_request(settings: engine.EndpointSettings | None, name: str | None 
         mac=mac_address(settings.mac_address),
         ifname=_ifname(settings.if_name, options.pop(IFNAME_OPTION, "")),
         aliases=_aliases(settings.aliases),
+        links=tuple(map(_link, settings.links or ())),
         gw_priority=_priority(settings.gw_priority),
         options=options,
         ports=port_requests(settings.ports or ()),
@@ -169,6 +168,15 @@ def _aliases(aliases: Sequence[str] | None) -> tuple[str, ...]:
         if not alias or re.search(r"\s", alias) or _UNPRINTABLE.search(alias):
             raise InvalidParameter(f"invalid alias {alias!r}: it must be a host name")
     return tuple(dict.fromkeys(aliases or ()))
+
+
+def _link(text: str) -> tuple[str, str]:
+    """NAME or NAME:ALIAS, in Docker's words where it is neither."""
+    name, separator, alias = text.partition(":")
+    if not name or (separator and not alias) or ":" in alias:
+        raise InvalidParameter(f"invalid link format: {text!r}: give NAME or NAME:ALIAS")
+    (checked,) = _aliases([alias or name])
+    return name, checked
 
 
 def _priority(priority: int | None) -> int:

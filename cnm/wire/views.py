@@ -8,7 +8,7 @@ import msgspec
 
 from cnm.endpoint import Endpoint, PortMapping
 from cnm.events import Event
-from cnm.network import Network, Pool
+from cnm.network import NameRecord, Network, Pool
 from cnm.sandbox import Sandbox
 from cnm.wire import control, engine
 
@@ -100,8 +100,14 @@ def port(mapping: PortMapping, note: str) -> control.Port:
     )
 
 
-def sandbox(noun: Sandbox, gateway: str, endpoints: list[control.Endpoint]) -> control.Sandbox:
-    """A sandbox; `gateway` is the id of the endpoint that its default route leaves by."""
+def sandbox(
+    noun: Sandbox, gateway: str, endpoints: list[control.Endpoint], files: tuple[str, str, str]
+) -> control.Sandbox:
+    """A sandbox; `gateway` is the id of the endpoint that its default route leaves by.
+
+    `files` are the paths of its hosts, hostname and resolv.conf.
+    """
+    hosts_path, hostname_path, resolv_conf_path = files
     return control.Sandbox(
         id=noun.id,
         name=noun.name,
@@ -110,9 +116,22 @@ def sandbox(noun: Sandbox, gateway: str, endpoints: list[control.Endpoint]) -> c
         created=noun.created,
         state=noun.state.value,
         labels=noun.labels,
+        hostname=noun.hostname,
+        dns=list(noun.resolution.servers),
+        dns_search=list(noun.resolution.search),
+        dns_options=list(noun.resolution.options),
+        extra_hosts=[f"{host.name}:{host.address}" for host in noun.resolution.extra_hosts],
+        hosts_path=hosts_path,
+        hostname_path=hostname_path,
+        resolv_conf_path=resolv_conf_path,
         gateway=gateway,
         endpoints=endpoints,
     )
+
+
+def record(noun: NameRecord) -> control.NameRecord:
+    """A name of a network."""
+    return control.NameRecord(name=noun.name, type=noun.kind, value=noun.value)
 
 
 def event(happened: Event) -> engine.Event:

@@ -4,7 +4,13 @@
 _cnmctl_grammar() {
     flags= valued= operands= words=
     case $1 in
-        '') flags='-H --host -v --version' valued='-H --host' operands='WORD' words='endpoint network port sandbox doctor events status version' ;;
+        '') flags='-H --host -v --version' valued='-H --host' operands='WORD' words='dns endpoint network port sandbox doctor events status version' ;;
+        'dns') operands='WORD' words='add ls rm' ;;
+        'dns add') operands='NETWORK NAME ADDRESS|NAME' ;;
+        'dns ls') flags='-q --quiet' operands='NETWORK' ;;
+        'dns list') flags='-q --quiet' operands='NETWORK' ;;
+        'dns rm') operands='NETWORK NAME [ADDRESS|NAME]' ;;
+        'dns remove') operands='NETWORK NAME [ADDRESS|NAME]' ;;
         'endpoint') operands='WORD' words='create inspect join leave ls rm' ;;
         'endpoint create') flags='--alias --driver-opt --gw-priority --ifname --ip --ip6 --link --link-local-ip --mac-address -p --publish' valued='--alias --driver-opt --gw-priority --ifname --ip --ip6 --link --link-local-ip --mac-address -p --publish' operands='NETWORK NAME' ;;
         'endpoint inspect') flags='-f --format' valued='-f --format' operands='NETWORK/NAME [NETWORK/NAME...]' ;;
@@ -31,7 +37,7 @@ _cnmctl_grammar() {
         'port rm') operands='SANDBOX SPEC [SPEC...]' ;;
         'port remove') operands='SANDBOX SPEC [SPEC...]' ;;
         'sandbox') operands='WORD' words='create exec inspect ls rm' ;;
-        'sandbox create') flags='--label --netns' valued='--label --netns' operands='NAME' ;;
+        'sandbox create') flags='--add-host --dns --dns-opt --dns-search --hostname --label --netns' valued='--add-host --dns --dns-opt --dns-search --hostname --label --netns' operands='NAME' ;;
         'sandbox exec') operands='SANDBOX COMMAND [ARG...]' ;;
         'sandbox inspect') flags='-f --format' valued='-f --format' operands='SANDBOX [SANDBOX...]' ;;
         'sandbox ls') flags='-f --filter --format --no-trunc -q --quiet' valued='-f --filter --format' ;;

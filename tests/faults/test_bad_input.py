@@ -87,6 +87,20 @@ CASES = {
     "missing-endpoint": (("GET", "/cnm/v1/endpoints/web%2Fnosuch", None), 404, "nosuch"),
     "sandbox-name": (sandbox("a b"), 400, "a b"),
     "sandbox-twice": (sandbox("box"), 409, "box"),
+    "sandbox-hostname": (sandbox("new", Hostname="a b"), 400, "invalid hostname 'a b'"),
+    "sandbox-dns": (
+        sandbox("new", Dns=["10.0.0.300"]),
+        400,
+        "IP address is not correctly formatted: 10.0.0.300",
+    ),
+    "sandbox-dns-search": (sandbox("new", DnsSearch=["a\nb"]), 400, "is not a valid domain"),
+    "sandbox-dns-option": (sandbox("new", DnsOptions=["a b"]), 400, "invalid DNS option 'a b'"),
+    "sandbox-extra-host": (sandbox("new", ExtraHosts=["db"]), 400, 'bad format for add-host: "db"'),
+    "sandbox-extra-host-address": (
+        sandbox("new", ExtraHosts=["db:10.0.0.300"]),
+        400,
+        'invalid IP address in add-host: "10.0.0.300"',
+    ),
     # Subnets, gateways, ranges
     "subnet-no-cidr": (subnet("10.30.0.0"), 400, "10.30.0.0"),
     "subnet-nonsense": (subnet("10.300.0.0/24"), 400, "10.300.0.0/24"),
@@ -157,7 +171,7 @@ CASES = {
         "an-interface-name",
     ),
     "endpoint-option-unknown": (connect("web", "other", DriverOpts={"nosuch": "1"}), 400, "nosuch"),
-    "links": (connect("web", "other", Links=["box:b"]), 501, "link"),
+    "links": (connect("web", "other", Links=["box:"]), 400, "link"),
     "link-local-addresses": (
         connect("web", "other", IPAMConfig={"LinkLocalIPs": ["169.254.1.1"]}),
         501,

@@ -19,8 +19,9 @@ import pytest
 from cnm.endpoint import PortMapping, PortRequest, Protocol
 from cnm.errors import InvalidParameter, KernelError, Unavailable
 from cnm.kernel.reservations import Reservations
-from cnm.relay import control_socket
+from cnm.relay.messages import control_path
 from cnm.relays import Relay, Relays
+from cnm.sidecar import control_socket
 from netns_fixtures import Status, Topology, probe_all
 from netns_fixtures.plugin import TopologyFactory
 
@@ -109,7 +110,7 @@ def daemon(hosts: Topology, tmp_path: Path) -> Iterator[Daemon]:
     with hosts.host.enter():
         daemon = Daemon(hosts, Relays(str(tmp_path)), Reservations(), str(tmp_path))
         yield daemon
-        if not daemon.relays._closing.is_set():
+        if not daemon.relays._keeper.closing:
             daemon.relays.stop()
 
 
@@ -338,7 +339,7 @@ def test_nothing_runs_before_something_is_to_be_relayed(daemon: Daemon) -> None:
     daemon.relays.update({}, drop=["unknown"])
 
     assert daemon.relays.pid == 0
-    assert not Path(control_socket.path(daemon.run_dir)).exists()
+    assert not Path(control_path(daemon.run_dir)).exists()
 
 
 # What it may do
@@ -376,7 +377,7 @@ def test_it_inherits_no_descriptors_and_keeps_no_directory(daemon: Daemon) -> No
 def test_its_control_socket_is_for_its_owner_only(daemon: Daemon) -> None:
     daemon.serve((_FOUR, 80))
 
-    assert os.stat(control_socket.path(daemon.run_dir)).st_mode & 0o777 == 0o600
+    assert os.stat(control_path(daemon.run_dir)).st_mode & 0o777 == 0o600
 
 
 def test_it_stays_in_the_daemons_namespace_and_out_of_its_session(daemon: Daemon) -> None:
@@ -446,8 +447,8 @@ def test_a_relay_killed_with_nothing_to_serve_stays_away(daemon: Daemon) -> None
     os.kill(killed, signal.SIGKILL)
     _await(lambda: daemon.relays.pid == 0)
 
-    daemon.relays._watchers[-1].join(10)
-    assert not daemon.relays._watchers[-1].is_alive()
+    daemon.relays._keeper._watchers[-1].join(10)
+    assert not daemon.relays._keeper._watchers[-1].is_alive()
     assert daemon.relays.pid == 0
 
 
@@ -581,7 +582,7 @@ def test_a_relay_of_another_namespace_is_replaced(daemon: Daemon) -> None:
 def test_a_relay_that_hangs_is_an_error_and_one_that_wakes_up_is_used_again(
     daemon: Daemon, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cnm.relays._ANSWER_TIME", 0.5)
+    monkeypatch.setattr("cnm.sidecar.keeper.ANSWER_SECONDS", 0.5)
     served = daemon.hosts.four.serve_tcp()
     port = daemon.serve((_FOUR, served.port))
     pid = daemon.relays.pid
@@ -614,7 +615,7 @@ def _start_by_hand(*arguments: str) -> subprocess.Popen[bytes]:
 def test_it_can_be_started_by_hand_before_the_daemon(daemon: Daemon) -> None:
     served = daemon.hosts.four.serve_tcp()
     with _start_by_hand("--run", daemon.run_dir) as process:
-        _await(lambda: os.path.exists(control_socket.path(daemon.run_dir)))
+        _await(lambda: os.path.exists(control_path(daemon.run_dir)))
         port = daemon.serve((_FOUR, served.port))
 
         assert daemon.relays.pid == process.pid
@@ -623,7 +624,7 @@ def test_it_can_be_started_by_hand_before_the_daemon(daemon: Daemon) -> None:
 
 
 def test_it_takes_the_socket_that_systemd_passes(daemon: Daemon) -> None:
-    listener = control_socket.listen(daemon.run_dir)
+    listener = control_socket.listen(control_path(daemon.run_dir))
     with subprocess.Popen(
         [sys.executable, "-c", _AS_SYSTEMD, str(listener.fileno())], pass_fds=[listener.fileno()]
     ) as process:
@@ -642,7 +643,7 @@ def test_a_second_one_for_the_same_directory_is_refused(daemon: Daemon) -> None:
 
     assert second.returncode == 1
     assert error.decode().endswith(
-        "relay.sock is served by another relay: end it, or choose another run directory\n"
+        "relay.sock is served by another process: end it, or choose another run directory\n"
     )
 
 

@@ -56,6 +56,11 @@ class Cnmd:
         return str(self.place / "run" / "cnm.sock")
 
     @property
+    def etc(self) -> Path:
+        """Where it finds the host's resolv.conf and hosts; a test may put them there."""
+        return self.place / "etc"
+
+    @property
     def log(self) -> str:
         return (self.place / "log").read_text()
 
@@ -63,7 +68,7 @@ class Cnmd:
         """Returns when it answers. Raises RuntimeError with its log if it ends instead."""
         self.place.mkdir(parents=True, exist_ok=True)
         config = self.place / "config.toml"
-        config.write_text(self.config)
+        config.write_text(f'etc = "{self.etc}"\n{self.config}')
         command = [PYTHON, "-m", "cnm.daemon", "--config", str(config), "--root", str(self.place / "root")]
         plugins = self.plugin_dir or str(self.place / "plugins")
         command += [

@@ -32,7 +32,7 @@ class InProcessDaemon:
 
     def __init__(self, place: Path, series: str) -> None:
         _deal_ids(series)
-        self.settings = Settings(root=str(place / "root"), run=str(place / "run"))
+        self.settings = Settings(root=str(place / "root"), run=str(place / "run"), etc=str(place / "etc"))
         daemon._make_directories(self.settings)
         self._kernel = LinuxKernel(sets.ELEMENT_SETS, ruleset.start_text)
         self._store = Store(self.settings.database)
@@ -47,6 +47,7 @@ class InProcessDaemon:
 
     def close(self) -> None:
         self._resources.relaying.close()
+        self._resources.naming.close()
         self._store.close()
         self._kernel.close()
 

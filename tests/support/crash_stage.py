@@ -92,7 +92,7 @@ class Disk:
     """What of the store has reached the disk: files as they were when they were last synced."""
 
     def __init__(self) -> None:
-        self._durable = {path: path.read_bytes() for path in (PLACE / "root").iterdir()}
+        self._durable = {path: path.read_bytes() for path in _stored()}
 
     def note(self, call: Call) -> None:
         """A sync that is about to begin writes what is in the file by now."""
@@ -101,10 +101,15 @@ class Disk:
             self._durable[path] = path.read_bytes()
 
     def lose_the_rest(self) -> None:
-        for path in (PLACE / "root").iterdir():
+        for path in _stored():
             path.unlink()
         for path, content in self._durable.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
+
+
+def _stored() -> list[Path]:
+    return [path for path in (PLACE / "root").rglob("*") if path.is_file()]
 
 
 def await_reaper() -> None:
@@ -123,8 +128,19 @@ def picture() -> dict[str, Any]:
         "nft": _nft(),
         "mounts": sorted(_mounts()),
         "files": sorted(str(path) for path in (PLACE / "run").rglob("*") if not path.is_socket()),
+        "sandboxes": dict(_sandbox_files()),
         "ports": {f"{port}/{kind.name}": _is_free(port, kind) for port in HOST_PORTS for kind in _KINDS},
     }
+
+
+def _sandbox_files() -> Iterator[tuple[str, list[str]]]:
+    """What is in the files of the sandboxes, line by line: a place in hosts is a matter of the order of joining."""
+    place = PLACE / "root" / "sandboxes"
+    for path in place.rglob("*"):
+        if path.is_file() and path.suffix != ".hash":
+            yield str(path.relative_to(place)), sorted(path.read_text().splitlines())
+        elif path.is_dir():
+            yield str(path.relative_to(place)), []
 
 
 _KINDS = (socket.SOCK_STREAM, socket.SOCK_DGRAM)

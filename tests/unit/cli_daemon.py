@@ -212,6 +212,14 @@ def sandbox(name: str, *endpoints: control.Endpoint, digit: str = "5", **changes
         "created": "2025-01-02T03:04:05Z",
         "state": "active",
         "labels": {},
+        "hostname": "" if changes.get("kind") == "host" else digit * 12,
+        "dns": [],
+        "dns_search": [],
+        "dns_options": [],
+        "extra_hosts": [],
+        "hosts_path": "",
+        "hostname_path": "",
+        "resolv_conf_path": "",
         "gateway": endpoints[0].id if endpoints else "",
     }
     return control.Sandbox(name=name, id=digit * 64, endpoints=list(endpoints), **{**settings, **changes})

@@ -7,7 +7,9 @@ import itertools
 import queue
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from typing import Any
 
+import msgspec
 from msgspec.structs import replace
 
 from cnm.endpoint import Endpoint, EndpointRequest, EndpointState, PortMapping, PortRequest
@@ -15,8 +17,8 @@ from cnm.errors import Conflict, Forbidden, InvalidParameter, NotFound
 from cnm.events import Event, EventBus
 from cnm.kernel import state
 from cnm.model import Model, new_id
-from cnm.network import PREDEFINED, Network, NetworkRequest, NetworkState, Pool
-from cnm.sandbox import Sandbox, SandboxKind, SandboxState
+from cnm.network import PREDEFINED, NameRecord, Network, NetworkRequest, NetworkState, Pool
+from cnm.sandbox import NOTHING_ASKED, Resolution, Sandbox, SandboxKind, SandboxState
 from cnm.wire.control import Families, Neighbour, Status, Uplink
 
 CREATED = "2026-01-02T03:04:05.678901234Z"
@@ -29,6 +31,8 @@ class MemoryBackend:
         self.model = Model()
         self.bus = EventBus()
         self.found: list[state.Finding] = []
+        self.names: dict[str, Any] = {}
+        """The name server's counters."""
         self._subnets = itertools.count(18)
         self._hosts = itertools.count(2)
         self._host_ports = itertools.count(32768)
@@ -98,6 +102,19 @@ class MemoryBackend:
     def pool_status(self, network: Network) -> Mapping[str, tuple[int, int]]:
         return {pool.subnet: (5, 2**70) for pool in network.pools}
 
+    def add_record(self, network_ref: str, name: str, value: str) -> NameRecord:
+        network = self.model.network(network_ref)
+        record = NameRecord(name=name, kind="A", value=value)
+        self.model.replace(msgspec.structs.replace(network, records=(*network.records, record)))
+        return record
+
+    def remove_record(self, network_ref: str, name: str, value: str = "") -> None:
+        network = self.model.network(network_ref)
+        kept = tuple(r for r in network.records if r.name != name or value not in ("", r.value))
+        if kept == network.records:
+            raise NotFound(f"network {network.name} has no record {name}")
+        self.model.replace(msgspec.structs.replace(network, records=kept))
+
     def sandboxes(self) -> list[Sandbox]:
         return self.model.sandboxes()
 
@@ -105,7 +122,11 @@ class MemoryBackend:
         return self.model.sandbox(ref)
 
     def create_sandbox(
-        self, name: str, netns_path: str = "", labels: Mapping[str, str] | None = None
+        self,
+        name: str,
+        netns_path: str = "",
+        labels: Mapping[str, str] | None = None,
+        resolution: Resolution = NOTHING_ASKED,
     ) -> Sandbox:
         ident = new_id()
         sandbox = Sandbox(
@@ -116,10 +137,18 @@ class MemoryBackend:
             created=CREATED,
             state=SandboxState.ACTIVE,
             labels=dict(labels or {}),
+            resolution=resolution,
         )
         self.model.add_sandbox(sandbox)
         self.bus.publish("sandbox", "create", ident, name=name)
         return sandbox
+
+    def name_stats(self) -> Mapping[str, Any]:
+        return self.names
+
+    def sandbox_files(self, sandbox: Sandbox) -> tuple[str, str, str]:
+        place = f"/var/lib/cnm/sandboxes/{sandbox.id}"
+        return f"{place}/hosts", f"{place}/hostname", f"{place}/resolv.conf"
 
     def delete_sandbox(self, ref: str, force: bool = False, wait: bool = False) -> None:
         sandbox = self.model.sandbox(ref)

@@ -7,7 +7,7 @@ import socket
 import time
 from collections.abc import Callable
 
-from cnm.relay.loop import Loop
+from cnm.sidecar.loop import Loop
 
 
 def turn_until(loop: Loop, condition: Callable[[], object], seconds: float = 10.0) -> None:

@@ -67,6 +67,30 @@ def port_mappings() -> st.SearchStrategy[PortMapping]:
     )
 
 
+def packed_names() -> st.SearchStrategy[bytes]:
+    """Names in DNS messages: labels of any bytes, then an end, a pointer anywhere, or nonsense."""
+    label = st.binary(min_size=1, max_size=63).map(lambda text: bytes((len(text),)) + text)
+    end = st.one_of(
+        st.just(b"\0"),
+        st.integers(0, 40).map(lambda offset: (0xC000 | offset).to_bytes(2)),
+        st.integers(0x40, 0xFF).map(lambda reserved: bytes((reserved,))),
+        st.just(b""),
+    )
+    return st.builds(lambda labels, last: b"".join(labels) + last, st.lists(label, max_size=6), end)
+
+
+def dns_records() -> st.SearchStrategy[bytes]:
+    """Resource records of types that hold names or none, OPT among them, whose data fits or not."""
+    data = st.one_of(packed_names(), st.builds(bytes.__add__, st.binary(max_size=6), packed_names()))
+    kind = st.sampled_from([1, 2, 5, 6, 12, 15, 16, 28, 33, 39, 41])
+    return st.builds(
+        lambda owner, kind, rest, data, more: (
+            owner + kind.to_bytes(2) + rest + (len(data) + more).to_bytes(2) + data
+        ),
+        *(packed_names(), kind, st.binary(min_size=6, max_size=6), data, st.sampled_from([0, 0, 0, 1])),
+    )
+
+
 _FIELDS: dict[FieldType, st.SearchStrategy[str | int]] = {
     FieldType.IFNAME: st.text(st.characters(codec="ascii", categories=["L", "N"]), min_size=1, max_size=15),
     FieldType.IPV4: st.ip_addresses(v=4).map(str),

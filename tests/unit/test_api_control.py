@@ -22,6 +22,14 @@ def test_a_sandbox_is_created_shown_and_deleted() -> None:
         "Created": created.data["Created"],
         "State": "active",
         "Labels": {"a": "b"},
+        "Hostname": created.data["Id"][:12],
+        "Dns": [],
+        "DnsSearch": [],
+        "DnsOptions": [],
+        "ExtraHosts": [],
+        "HostsPath": f"/var/lib/cnm/sandboxes/{created.data['Id']}/hosts",
+        "HostnamePath": f"/var/lib/cnm/sandboxes/{created.data['Id']}/hostname",
+        "ResolvConfPath": f"/var/lib/cnm/sandboxes/{created.data['Id']}/resolv.conf",
         "Gateway": "",
         "Endpoints": [],
     }
@@ -37,6 +45,20 @@ def test_a_sandbox_can_stand_for_a_given_namespace() -> None:
     assert (answer.data["Kind"], answer.data["NetnsPath"]) == ("given", "/run/netns/app")
 
 
+def test_a_sandbox_shows_what_was_asked_for_of_its_files() -> None:
+    body = {
+        "Hostname": "web.example.org",
+        "Dns": ["10.0.0.1"],
+        "DnsSearch": ["a.example"],
+        "DnsOptions": ["ndots:2"],
+        "ExtraHosts": ["db:10.0.0.9", "gate:host-gateway"],
+    }
+
+    created = Api().post("/cnm/v1/sandboxes", {"Name": "app", **body})
+
+    assert {key: created.data[key] for key in body} == body
+
+
 @pytest.mark.parametrize(
     ("body", "message"),
     [
@@ -49,6 +71,10 @@ def test_a_sandbox_can_stand_for_a_given_namespace() -> None:
             "invalid namespace path 'here': it must be absolute, as in /run/netns/NAME, or host",
         ),
         ({"Name": "a", "Labels": ["x"]}, "invalid JSON: Labels: expected object, got array"),
+        ({"Name": "a", "Dns": "10.0.0.1"}, "invalid JSON: Dns: expected array, got string"),
+        ({"Name": "a", "Dns": ["10.0.0"]}, "IP address is not correctly formatted: 10.0.0"),
+        ({"Name": "a", "DnsSearch": ["a b"]}, "a b is not a valid domain"),
+        ({"Name": "a", "ExtraHosts": ["db"]}, 'bad format for add-host: "db"'),
     ],
 )
 def test_malformed_sandboxes_are_refused(body: object, message: str) -> None:

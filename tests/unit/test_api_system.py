@@ -9,6 +9,7 @@ import pytest
 
 from cnm.api.wsgi import MAX_BODY
 from cnm.errors import KernelError
+from cnm.resolver.stats import Stats
 from tests.unit.api_client import Api
 
 
@@ -146,6 +147,38 @@ def test_what_the_kernel_refused_is_told_and_logged(
 
     assert (answer.status, answer.message) == (500, "cannot create link cnm-1: no space left on device")
     assert "cannot create link cnm-1" in caplog.text
+
+
+def test_metrics_tell_what_the_name_server_counts() -> None:
+    api = Api()
+    stats = Stats()
+    stats.udp, stats.tcp, stats.forwarded, stats.cached, stats.silent = 7, 2, 3, 1, 4
+    stats.codes[0], stats.codes[3] = 5, 1
+    stats.took(0.0002, 3)
+    stats.took(2.0)
+    api.backend.names = stats.as_dict()
+
+    text = api.http.get("/metrics").text
+
+    for line in (
+        'cnm_dns_queries_total{protocol="udp"} 7.0',
+        'cnm_dns_queries_total{protocol="tcp"} 2.0',
+        'cnm_dns_answers_total{code="NOERROR"} 5.0',
+        'cnm_dns_answers_total{code="NXDOMAIN"} 1.0',
+        'cnm_dns_answers_total{code="SERVFAIL"} 0.0',
+        "cnm_dns_forwarded_total 3.0",
+        "cnm_dns_cache_hits_total 1.0",
+        "cnm_dns_ignored_total 4.0",
+        'cnm_dns_seconds_bucket{le="0.0001"} 0.0',
+        'cnm_dns_seconds_bucket{le="0.00025"} 3.0',
+        'cnm_dns_seconds_bucket{le="5.0"} 4.0',
+        'cnm_dns_seconds_bucket{le="+Inf"} 4.0',
+    ):
+        assert line in text.splitlines()
+
+
+def test_metrics_are_silent_about_names_where_none_are_served() -> None:
+    assert "cnm_dns" not in Api().http.get("/metrics").text
 
 
 def test_metrics_count_requests_by_route_and_objects_by_kind() -> None:

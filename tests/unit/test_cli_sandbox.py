@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -45,6 +46,38 @@ def test_create_makes_a_relative_namespace_path_absolute(
     said(capsys, "sandbox", "create", "--netns", "ns/a", "front")
 
     assert daemon.requests[0].body["NetnsPath"] == str(tmp_path / "ns/a")
+
+
+def test_create_sends_what_is_asked_for_of_its_files(
+    daemon: FakeDaemon, capsys: pytest.CaptureFixture[str]
+) -> None:
+    daemon.answers("POST", "/cnm/v1/sandboxes", sandbox("front"), status=201)
+
+    code, _, err = said(
+        capsys,
+        *("sandbox", "create", "front", "--hostname", "web.example.org"),
+        *("--dns", "10.0.0.1", "--dns=10.0.0.2", "--dns-search", "a.example", "--dns-search", "b.example"),
+        *("--dns-opt", "ndots:2", "--dns-option", "rotate"),
+        *("--add-host", "db:10.0.0.9", "--add-host=gate=host-gateway"),
+    )
+
+    assert (code, err) == (0, "")
+    assert daemon.requests[0].body == {
+        "Name": "front",
+        "Labels": {},
+        "Hostname": "web.example.org",
+        "Dns": ["10.0.0.1", "10.0.0.2"],
+        "DnsSearch": ["a.example", "b.example"],
+        "DnsOptions": ["ndots:2", "rotate"],
+        "ExtraHosts": ["db:10.0.0.9", "gate=host-gateway"],
+    }
+
+
+def test_the_other_name_of_a_flag_is_not_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    _, out, _ = said(capsys, "sandbox", "create", "--help")
+
+    assert "--dns-opt " in out
+    assert "--dns-option" not in out
 
 
 @pytest.fixture
@@ -207,6 +240,22 @@ class TestExecOnTheHost:
         )
 
 
+def _with_files(daemon: FakeDaemon, tmp_path: Path, **changes: Any) -> Path:
+    """Gives sandbox `x` files that say their names; they are in the directory returned."""
+    known = daemon._answers.get(("GET", "/cnm/v1/sandboxes/x"))
+    if known and not changes:
+        changes = {"netns_path": known.body["NetnsPath"]}
+    for name in ("hosts", "hostname", "resolv.conf"):
+        (tmp_path / name).write_text(f"of {name}\n")
+    found = {
+        "hosts_path": str(tmp_path / "hosts"),
+        "hostname_path": str(tmp_path / "hostname"),
+        "resolv_conf_path": str(tmp_path / "resolv.conf"),
+    }
+    daemon.answers("GET", "/cnm/v1/sandboxes/x", sandbox("x", **found, **changes))
+    return tmp_path
+
+
 @pytest.mark.root
 class TestExecInANamespace:
     @pytest.fixture
@@ -231,6 +280,36 @@ class TestExecInANamespace:
 
         assert done.stdout.split() == ["3", "inside0", "inside1", "lo"]
 
+    def test_command_has_the_sandboxs_host_name_and_the_host_keeps_its_own(self, inside: FakeDaemon) -> None:
+        before = os.uname().nodename
+
+        done = cnmctl(inside, "sandbox", "exec", "x", "uname", "-n")
+
+        assert (done.stdout, done.stderr) == ("555555555555\n", "")
+        assert os.uname().nodename == before
+
+    def test_command_sees_the_sandboxs_files_and_nobody_else_does(
+        self, inside: FakeDaemon, tmp_path: Path
+    ) -> None:
+        place, hosts = _with_files(inside, tmp_path), Path("/etc/hosts").read_text()
+
+        done = cnmctl(inside, "sandbox", "exec", "x", "sh", "-c", "cat /etc/hosts; echo more >>/etc/hosts")
+
+        assert (done.stdout, done.stderr) == ("of hosts\n", "")
+        assert (place / "hosts").read_text() == "of hosts\nmore\n"
+        assert Path("/etc/hosts").read_text() == hosts
+
+    def test_file_that_is_gone_is_named(self, inside: FakeDaemon, tmp_path: Path) -> None:
+        place = _with_files(inside, tmp_path)
+        (place / "hosts").unlink()
+
+        done = cnmctl(inside, "sandbox", "exec", "x", "true")
+
+        assert (done.returncode, done.stderr) == (
+            1,
+            f"cnmctl: cannot put {place}/hosts over /etc/hosts for sandbox x: no such file or directory\n",
+        )
+
     def test_mounts_of_the_command_are_its_own(self, inside: FakeDaemon, tmp_path: Path) -> None:
         done = cnmctl(
             inside,
@@ -245,6 +324,24 @@ class TestExecInANamespace:
         assert done.returncode == 0, done.stderr
         assert list(tmp_path.iterdir()) == []
         assert "inside0" not in os.listdir("/sys/class/net")
+
+    @pytest.mark.parametrize(
+        ("asked", "seen"),
+        [
+            ({}, ""),
+            ({"extra_hosts": ["a:10.0.0.9"]}, "/etc/hosts"),
+            ({"dns": ["10.0.0.1"]}, "/etc/resolv.conf"),
+        ],
+    )
+    def test_sandbox_of_the_hosts_covers_only_what_was_asked_for(
+        self, daemon: FakeDaemon, tmp_path: Path, asked: dict[str, list[str]], seen: str
+    ) -> None:
+        _with_files(daemon, tmp_path, kind="host", netns_path="", **asked)
+        script = "for f in /etc/hosts /etc/resolv.conf; do grep -qs '^of ' $f && echo $f; done; uname -n"
+
+        done = cnmctl(daemon, "sandbox", "exec", "x", "sh", "-c", script)
+
+        assert done.stdout.split() == [*seen.split(), os.uname().nodename]
 
     def test_without_root_the_remedy_is_named(self, inside: FakeDaemon) -> None:
         os.chmod(os.path.dirname(inside.socket), 0o755)

@@ -13,10 +13,14 @@ import pytest
 _CHECKOUT = Path(__file__).parents[2]
 
 _GROUND = ("errors", "config")
-_NOUNS = ("network", "endpoint", "sandbox", "lease", "driver", "events", "names", "mac", "ports", "gateway")
+_NOUNS = (
+    *("network", "endpoint", "sandbox", "lease", "driver", "events", "names", "mac", "ports", "gateway"),
+    *("hosts_file", "resolv_conf"),
+)
 _VERBS = (
     *("controller", "network_verbs", "endpoint_verbs", "sandbox_verbs", "doctor", "recovery", "overview"),
-    *("resources", "wanted", "model", "locks", "forwarding", "relaying"),
+    *("resources", "wanted", "model", "locks", "forwarding", "relaying", "naming", "record_verbs"),
+    "sandbox_files",
     *("external", "external_start", "afterwork"),
     *("dockerd_verbs", "handover", "leases", "stale"),
 )
@@ -24,8 +28,9 @@ _FLOORS = (
     _GROUND,
     ("kernel.state",),
     _NOUNS,
-    ("wire", "store", "kernel", "relay"),
-    ("ipam", "firewall", "neighbours", "cluster", "relays"),
+    ("wire", "store", "kernel", "sidecar"),
+    ("relay", "resolver"),
+    ("ipam", "firewall", "neighbours", "cluster", "relays", "resolvers"),
     ("drivers",),
     _VERBS,
     ("http",),
@@ -39,8 +44,9 @@ _ROOMS = (_GROUND, _NOUNS, _VERBS)
 
 _APART = {
     "cli": {"wire", "errors"},
-    "relay": {"errors", "config"},
-    "resolver": {"wire", "errors", "config"},
+    "sidecar": {"errors"},
+    "relay": {"errors", "config", "sidecar"},
+    "resolver": {"errors", "sidecar"},
     "launcher": {"wire", "errors", "config"},
 }
 """Processes of their own, and all that they may import."""

@@ -6,8 +6,8 @@ import os
 import socket
 from select import EPOLLIN
 
-from cnm.relay.acceptor import Acceptor
-from cnm.relay.loop import Loop
+from cnm.sidecar.acceptor import Acceptor
+from cnm.sidecar.loop import Loop
 from tests.unit.relay_loop import turn_until
 
 

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from cnm.relay.loop import Loop
 from cnm.relay.tcp import TcpRelay
+from cnm.sidecar.loop import Loop
 from tests.unit.relay_loop import Peer, turn_until, turn_until_quiet
 
 _MUCH = bytes(range(256)) * 4096 * 16

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from cnm.relay.loop import Loop
 from cnm.relay.udp import UdpRelay, _attach_drop_filter
+from cnm.sidecar.loop import Loop
 from tests.unit.relay_loop import turn_until, turn_until_quiet
 
 IDLE = 90.0

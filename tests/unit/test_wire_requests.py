@@ -176,9 +176,17 @@ def test_malformed_multicast_and_zero_macs_are_refused(mac: str) -> None:
         _endpoint(mac_address=mac)
 
 
-def test_links_and_link_local_addresses_are_refused_by_name() -> None:
-    with pytest.raises(NotBuilt, match="links"):
-        _endpoint(links=["db:db"])
+def test_links_have_a_name_and_maybe_an_alias() -> None:
+    assert _endpoint(links=["db:Database", "cache"]).links == (("db", "Database"), ("cache", "cache"))
+
+
+@pytest.mark.parametrize("link", ["", ":x", "db:", "db:a:b", "db:a b"])
+def test_what_is_no_link_is_refused(link: str) -> None:
+    with pytest.raises(InvalidParameter, match=r"invalid link format|invalid alias"):
+        _endpoint(links=[link])
+
+
+def test_link_local_addresses_are_refused_by_name() -> None:
     with pytest.raises(NotBuilt, match="LinkLocalIPs"):
         _endpoint(ipam_config=engine.EndpointIpamConfig(link_local_ips=["169.254.1.1"]))
 

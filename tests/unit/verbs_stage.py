@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import socket
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +27,16 @@ from cnm.kernel.contract import Uplink
 from cnm.kernel.fake import FakeKernel
 from cnm.kernel.reservations import Reservations
 from cnm.kernel.state import HOST, FirewallElement, Link, LinkKind
+from cnm.naming import Naming
 from cnm.network import Network, NetworkRequest
 from cnm.relaying import Relaying
 from cnm.relays import Relay, Relays
+from cnm.resolver.client import Told
+from cnm.resolver.messages import Message
+from cnm.resolver.state import State
+from cnm.resolvers import Held, Resolver
 from cnm.resources import Resources
-from cnm.sandbox import Sandbox
+from cnm.sandbox import Resolution, Sandbox
 from cnm.store import Store
 from cnm.wire.plugin_client import Plugins
 from cnm.wire.plugin_discovery import Places
@@ -43,10 +48,12 @@ CHANGES = {
     "kernel": (
         *("apply", "remove", "create_namespace", "remove_namespace"),
         *("settle_flows", "settle_flows", "flush_ports", "flush_udp"),
+        *("open_name_sockets", "open_asking_sockets"),
     ),
     "store": ("commit",),
     "ipam": ("request_pool", "request_address"),
     "reservations": ("reserve",),
+    "files": ("created", "joined", "left"),
 }
 """The steps of a verb that change something, by what they change; those that give back are not allowed to fail."""
 
@@ -70,6 +77,37 @@ class FakeRelays(Relays):
 
     def close(self) -> None:
         self.served = {}
+
+
+class FakeResolver(Resolver):
+    """Applies what it is told to a state of its own; no process."""
+
+    def __init__(self) -> None:
+        self.state = State()
+        self.workers_there = 2
+
+    @property
+    def workers(self) -> int:
+        return self.workers_there
+
+    @property
+    def pid(self) -> int:
+        return 0
+
+    def adopt(self) -> Held:
+        return {}
+
+    def tell(self, told: Sequence[Told]) -> None:
+        for message, sockets in told or self.source.snapshot():
+            heard = Message.decode(message.encode())
+            names = heard.body["sockets"] if sockets else []
+            carried = {name: each.dup() for name, each in zip(names, sockets, strict=True)}
+            self.state.apply(heard, carried)
+
+    def close(self) -> None:
+        for sockets in self.state.sockets.values():
+            for each in sockets.values():
+                each.close()
 
 
 class Faults:
@@ -125,6 +163,7 @@ class Stage:
             root=str(self.place / "root"),
             run=str(self.place / "run"),
             plugin_dir=str(self.place / "plugins"),
+            etc=str(self.place / "etc"),
             **{"docker_host": "", **self._more},
         )
         self.store = Store(self.settings.database)
@@ -135,12 +174,14 @@ class Stage:
         self.reservations = Reservations()
         self.relays = FakeRelays()
         self.relaying = Relaying(self.relays, self.reservations)
+        self.resolver = FakeResolver()
         self.ipam = Allocator("00" * 16, local_pools=self._pools)
         faulty: dict[str, Any] = {
             "kernel": Faulty(self.kernel, "kernel", self.faults),
             "store": Faulty(self.store, "store", self.faults),
             "reservations": Faulty(self.reservations, "reservations", self.faults),
         }
+        self.naming = Naming(faulty["kernel"], self.resolver, self.settings)
         self.resources = Resources(
             settings=self.settings,
             registry=Registry(
@@ -150,8 +191,10 @@ class Stage:
             plugins=self.plugins,
             ipams={"default": Faulty(self.ipam, "ipam", self.faults), "null": NullIpam()},
             relaying=self.relaying,
+            naming=self.naming,
             **faulty,
         )
+        self.resources.files = Faulty(self.resources.files, "files", self.faults)  # type: ignore[assignment]
         self.controller = Controller(self.resources)
         self.controller.start()
         self.resources.afterwork.join()
@@ -161,6 +204,7 @@ class Stage:
         """The process is gone, and the sockets that held its ports with it."""
         self.plugins.close()
         self.relaying.close()
+        self.naming.close()
         for endpoint in self.resources.model.endpoints():
             self.reservations.release(endpoint.ports)
         self.store.close()
@@ -174,8 +218,8 @@ class Stage:
     def network(self, name: str = "web", **request: Any) -> Network:
         return self.controller.create_network(NetworkRequest(name=name, **request))
 
-    def sandbox(self, name: str = "box", netns: str = "") -> Sandbox:
-        return self.controller.create_sandbox(name, netns)
+    def sandbox(self, name: str = "box", netns: str = "", **resolution: Any) -> Sandbox:
+        return self.controller.create_sandbox(name, netns, resolution=Resolution(**resolution))
 
     def links(self, namespace: str = HOST) -> dict[str, Link]:
         return self.kernel.spaces[namespace].links
@@ -183,6 +227,12 @@ class Stage:
     def elements(self, name: str) -> set[tuple[str | int, ...]]:
         """Keys of the elements of one set."""
         return {element.key for element in self.kernel.elements if element.set.name == name}
+
+    def files(self) -> dict[str, str]:
+        """What is in the files of the sandboxes, by their paths from the directory of all; digests tell of the past."""
+        place = Path(self.settings.sandboxes)
+        found = (path for path in place.rglob("*") if path.is_file() and path.suffix != ".hash")
+        return {str(path.relative_to(place)): path.read_text() for path in found}
 
     def events(self) -> list[tuple[str, str]]:
         return [(event.type, event.action) for event in self.controller.past_events()]
@@ -204,6 +254,7 @@ class Stage:
             "namespaces": _sorted(kernel.spaces),
             "elements": _sorted(map(_element, kernel.elements)),
             "sysctls": _sorted(item for item in kernel.sysctls.items() if f"/{UPLINK.name}/" not in item[0]),
+            "files": _sorted(self.files().items()),
             "host": [repr(dataclasses.astuple(self.resources.host_state))],
             "events": _sorted(self.controller.past_events()),
         }

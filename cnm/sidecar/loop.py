@@ -1,4 +1,4 @@
-"""The relay's event loop: level-triggered epoll and timers; one thread serves everything.
+"""The event loop of a sidecar: level-triggered epoll and timers; one thread serves everything.
 
 A watcher deals with the errors that it expects. What it raises ends the process: cnmd starts the next one at once, and
 connections that were not accepted yet wait for it in the listening sockets.

@@ -8,9 +8,9 @@ import socket
 from collections.abc import Callable
 from select import EPOLLIN
 
-from cnm.relay.loop import Loop
+from cnm.sidecar.loop import Loop
 
-log = logging.getLogger("cnm.relay")
+log = logging.getLogger("cnm.sidecar")
 
 _ACCEPTS_PER_ROUND = 64
 _PAUSE = 0.5

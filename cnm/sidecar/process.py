@@ -1,4 +1,4 @@
-"""The relay process, as its starter sees it."""
+"""A sidecar process, as its starter sees it."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ _LISTENER = 3
 """Descriptor of the control socket in the new process."""
 
 
-def start_process(listener: socket.socket) -> int:
-    """A relay that serves `listener`, in a session of its own; returns its pid. Raises OSError.
+def start_process(module: str, listener: socket.socket) -> int:
+    """A process that runs `module` and serves `listener`, in a session of its own; returns its pid. Raises OSError.
 
     It is started without what it has no use for: site packages, the environment, whatever lies in the working
     directory. Its messages go where the starter's go.
@@ -21,7 +21,7 @@ def start_process(listener: socket.socket) -> int:
     root = os.path.dirname(os.path.dirname(os.path.abspath(cnm.__file__)))
     return os.posix_spawn(
         sys.executable,
-        [sys.executable, "-S", "-s", "-P", "-m", "cnm.relay", "--control-fd", str(_LISTENER)],
+        [sys.executable, "-S", "-s", "-P", "-m", module, "--control-fd", str(_LISTENER)],
         {"PYTHONPATH": root},
         file_actions=[
             (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),

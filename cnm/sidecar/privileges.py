@@ -1,4 +1,4 @@
-"""The relay gives up what it does not need: other people's descriptors, capabilities, the user root."""
+"""A sidecar gives up what it does not need: other people's descriptors, capabilities, the user root."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import ctypes
 import os
 import resource
 import struct
+from collections.abc import Collection
 
 from cnm.errors import CnmError
 
@@ -20,15 +21,18 @@ _CAPABILITY_VERSION_3 = 0x20080522
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def close_inherited(keep: int) -> None:
-    """Close every descriptor above stderr but `keep`: cnmd's libraries do not mark all of theirs close-on-exec."""
+def close_inherited(keep: Collection[int]) -> None:
+    """Close every descriptor above stderr but these: cnmd's libraries do not mark all of theirs close-on-exec."""
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    os.closerange(3, keep)
-    os.closerange(keep + 1, limit)
+    first = 3
+    for kept in sorted(keep):
+        os.closerange(first, kept)
+        first = kept + 1
+    os.closerange(first, limit)
 
 
 def allow_many_descriptors() -> None:
-    """Every connection takes two."""
+    """Sidecars hold a socket or two for everything that they serve."""
     _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 

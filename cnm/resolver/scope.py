@@ -1,0 +1,103 @@
+"""One sandbox's server: its two sockets, and what becomes of the queries that arrive there."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import partial
+from select import EPOLLIN
+from typing import Any
+
+from cnm.resolver import wire
+from cnm.resolver.answers import Answers, Forward
+from cnm.resolver.forward import Forwarder
+from cnm.resolver.state import State
+from cnm.resolver.stats import Stats
+from cnm.resolver.tcp import TcpServer
+from cnm.sidecar.loop import Loop
+
+_QUERIES_PER_ROUND = 64
+_LONGEST_DATAGRAM = 4096
+_EPOLLEXCLUSIVE = 1 << 28
+"""One worker is woken, not all."""
+
+Reply = Callable[[bytes], None]
+
+
+class ScopeServer:
+    """Closed before its sockets are."""
+
+    def __init__(self, loop: Loop, scope: str, state: State, forwarder: Forwarder, stats: Stats) -> None:
+        self._loop = loop
+        self._scope = scope
+        self._forwarder = forwarder
+        self._stats = stats
+        self._udp = state.sockets[scope]["udp"]
+        self._udp.setblocking(False)
+        self._answers = Answers(state.book, scope)
+        self._tcp = TcpServer(loop, state.sockets[scope]["tcp"], self._ask_over_tcp)
+        loop.watch(self._udp.fileno(), EPOLLIN | _EPOLLEXCLUSIVE, self)
+
+    def changed(self) -> None:
+        """The scope sees something else now."""
+        self._answers.forget()
+
+    def close(self) -> None:
+        self._loop.forget(self._udp.fileno())
+        self._tcp.close()
+
+    def ready(self, descriptor: int, events: int) -> None:
+        """The hot path: what is known is answered at once, a batch in one go."""
+        receive, send, answer = self._udp.recvfrom, self._udp.sendto, self._answers.answer
+        codes = self._stats.codes
+        began = time.perf_counter()
+        answered = count = 0
+        for _ in range(_QUERIES_PER_ROUND):
+            try:
+                query, client = receive(_LONGEST_DATAGRAM)
+            except OSError:
+                break  # EAGAIN: all are read
+            count += 1
+            found = answer(query, True)
+            if isinstance(found, bytes):
+                codes[found[3] & 15] += 1
+                answered += 1
+                try:
+                    send(found, client)
+                except OSError:
+                    continue  # its queue is full, or it has gone: it asks again
+            elif found is None:
+                self._stats.silent += 1
+            else:
+                self._forward(query, found, client)
+        self._stats.udp += count
+        if answered:
+            self._stats.took((time.perf_counter() - began) / count, answered)
+
+    def _forward(self, query: bytes, found: Forward, client: Any) -> None:
+        reply = partial(self._reply_over_udp, client, found.limit)
+        self._forwarder.ask(self._scope, query, found, False, reply)
+
+    def _reply_over_udp(self, client: Any, limit: int, answer: bytes) -> None:
+        self._stats.codes[answer[3] & 15] += 1
+        try:
+            self._udp.sendto(wire.truncated(answer, limit), client)
+        except OSError:
+            return  # as above
+
+    def _ask_over_tcp(self, query: bytes, reply: Reply) -> bool:
+        """Whether an answer comes, now or later."""
+        self._stats.tcp += 1
+        found = self._answers.answer(query, False)
+        if found is None:
+            self._stats.silent += 1
+            return False
+        if isinstance(found, Forward):
+            self._forwarder.ask(self._scope, query, found, True, partial(self._counted, reply))
+        else:
+            self._counted(reply, found)
+        return True
+
+    def _counted(self, reply: Reply, answer: bytes) -> None:
+        self._stats.codes[answer[3] & 15] += 1
+        reply(answer)
