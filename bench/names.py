@@ -1,7 +1,7 @@
-"""`python -m bench.names [--quick]`: how fast names are answered, beside dnsmasq, aardvark-dns and Docker's resolver.
+"""`python -m bench.names [--quick]`: how fast names are answered, beside aardvark-dns, dnsmasq and Docker's resolver.
 
-dnsperf asks, in the namespace that is served, for addresses of known names, with EDNS. It has a processor of its own;
-the server has the other one. All are asked in turn, in rounds. Writes bench/NAMES.md.
+dnsperf asks, in the namespace that is served. It has a processor of its own; the server has the other one. All are asked
+in turn, in rounds. Writes bench/NAMES.md.
 """
 
 from __future__ import annotations
@@ -9,171 +9,149 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
-import re
-import subprocess
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from functools import partial
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from bench import name_servers
+from bench.dns_clients import OUTSTANDING, dnsperf, light
+from bench.name_servers import NAMES, NETWORK, Server
 from bench.report import machine, table
 from bench.samples import Samples, median
-from netns_fixtures import Host, IsolationError, Topology, isolate
-from tests.support import dockerd as docker_support
+from netns_fixtures import IsolationError, isolate
 from tests.support import unpacked
 from tests.support.names_lab import NamesLab, eventually, running_names_lab
 
 _RESULTS = Path(__file__).with_name("NAMES.md")
-_NAMES = 1000
-_SERVER_CORE, _CLIENT_CORE = 0, 1
-_RATE = re.compile(r"Queries per second:\s+([\d.]+)")
-_LATENCY = re.compile(r"Average Latency \(s\):\s+([\d.]+)")
-_LOST = re.compile(r"Queries lost:\s+(\d+)")
+_SERVER, _CLIENT = 0, 1
+"""Processors."""
 _TARGET_RATE, _TARGET_MICROSECONDS = 60_000, 120
-
-
-@dataclass
-class Server:
-    """Somebody who answers at `address` in the namespace of `host`; `processes` are those that do."""
-
-    name: str
-    host: Host
-    address: str
-    names: Sequence[str]
-    processes: Callable[[], Sequence[int]]
-    cores: set[int] = field(default_factory=lambda: {_SERVER_CORE})
-
-
-def ask(server: Server, seconds: int, outstanding: int) -> tuple[float, float, int]:
-    """(queries per second, average microseconds, queries lost)."""
-    for process in server.processes():
-        os.sched_setaffinity(process, server.cores)
-    with tempfile.NamedTemporaryFile("w", suffix=".queries") as queries:
-        queries.writelines(f"{name} A\n" for name in server.names)
-        queries.flush()
-        command = [
-            *("taskset", "-c", str(_CLIENT_CORE), str(unpacked.program("dnsperf")), "-e"),
-            *("-s", server.address, "-d", queries.name, "-l", str(seconds)),
-            *("-q", str(outstanding), "-c", "4" if outstanding > 1 else "1"),
-        ]
-        environment = {**os.environ, **unpacked.environment()}
-        done = server.host.popen(command, env=environment, stdout=subprocess.PIPE)
-        output, _ = done.communicate()
-    rate, latency, lost = (pattern.search(output) for pattern in (_RATE, _LATENCY, _LOST))
-    if rate is None or latency is None or lost is None:
-        raise RuntimeError(f"dnsperf on {server.name}: {output}")
-    return float(rate[1]), float(latency[1]) * 1e6, int(lost[1])
-
-
-@contextlib.contextmanager
-def cnm(lab: NamesLab) -> Iterator[Sequence[Server]]:
-    """A sandbox on a network with many names; once on one core, once on both."""
-    lab.cnmd.create_network("web")
-    box = lab.sandbox("front", "web")
-    lab.sandbox("back", "web")
-    for number in range(_NAMES):
-        body = {"Name": f"name{number}", "Value": f"10.9.{number // 250}.{number % 250 + 1}"}
-        lab.cnmd.ask("POST", "/cnm/v1/networks/web/dns", body)
-    eventually(lambda: len(lab.resolvers()) > 1)
-    names = [f"name{number}" for number in range(_NAMES)]
-    one = Server("cnm", box, "127.0.0.11", names, lambda: lab.resolvers()[1:])
-    both = Server("cnm, on both cores", box, "127.0.0.11", names, one.processes, {0, 1})
-    yield [one, both]
-
-
-@contextlib.contextmanager
-def process(name: str, host: Host, address: str, command: Sequence[str]) -> Iterator[Server]:
-    """A program that serves `name0` and so on at an address of the host's."""
-    environment = {**os.environ, **unpacked.environment()}
-    running_one = host.popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        time.sleep(0.5)
-        names = [f"name{number}" for number in range(_NAMES)]
-        yield Server(name, host, address, names, lambda: [running_one.pid])
-    finally:
-        running_one.kill()
-        running_one.wait()
-
-
-def dnsmasq(directory: Path, host: Host) -> contextlib.AbstractContextManager[Server]:
-    hosts = directory / "hosts"
-    hosts.write_text("".join(f"10.9.{n // 250}.{n % 250 + 1} name{n}\n" for n in range(_NAMES)))
-    command = [
-        *(str(unpacked.program("dnsmasq")), "--keep-in-foreground", "--no-resolv", "--no-hosts"),
-        *("--conf-file=/dev/null", f"--addn-hosts={hosts}", "--listen-address=127.0.0.1"),
-        *("--bind-interfaces", "--user=root", "--pid-file="),
-    ]
-    return process("dnsmasq 2.90", host, "127.0.0.1", command)
+_STEADY_RATE = 5000
+"""Queries a second while sandboxes come and go: far below what is possible, so that what takes longer shows."""
 
 
 def measure(server: Server, samples: Samples, seconds: int) -> None:
-    rate, _, lost = ask(server, seconds, 20)
-    samples.add(f"{server.name} rate", rate)
-    samples.add(f"{server.name} lost", lost)
-    if server.cores == {_SERVER_CORE}:
-        _, latency, _ = ask(server, seconds, 1)
-        samples.add(f"{server.name} latency", latency)
+    """As many as it can on one processor, then one after the other."""
+    server.run_on({_SERVER})
+    many = dnsperf(server.target, seconds, OUTSTANDING, processor=_CLIENT)
+    one = dnsperf(server.target, seconds, 1, processor=_CLIENT)
+    samples.add(f"{server.title} rate", many.rate)
+    samples.add(f"{server.title} one", one.average)
+    samples.add(f"{server.title} lost", many.lost + one.lost)
+
+
+def measure_processors(server: Server, samples: Samples, seconds: int) -> None:
+    for processors in ({_SERVER}, {_SERVER, _CLIENT}):
+        server.run_on(processors)
+        rate = light(server.target, seconds, processor=_CLIENT)
+        samples.add(f"{len(processors)} processors", rate)
+
+
+def measure_changes(lab: NamesLab, server: Server, samples: Samples, seconds: int) -> None:
+    """With nobody coming or going, then with as many as one client can make come and go."""
+    server.run_on({_SERVER, _CLIENT})
+    lab.sandbox("guest")
+    for kind, changing in (("still", contextlib.nullcontext), ("changing", lambda: _changes(lab, samples))):
+        with changing():
+            told = dnsperf(server.target, seconds, OUTSTANDING, processor=_CLIENT, rate=_STEADY_RATE)
+        samples.add(f"{kind} average", told.average)
+        samples.add(f"{kind} longest", told.longest)
+        samples.add(f"{kind} rate", told.rate)
+        samples.add(f"{kind} lost", told.lost)
+    lab.remove("guest")
 
 
 @contextlib.contextmanager
-def docker(directory: Path) -> Iterator[Server]:
-    """A container of Debian's dockerd, which is asked for another by name."""
-    with (
-        Topology({"hosts": {"host": {}}}) as topology,
-        docker_support.start_dockerd(directory / "docker", popen=topology.hosts["host"].popen) as daemon,
-    ):
-        image = docker_support.make_image(daemon)
-        daemon.docker("network", "create", "web")
-        for name in ("front", "back"):
-            daemon.docker("run", "--detach", "--name", name, "--network", "web", image, "sleep", "100000")
-        key = daemon.docker("inspect", "--format", "{{.NetworkSettings.SandboxKey}}", "front")
-        host = Host("front", key)
-        yield Server("Docker 20.10", host, "127.0.0.11", ["back"], partial(_named, "dockerd"))
-        host.close()
+def _changes(lab: NamesLab, samples: Samples) -> Iterator[None]:
+    """A sandbox joins the network and leaves it, again and again."""
+    over = threading.Event()
+
+    def change() -> None:
+        changes = 0
+        began = time.monotonic()
+        while not over.is_set():
+            lab.cnmd.connect(NETWORK, "guest")
+            lab.cnmd.ask("POST", f"/networks/{NETWORK}/disconnect", {"Container": "guest"})
+            changes += 2
+        samples.add("changes", changes / (time.monotonic() - began))
+
+    thread = threading.Thread(target=change)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
 
 
-def _named(name: str) -> list[int]:
-    """Processes of a name that this one, or a child of it, has started."""
-    found = subprocess.run(["pgrep", "-x", name], capture_output=True, text=True).stdout.split()
-    return [int(one) for one in found if _is_ours(int(one))]
+def markdown(samples: Samples, titles: Sequence[str], loads: str, quick: bool) -> str:
+    return "\n\n".join(
+        (
+            "# Names",
+            f"Written by `python -m bench.names{' --quick' if quick else ''}`. dnsperf asks for the addresses of {NAMES:,} "
+            "names, all of them known, with EDNS, in the namespace that is served, on a processor of its own; the server "
+            f"has the other one. Queries per second with {OUTSTANDING} outstanding, microseconds with one; medians of "
+            f"rounds. Asked of cnm: {_TARGET_RATE:,}/s, {_TARGET_MICROSECONDS} µs.",
+            machine(loads),
+            _servers(samples, titles),
+            "## A second processor",
+            "dnsperf takes as long for a query as a server does: with two processors in all there is nothing left that a "
+            "second worker could do. A client that asks in batches (`bench/dns_clients.py`) leaves something. It has one "
+            "processor, which it shares with one of the workers in the second row.",
+            _processors(samples),
+            "## While sandboxes come and go",
+            f"{_STEADY_RATE:,} queries a second by dnsperf, of {NAMES:,} names of {NETWORK}; meanwhile one client has a "
+            "sandbox join and leave that network without a pause. cnmd has both processors too.",
+            _changing(samples),
+        )
+    )
 
 
-def _is_ours(process_id: int) -> bool:
-    while process_id > 1:
-        if process_id == os.getpid():
-            return True
-        text = Path(f"/proc/{process_id}/stat").read_text()
-        process_id = int(text.rpartition(")")[2].split()[1])
-    return False
-
-
-def markdown(samples: Samples, names: Sequence[str], loads: str, quick: bool) -> str:
+def _servers(samples: Samples, titles: Sequence[str]) -> str:
     rows = []
-    for name in names:
-        rates = samples.of(f"{name} rate")
-        latencies = samples.of(f"{name} latency")
+    for title in titles:
+        rates = samples.of(f"{title} rate")
         rows.append(
             (
-                name,
+                title,
                 str(len(rates)),
                 f"{median(rates):,.0f}",
-                f"{max(rates):,.0f}",
-                f"{median(latencies):.0f}" if latencies else "",
-                f"{sum(samples.of(f'{name} lost')):.0f}",
+                f"{min(rates):,.0f} to {max(rates):,.0f}",
+                f"{median(samples.of(f'{title} one')):.0f}",
+                f"{sum(samples.of(f'{title} lost')):.0f}",
             )
         )
-    asked = (
-        f"dnsperf asks for the addresses of {_NAMES:,} known names (of one in Docker's case) with EDNS, in the "
-        "namespace that is served, on a core of its own; the server has the other core. Queries per second with 20 "
-        f"outstanding, microseconds with one. Targets for cnm on one: {_TARGET_RATE:,}/s, {_TARGET_MICROSECONDS} µs."
-    )
-    written = f"Written by `python -m bench.names{' --quick' if quick else ''}`."
-    return f"# Names\n\n{written} {asked}\n\n{machine(loads)}\n\n" + table(
-        ("server", "rounds", "queries/s", "most", "µs, one outstanding", "lost"), rows
-    )
+    return table(("server", "rounds", "queries/s", "range", "µs, one outstanding", "lost"), rows)
+
+
+def _processors(samples: Samples) -> str:
+    one, two = (samples.of(f"{count} processors") for count in (1, 2))
+    gain = median([after / before for before, after in zip(one, two, strict=True)])
+    rows = [
+        ("one", f"{median(one):,.0f}", ""),
+        ("two, one of them shared with the client", f"{median(two):,.0f}", f"{gain:.2f} ×"),
+    ]
+    return table(("processors for the workers", "queries/s", "gain, round by round"), rows)
+
+
+def _changing(samples: Samples) -> str:
+    rows = []
+    for kind, words in (("still", "nobody"), ("changing", "one, without a pause")):
+        changes = samples.of("changes") if kind == "changing" else [0.0]
+        rows.append(
+            (
+                words,
+                f"{median(changes):,.0f}",
+                f"{median(samples.of(f'{kind} rate')):,.0f}",
+                f"{median(samples.of(f'{kind} average')):.0f}",
+                f"{median(samples.of(f'{kind} longest')):,.0f}",
+                f"{sum(samples.of(f'{kind} lost')):.0f}",
+            )
+        )
+    return table(("comes and goes", "joins and leaves/s", "queries/s", "µs", "longest µs", "lost"), rows)
 
 
 def main() -> int:
@@ -181,7 +159,7 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="one short round")
     parser.add_argument("--output", type=Path, default=_RESULTS, metavar="FILE")
     options = parser.parse_args()
-    if lacking := unpacked.lacking("dnsperf", "dnsmasq", *docker_support.PROGRAMS):
+    if lacking := unpacked.lacking("dnsperf", *name_servers.PROGRAMS):
         print(f"bench.names: {lacking}", file=sys.stderr)
         return 1
     try:
@@ -190,21 +168,34 @@ def main() -> int:
         print(f"bench.names: {error}", file=sys.stderr)
         return 1
     samples, load = Samples(), os.getloadavg()[0]
-    rounds, seconds = (1, 1) if options.quick else (5, 3)
-    with contextlib.ExitStack() as stack:
-        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="cnm-bench-")))
-        lab = stack.enter_context(running_names_lab(directory / "lab"))
-        servers = [*stack.enter_context(cnm(lab))]
-        servers.append(stack.enter_context(dnsmasq(directory, lab.outside)))
-        servers.append(stack.enter_context(docker(directory)))
-        for _ in range(rounds):
-            for server in servers:
-                measure(server, samples, seconds)
+    titles = _measured(samples, *((1, 1) if options.quick else (7, 3)))
     loads = f"{load:.1f} at the beginning, {os.getloadavg()[0]:.1f} at the end"
-    text = markdown(samples, [server.name for server in servers], loads, options.quick)
+    text = markdown(samples, titles, loads, options.quick)
     options.output.write_text(text)
     print(text)
     return 0
+
+
+def _measured(samples: Samples, rounds: int, seconds: int) -> Sequence[str]:
+    """Titles of the servers."""
+    with contextlib.ExitStack() as stack:
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="cnm-bench-")))
+        lab = stack.enter_context(running_names_lab(directory / "lab"))
+        ours = name_servers.cnm(lab)
+        servers = (
+            ours,
+            stack.enter_context(name_servers.aardvark(directory, lab.outside)),
+            stack.enter_context(name_servers.dnsmasq(directory, lab.outside)),
+            stack.enter_context(name_servers.docker(directory)),
+        )
+        for server in servers:
+            eventually(lambda: server.processes())
+        for _ in range(rounds):
+            for server in servers:
+                measure(server, samples, seconds)
+            measure_processors(ours, samples, seconds)
+            measure_changes(lab, ours, samples, seconds)
+    return [server.title for server in servers]
 
 
 if __name__ == "__main__":
