@@ -84,6 +84,10 @@ class Naming:
         """The resolver's counters (`resolver.stats`), none where it does not run."""
         return self._resolver.stats()
 
+    def is_told(self) -> bool:
+        """Whether a resolver is there that knows everything."""
+        return self._resolver.is_told()
+
     def close(self) -> None:
         """The resolver serves on; the next daemon takes it up."""
         self._resolver.close()

@@ -71,6 +71,10 @@ class Resolver:
         client = self._keeper.client
         return client.workers if client else default_workers()
 
+    def is_told(self) -> bool:
+        """Whether a resolver is connected that has been told everything."""
+        return self._told is not None and self._told is self._keeper.client
+
     def adopt(self) -> Held:
         """Take up the resolver that an earlier daemon left running; none is no error, and none is started.
 
@@ -95,7 +99,7 @@ class Resolver:
         told everything. What is refused is logged: nobody can do anything about it. The caller holds `source.lock`.
         """
         client = self._told
-        if client is None or client is not self._keeper.client:
+        if client is None or not self.is_told():
             self._begin()
             return
         with self._keeper.lock:

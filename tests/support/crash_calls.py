@@ -151,6 +151,8 @@ def _receive(listener: int, pid: int, names: dict[int, str]) -> tuple[int, Call 
 def _judge(name: str, pid: int, arguments: Sequence[int]) -> Call | None:
     """None for what changes nothing outside the process: questions, opens for reading, closes of plain files."""
     if name in ("sendto", "sendmsg", "sendmmsg"):
+        if _socket_family(pid, arguments[0]) is socket.AF_UNIX:
+            return Call(name, "AF_UNIX")
         data = _sent(name, pid, arguments[1])
         _length, kind, flags = struct.unpack_from("=IHH", data.ljust(8, b"\0"))
         mutates = kind == _BATCH_BEGIN or (flags & _NLM_F_ACK and kind not in _NFT_QUESTIONS)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import time
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -24,6 +25,7 @@ from cnm.sandbox import Sandbox
 from cnm.store import Store
 from cnm.wire.plugin_retry import RealClock
 
+_RESOLVER_SECONDS = 20.0
 _HOST_ID = "0123456789abcdef" * 2
 
 
@@ -44,6 +46,14 @@ class InProcessDaemon:
 
     def start(self) -> None:
         self.controller.start()
+
+    def settle(self) -> None:
+        """Wait for the resolver, which starts behind the verbs' answers: what comes next finds it always, or never."""
+        naming, deadline = self._resources.naming, time.monotonic() + _RESOLVER_SECONDS
+        while naming.needed() and not naming.is_told():
+            if time.monotonic() > deadline:
+                raise TimeoutError("the resolver does not start")
+            time.sleep(0.005)
 
     def close(self) -> None:
         self._resources.relaying.close()

@@ -136,9 +136,11 @@ def _run_verb(
         played = _started("setup")
         for preparation in scenario.setup:
             preparation(played.controller)
+        played.settle()
         child.arm()  # what was before is on the disk: syncs are watched from here on
         if step is not None:
             step(played.controller)
+        played.settle()
         child.say(played.nouns())
         child.stay()
 
