@@ -28,8 +28,8 @@ ONE, TWO, THREE, FOUR = (f"192.0.2.{number}" for number in (1, 2, 3, 4))
 class Asked:
     """A question on its way to a server that answers as the test says."""
 
-    def __init__(self, server: Server, query: bytes, tcp: bool, asker: Asker) -> None:
-        self.server, self.query, self.tcp, self.asker = server, query, tcp, asker
+    def __init__(self, server: Server, query: bytes, tcp: bool, inside: Inside, asker: Asker) -> None:
+        self.server, self.query, self.tcp, self.inside, self.asker = server, query, tcp, inside, asker
         self.closed = False
 
     def close(self) -> None:
@@ -62,7 +62,7 @@ class FakeAsking:
     def ask(self, server: Server, query: bytes, tcp: bool, inside: Inside, asker: Asker) -> Asked:
         if server.address in self.unreachable:
             raise OSError("no route to it")
-        self.all.append(Asked(server, query, tcp, asker))
+        self.all.append(Asked(server, query, tcp, inside, asker))
         return self.all[-1]
 
     @property
@@ -346,6 +346,19 @@ def test_where_all_are_silent_there_is_a_failure_four_seconds_after_the_last_was
     assert setting.asking.open == []
 
 
+def test_a_server_that_is_asked_early_has_its_four_seconds_too(setting: Setting) -> None:
+    answers = setting.ask()
+    setting.pass_seconds(0.5)
+    setting.asking.all[0].fail()
+
+    setting.pass_seconds(0.5)
+    setting.pass_seconds(3.25)
+    assert answers == []
+    setting.asking.all[1].answer("198.51.100.2")
+
+    assert [addresses(answer) for answer in answers] == [["198.51.100.2"]]
+
+
 def test_where_all_hang_up_there_is_a_failure_at_once(setting: Setting) -> None:
     answers = setting.ask()
 
@@ -485,15 +498,17 @@ def test_whoever_waits_in_a_scope_that_goes_gets_no_answer(setting: Setting) -> 
     assert setting.asking.open == []
 
 
-def test_after_a_scope_its_name_may_be_another_s(setting: Setting) -> None:
+def test_a_scope_that_comes_back_asks_its_new_servers_through_its_new_sockets(setting: Setting) -> None:
     setting.ask("own")
     setting.forwarder.forget("own")
     setting.set_own_servers(TWO)
 
     answers = setting.ask("own")
-    setting.asking.all[1].answer("198.51.100.2")
+    before, after = setting.asking.all
+    after.answer("198.51.100.2")
 
     assert [addresses(answer) for answer in answers] == [["198.51.100.2"]]
+    assert after.inside is not before.inside
 
 
 def test_others_wait_on_when_a_scope_goes(setting: Setting) -> None:
@@ -534,6 +549,7 @@ def test_nothing_is_kept_where_the_settings_say_so(setting: Setting) -> None:
     setting.set_settings(cache=False)
     setting.ask()
     setting.asking.all[0].answer("198.51.100.1")
+    setting.set_settings(cache=True)
 
     setting.ask()
 

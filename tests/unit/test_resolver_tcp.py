@@ -321,6 +321,21 @@ def test_who_reads_no_answers_is_hung_up_on_after_ten_seconds(setting: Setting) 
     assert setting.connections() == 0
 
 
+def test_who_reads_but_a_part_of_the_answers_is_hung_up_on_after_ten_seconds(setting: Setting) -> None:
+    client = setting.connect()
+    setting.ask = lambda query, reply: at_once(query * 30000, reply)
+    client.send(framed(*[b"xx"] * 7))
+    setting.settle()
+    setting.pass_seconds(5)
+    assert setting.connections() == 1
+
+    client.read(200000)
+    setting.settle()
+    setting.pass_seconds(8)
+
+    assert setting.connections() == 0
+
+
 def test_no_more_than_64_queries_of_a_connection_wait_at_a_time(setting: Setting) -> None:
     setting.ask = setting.later
     client = setting.connect()
@@ -336,6 +351,21 @@ def test_no_more_than_64_queries_of_a_connection_wait_at_a_time(setting: Setting
         reply(b"answer")
     setting.settle()
     assert [query for query, _reply in setting.asked] == [b"%d" % number for number in range(100)]
+
+
+def test_what_a_client_sends_while_64_of_its_queries_wait_stays_in_its_socket(setting: Setting) -> None:
+    setting.ask = setting.later
+    client = setting.connect()
+    client.send(framed(*[b"query"] * 64))
+    setting.until(lambda: len(setting.asked) == 64)
+
+    def send_a_megabyte() -> None:
+        for _ in range(100):
+            client.send(bytes(10000))
+            setting.settle()
+
+    with pytest.raises(BlockingIOError):
+        send_a_megabyte()
 
 
 def test_other_clients_are_served_while_64_queries_of_one_wait(setting: Setting) -> None:
@@ -357,6 +387,21 @@ def test_other_clients_are_served_while_64_queries_of_one_wait(setting: Setting)
 
 
 def test_who_only_stops_asking_still_gets_the_answers(setting: Setting) -> None:
+    setting.ask = setting.later
+    client = setting.connect()
+    client.send(framed(b"first", b"second"))
+    client.socket.shutdown(socket.SHUT_WR)
+    setting.settle()
+
+    for query, reply in setting.asked:
+        reply(b"re " + query)
+        setting.settle()
+
+    assert client.answers() == [b"re first", b"re second"]
+    assert client.is_closed()
+
+
+def test_who_stops_asking_is_answered_what_had_to_wait_its_turn(setting: Setting) -> None:
     setting.ask = setting.later
     client = setting.connect()
     client.send(framed(*[b"%d" % number for number in range(70)]))
