@@ -72,7 +72,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ip_forward_no_drop: bool = False
     """Do not drop what the host forwards only because forwarding was switched on for our networks."""
     neighbours: bool = True
-    """Let our networks through where other programs block them (Docker); off: take away what was written for it."""
+    """Let our networks through where other programs block them (Docker), tell systemd-resolved of `dns_listen`; off:
+    take away what was written for it."""
     dns_listen: str = ""
     """A loopback address of the host's at which NAME.NETWORK is answered to its own programs, port 53; "": none."""
     dns_cache: bool = True

@@ -38,6 +38,8 @@ from cnm.kernel.monitor import Monitor
 from cnm.kernel.reservations import Reservations
 from cnm.naming import Naming
 from cnm.neighbours.docker import Docker
+from cnm.neighbours.neighbour import Neighbour
+from cnm.neighbours.resolved import Resolved
 from cnm.neighbours.worker import Neighbours
 from cnm.plugin import tcp
 from cnm.plugin.dockerd_api import DockerdApi
@@ -174,7 +176,7 @@ def _remote_plugins(settings: Settings, clock: RealClock) -> RemotePlugins:
 def _resources(settings: Settings, store: Store, kernel: LinuxKernel, remote: RemotePlugins) -> Resources:
     allocator = _allocator(settings, _host_id(store))
     reservations = Reservations()
-    return Resources(
+    resources = Resources(
         settings=settings,
         store=store,
         kernel=kernel,
@@ -187,8 +189,11 @@ def _resources(settings: Settings, store: Store, kernel: LinuxKernel, remote: Re
         reservations=reservations,
         relaying=Relaying(Relays(settings.run), reservations),
         naming=Naming(kernel, Resolver(settings.run), settings),
-        neighbours=Neighbours([Docker(FilterTables(), HostIptables())], enabled=settings.neighbours),
     )
+    resolved = Resolved(resources.naming.listens_at, partial(wanted.named_bridges, resources))
+    known: list[Neighbour] = [Docker(FilterTables(), HostIptables()), resolved]
+    resources.neighbours = Neighbours(known, enabled=settings.neighbours)
+    return resources
 
 
 def _allocator(settings: Settings, host_id: str) -> Allocator:

@@ -88,6 +88,10 @@ class Naming:
         """Whether a resolver is there that knows everything."""
         return self._resolver.is_told()
 
+    def listens_at(self) -> str:
+        """Where the host's own programs are answered, a bare address; "" where they are not."""
+        return self._settings.dns_listen if _HOST in self._scopes else ""
+
     def close(self) -> None:
         """The resolver serves on; the next daemon takes it up."""
         self._resolver.close()

@@ -12,6 +12,7 @@ from cnm.endpoint import Endpoint, EndpointState, PortMapping
 from cnm.gateway import Candidate, Gateways, choose, default_routes
 from cnm.kernel.diff import merge
 from cnm.kernel.state import HOST, Group, KernelState
+from cnm.naming import is_nameable
 from cnm.network import Network, NetworkState, Owner
 from cnm.resources import Resources
 from cnm.sandbox import Sandbox, SandboxKind
@@ -30,7 +31,7 @@ def network_alone(resources: Resources, network: Network) -> tuple[KernelState, 
     states = network_wanted(resources, network)
     if not resources.driver_of(network).capabilities.on_parent:
         return states
-    others = [n for n in resources.model.networks() if n.id != network.id and n.state is NetworkState.ACTIVE]
+    others = [n for n in _active(resources) if n.id != network.id]
     kept = {
         link
         for other in others
@@ -43,10 +44,23 @@ def network_alone(resources: Resources, network: Network) -> tuple[KernelState, 
 
 def bridges(resources: Resources) -> frozenset[str]:
     """Names of the bridges that the networks have on the host."""
-    active = (n for n in resources.model.networks() if n.state is NetworkState.ACTIVE)
-    states = (state for network in active for state in network_wanted(resources, network))
-    links = (link for state in states if state.namespace == HOST for link in state.links)
-    return frozenset(link.name for link in links if link.group == Group.BRIDGE)
+    return frozenset(name for network in _active(resources) for name in _bridges_of(resources, network))
+
+
+def named_bridges(resources: Resources) -> dict[str, str]:
+    """Names of the networks on which names are known, by the names of their bridges on the host."""
+    named = filter(is_nameable, _active(resources))
+    return {bridge: network.name for network in named for bridge in _bridges_of(resources, network)}
+
+
+def _active(resources: Resources) -> list[Network]:
+    return [n for n in resources.model.networks() if n.state is NetworkState.ACTIVE]
+
+
+def _bridges_of(resources: Resources, network: Network) -> Iterator[str]:
+    for state in network_wanted(resources, network):
+        if state.namespace == HOST:
+            yield from (link.name for link in state.links if link.group == Group.BRIDGE)
 
 
 def endpoint_wanted(
@@ -105,7 +119,7 @@ def everything(resources: Resources) -> tuple[KernelState, ...]:
 
 def _everything(resources: Resources) -> Iterator[KernelState]:
     yield resources.wanted_host_state()
-    networks = {n.id: n for n in resources.model.networks() if n.state is NetworkState.ACTIVE}
+    networks = {n.id: n for n in _active(resources)}
     for network in networks.values():
         yield from network_wanted(resources, network)
     for sandbox in resources.model.sandboxes():

@@ -1,1 +1,1 @@
-"""Living beside other programs that have a say over our packets: one file each with detect, allow, undo."""
+"""Living beside other programs that have a say over our packets or names: one file each with detect, allow, undo."""

@@ -58,6 +58,8 @@ _Key = tuple[Backend, int]
 class Docker:
     """Implements `cnm.neighbours.neighbour.Neighbour`."""
 
+    in_tables = True
+
     def __init__(self, tables: Tables, iptables: Iptables) -> None:
         self._tables = tables
         self._iptables = iptables

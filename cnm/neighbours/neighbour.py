@@ -12,11 +12,11 @@ class State(StrEnum):
     """How a neighbour and our networks get along."""
 
     OPEN = "open"
-    """It lets through what our own firewall lets through."""
+    """It lets through what our own firewall lets through; our names are found through it."""
     UNUSED = "unused"
     """Nothing is asked of it: there is no network of ours, or the settings want none of it."""
     BLOCKED = "blocked"
-    """It drops packets of our networks, and we cannot change that."""
+    """It drops packets of our networks, or does not find their names, and we cannot change that."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,9 @@ class Report:
 
 class Neighbour(Protocol):
     """Another program. Called from one thread, never on a request's path; every call may be repeated."""
+
+    in_tables: bool
+    """What it offers is in nftables, whose changes are told: it is dealt with whenever one is."""
 
     def detect(self) -> Hashable | None:
         """What can be seen of it at little cost, equal while it did not change; None where it is not there."""

@@ -13,14 +13,15 @@ from cnm.errors import CnmError
 from cnm.neighbours.neighbour import Neighbour, Report
 
 _LOOK_SECONDS = 5.0
-"""Between two looks at what tells nobody when it changes: the tables of legacy iptables."""
+"""Between two looks at what tells nobody when it changes: the tables of legacy iptables, programs that restart."""
 _GATHER_SECONDS = 0.05
 """Verbs that follow each other closely are one change."""
 _REST_SECONDS = 0.3
 _RETRY_SECONDS = 60.0
 """After something did not work, though nothing has changed since."""
 _MOST_CHANGES = 20
-"""In a minute: somebody takes away what we write as soon as it is there, and is not fought for ever."""
+"""In a minute that no need of ours explains: somebody takes away what we write as soon as it is there, and is not
+fought for ever."""
 _MINUTE = 60.0
 
 log = logging.getLogger(__name__)
@@ -32,6 +33,7 @@ class _Watched:
 
     neighbour: Neighbour
     key: Hashable = None
+    needs: Hashable = None
     report: Report | None = None
     error: str = ""
     """Why it could not be dealt with, once told; "" where it could."""
@@ -93,9 +95,7 @@ class Neighbours:
 
     def _rest(self) -> float:
         if len(self._changes) == _MOST_CHANGES and time.monotonic() - self._changes[0] < _MINUTE:
-            log.warning(
-                "rules that were placed beside others are removed again and again: resting for a minute"
-            )
+            log.warning("what was placed beside others is removed again and again: resting for a minute")
             return _MINUTE
         return _REST_SECONDS
 
@@ -124,8 +124,9 @@ class Neighbours:
             watched.key = None
             return None
         bridges = self._bridges() if self._enabled else ()
-        key = (seen, neighbour.needs(bridges))
-        if key == watched.key and not hinted and now < watched.retry_at:
+        needs = neighbour.needs(bridges)
+        key = (seen, needs)
+        if key == watched.key and not (hinted and neighbour.in_tables) and now < watched.retry_at:
             return watched.report
         if bridges:
             report = neighbour.allow(bridges)
@@ -136,8 +137,9 @@ class Neighbours:
         # Seen before it was written to: were it taken for how things are, the same damage again would be overlooked.
         watched.key = None if report and report.changed else key
         watched.retry_at = now + _RETRY_SECONDS if report and report.failed else float("inf")
-        if report and report.changed:
+        if report and report.changed and needs == watched.needs:
             self._changes.append(now)
+        watched.needs = needs
         return report
 
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from cnm.resolver import wire
 from cnm.resolver.records import Book, Found, Scope
-from cnm.resolver.wire import Answer, Query
+from cnm.resolver.wire import Answer, Query, Question
 
 TTL = 600
 """Seconds; Docker's."""
@@ -107,7 +107,8 @@ class Answers:
         if isinstance(told, Forward):
             return told
         turn = _in_turn(parsed, told, parsed.limit if udp else wire.MOST).__next__
-        if parsed.edns is None or not parsed.edns.options:
+        is_elsewhere = told.rcode == wire.NXDOMAIN  # `forget` is not called for what the scope does not see
+        if (parsed.edns is None or not parsed.edns.options) and not is_elsewhere:
             self._keep(query, udp, turn, told)
         return query[:2] + turn()
 
@@ -126,12 +127,12 @@ class Answers:
             return Told(wire.REFUSED)
         scope = self._book.scope(self._scope)
         if question.type == wire.PTR and question.name.endswith(_REVERSE):
-            return self._reverse(question.name) or _unknown(scope, query, raw)
+            return self._reverse(question.name) or self._unknown(scope, query, raw)
         if question.type == wire.SRV and (service := self._service(query)):
             return service
         found = self._book.find(self._scope, question.name)
         if found is None:
-            return _unknown(scope, query, raw)
+            return self._unknown(scope, query, raw)
         if not found.alias:
             return Told(addresses=_addresses(found, question.type, wire.TO_QUESTION))
         try:
@@ -183,13 +184,20 @@ class Answers:
         service = wire.record(wire.TO_QUESTION, wire.SRV, TTL, data)
         return Told(records=(service,), additional=_addresses(found, wire.ANY, target))
 
+    def _unknown(self, scope: Scope, query: Query, raw: bytes) -> Told | Forward:
+        if scope.everywhere:
+            return Told(wire.REFUSED)
+        if scope.ndots > 0 and "." not in query.question.name and query.question.type in (wire.A, wire.AAAA):
+            return Told()  # Docker's rule: what has no dot is a name of ours, or of nobody
+        if not scope.servers and self._is_elsewhere(query.question):
+            return Told(wire.NXDOMAIN)
+        return Forward(raw, query)
 
-def _unknown(scope: Scope, query: Query, raw: bytes) -> Told | Forward:
-    if scope.everywhere:
-        return Told(wire.REFUSED)
-    if scope.ndots > 0 and "." not in query.question.name and query.question.type in (wire.A, wire.AAAA):
-        return Told()  # Docker's rule: what has no dot is a name of ours, or of nobody
-    return Forward(raw, query)
+    def _is_elsewhere(self, question: Question) -> bool:
+        """A name on a network that the scope is not on: the host's server may be systemd-resolved, which asks us as
+        the host, who knows all networks."""
+        name = question.name.split(".", 2)[-1] if question.type == wire.SRV else question.name
+        return self._book.is_known_to_host(name)
 
 
 def _addresses(found: Found, kind: int, owner: bytes) -> list[bytes]:

@@ -240,6 +240,11 @@ class Book:
                 return found
         return None
 
+    def is_known_to_host(self, name: str) -> bool:
+        """Whether the host's own programs find it here: whoever the host asks may then ask us in turn."""
+        ends = ((f".{zone.name}", zone) for zone in self._zones.values() if self._everywhere)
+        return any(name.endswith(end) and zone.find(name.removesuffix(end)) is not None for end, zone in ends)
+
     def name_of(self, scope_id: str, address: bytes) -> str:
         """NAME.NETWORK of whoever has a packed address where the scope sees it, "" for nobody."""
         for _ident, zone in self._seen(self._scopes[scope_id]):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2] / ".tools" / "root"
-_FOLDERS = ("usr/sbin", "usr/bin", "usr/lib/podman", "bin")
+_FOLDERS = ("usr/sbin", "usr/bin", "usr/lib/podman", "bin", "usr/lib/systemd", "lib/systemd")
 
 
 def program(name: str) -> Path:
@@ -25,6 +25,7 @@ def lacking(*names: str) -> str:
 def environment() -> dict[str, str]:
     """What the unpacked programs need to find each other, their libraries and iptables' extensions."""
     libraries = [*sorted(ROOT.glob("lib/*-linux-gnu")), *sorted(ROOT.glob("usr/lib/*-linux-gnu"))]
+    libraries += sorted(ROOT.glob("usr/lib/*-linux-gnu/systemd"))
     programs = [*(ROOT / folder for folder in _FOLDERS), "/usr/sbin", "/usr/bin", "/sbin", "/bin"]
     return {
         "PATH": ":".join(map(str, programs)),

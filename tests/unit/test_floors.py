@@ -60,6 +60,7 @@ _ONLY_IN = {
     "cheroot": {"http"},
     "pyroute2": set(),
     "nftables": {"kernel"},
+    "jeepney": {"neighbours"},
     "sqlite3": {"store"},
 }
 """Packages that show where an effect lives."""

@@ -16,6 +16,8 @@ from cnm.neighbours.worker import Neighbours
 class FakeNeighbour:
     """Records what is asked of it."""
 
+    in_tables = True
+
     def __init__(self) -> None:
         self.seen: Hashable | None = "there"
         self.allowed: list[frozenset[str]] = []
@@ -141,6 +143,17 @@ def test_hint_is_dealt_with_though_nothing_can_be_seen(place: Place, monkeypatch
     assert comes_true(lambda: len(place.neighbour.allowed) == 2)
 
 
+def test_hint_of_nftables_is_nothing_to_a_neighbour_that_is_not_in_them(place: Place) -> None:
+    place.neighbour.in_tables = False
+    place.start()
+    assert comes_true(lambda: len(place.neighbour.allowed) == 1)
+
+    place.worker.tables_changed()
+
+    assert place.looked()
+    assert len(place.neighbour.allowed) == 1
+
+
 def test_last_network_undoes_and_the_first_opens_again(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker, "_LOOK_SECONDS", 60.0)
     place.start()
@@ -186,7 +199,22 @@ def test_rules_that_vanish_again_and_again_are_not_fought_for(
     place.start()
 
     assert comes_true(lambda: "resting for a minute" in caplog.text)
-    assert len(place.neighbour.allowed) == 20
+    assert len(place.neighbour.allowed) == 1 + 20
+
+
+def test_networks_that_come_one_after_the_other_are_no_fight(
+    place: Place, caplog: pytest.LogCaptureFixture
+) -> None:
+    place.neighbour.needs = frozenset  # type: ignore[method-assign]
+    place.neighbour.changes = True
+    place.start()
+
+    for number in range(25):
+        before = len(place.neighbour.allowed)
+        place.bridges |= {f"cnm-more-{number}"}
+        assert comes_true(lambda before=before: len(place.neighbour.allowed) > before)
+
+    assert "resting for a minute" not in caplog.text
 
 
 def test_without_start_there_is_nothing() -> None:

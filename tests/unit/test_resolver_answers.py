@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from cnm.resolver import wire
 from cnm.resolver.answers import Answers, Forward
-from cnm.resolver.records import Book, Member, Record, Scope
+from cnm.resolver.records import Book, Member, Record, Scope, Server
 from tests.unit.dns_queries import addresses, code, most_bytes, query, read
 from tests.unit.strategies import dns_records, packed_names
 
@@ -436,3 +436,45 @@ def test_damaged_queries_are_answered_rightly(
     asked = asked[: len(asked) - cut] if cut < len(asked) else asked
 
     judge(bytes(asked), Answers(make_book(), "box").answer(bytes(asked), True))
+
+
+# Others' networks
+
+
+@pytest.fixture
+def lone(book: Book) -> Answers:
+    """Of a sandbox on another network than web."""
+    book.set_zone("d", "db")
+    book.set_scope(Scope("lone", ("d",)))
+    return Answers(book, "lone")
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("front.web", "A"), ("in.web", "AAAA"), ("_80._tcp.front.web", "SRV")]
+)
+def test_a_name_that_only_the_host_knows_is_asked_of_nobody(lone: Answers, name: str, kind: str) -> None:
+    assert code(lone.answer(query(name, kind), True)) == "NXDOMAIN"
+
+
+def test_others_below_the_name_of_a_network_are_asked_for(lone: Answers) -> None:
+    assert isinstance(lone.answer(query("example.web"), True), Forward)
+    assert isinstance(lone.answer(query("front"), True), Forward)
+
+
+def test_such_a_name_is_asked_for_as_soon_as_nobody_has_it(lone: Answers, book: Book) -> None:
+    lone.answer(query("front.web"), True)
+    book.drop_member("w", "w1")
+
+    assert isinstance(lone.answer(query("front.web"), True), Forward)
+
+
+def test_where_the_host_is_not_answered_it_is_asked_for(lone: Answers, book: Book) -> None:
+    book.drop_scope("host")
+
+    assert isinstance(lone.answer(query("front.web"), True), Forward)
+
+
+def test_a_server_of_one_s_own_is_asked_for_it(lone: Answers, book: Book) -> None:
+    book.set_scope(Scope("lone", ("d",), servers=(Server("192.0.2.1", True),)))
+
+    assert isinstance(lone.answer(query("front.web"), True), Forward)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from cnm import wanted
 from cnm.endpoint import EndpointRequest
 from cnm.errors import CnmError, Conflict, Forbidden, InvalidParameter, NotBuilt, NotFound, Unavailable
 from cnm.kernel.state import HOST, Address, LinkKind
@@ -26,6 +27,17 @@ def stage(tmp_path: Path) -> Iterator[Stage]:
 
 
 # Networks
+
+
+def test_bridges_are_told_to_others_and_names_only_where_names_are_known(stage: Stage) -> None:
+    web = stage.network("web")
+    stage.sandbox("box")
+    stage.controller.connect("bridge", "box", EndpointRequest())
+    default = stage.controller.network("bridge")
+    bridges = {network.id: f"cnm-{network.id[:11]}" for network in (web, default)}
+
+    assert wanted.bridges(stage.resources) == set(bridges.values())
+    assert wanted.named_bridges(stage.resources) == {bridges[web.id]: "web"}
 
 
 def test_a_network_is_a_bridge_with_its_gateway(stage: Stage) -> None:
