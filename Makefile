@@ -25,6 +25,7 @@ bench:
 	@scripts/setup test
 	@.venv/bin/python -m bench
 	@.venv/bin/python -m bench.docker
+	@.venv/bin/python -m bench.names
 
 clean:
 	@scripts/clean

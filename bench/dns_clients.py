@@ -52,9 +52,7 @@ class Target(NamedTuple):
     names: Sequence[str]
 
 
-def dnsperf(
-    target: Target, seconds: int, outstanding: int, *, processor: int, rate: int = 0
-) -> Answered:
+def dnsperf(target: Target, seconds: int, outstanding: int, *, processor: int, rate: int = 0) -> Answered:
     """Ask for the addresses of the names, with EDNS, on this processor; at most `rate` a second where that is given.
 
     Raises RuntimeError with its output where an answer is an error, or dnsperf fails.

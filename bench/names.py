@@ -1,7 +1,7 @@
 """`python -m bench.names [--quick]`: how fast names are answered, beside aardvark-dns, dnsmasq and Docker's resolver.
 
-dnsperf asks, in the namespace that is served. It has a processor of its own; the server has the other one. All are asked
-in turn, in rounds. Writes bench/NAMES.md.
+dnsperf asks, in the namespace that is served. It has a processor of its own; the server has the other one. All are
+asked in turn, in rounds. Writes bench/NAMES.md.
 """
 
 from __future__ import annotations
@@ -87,27 +87,46 @@ def _changes(lab: NamesLab, samples: Samples) -> Iterator[None]:
         thread.join()
 
 
+_HEAD = """\
+# Names
+
+Written by `python -m bench.names{quick}`. dnsperf asks for the addresses of {names:,} names, all of them known, with
+EDNS, in the namespace that is served, on a processor of its own; the server has the other one. Queries per second with
+{outstanding} outstanding, microseconds with one; medians of rounds. Asked of cnm: {rate:,}/s, {microseconds} µs.
+"""
+_PROCESSORS = """\
+## A second processor
+
+dnsperf takes as long for a query as a server does: with two processors in all there is nothing left that a second
+worker could do. A client that asks in batches (`bench/dns_clients.py`) leaves something. It has one processor, which it
+shares with one of the workers in the second row.
+"""
+_CHANGES = """\
+## While sandboxes come and go
+
+{steady:,} queries a second by dnsperf, of {names:,} names of the network; meanwhile one client has a sandbox join and
+leave it without a pause. cnmd and the workers have both processors, and so has the client that asks for that.
+"""
+
+
 def markdown(samples: Samples, titles: Sequence[str], loads: str, quick: bool) -> str:
-    return "\n\n".join(
-        (
-            "# Names",
-            f"Written by `python -m bench.names{' --quick' if quick else ''}`. dnsperf asks for the addresses of {NAMES:,} "
-            "names, all of them known, with EDNS, in the namespace that is served, on a processor of its own; the server "
-            f"has the other one. Queries per second with {OUTSTANDING} outstanding, microseconds with one; medians of "
-            f"rounds. Asked of cnm: {_TARGET_RATE:,}/s, {_TARGET_MICROSECONDS} µs.",
-            machine(loads),
-            _servers(samples, titles),
-            "## A second processor",
-            "dnsperf takes as long for a query as a server does: with two processors in all there is nothing left that a "
-            "second worker could do. A client that asks in batches (`bench/dns_clients.py`) leaves something. It has one "
-            "processor, which it shares with one of the workers in the second row.",
-            _processors(samples),
-            "## While sandboxes come and go",
-            f"{_STEADY_RATE:,} queries a second by dnsperf, of {NAMES:,} names of {NETWORK}; meanwhile one client has a "
-            "sandbox join and leave that network without a pause. cnmd has both processors too.",
-            _changing(samples),
-        )
+    head = _HEAD.format(
+        quick=" --quick" if quick else "",
+        names=NAMES,
+        outstanding=OUTSTANDING,
+        rate=_TARGET_RATE,
+        microseconds=_TARGET_MICROSECONDS,
     )
+    parts = (
+        head,
+        machine(loads),
+        _servers(samples, titles),
+        _PROCESSORS,
+        _processors(samples),
+        _CHANGES.format(steady=_STEADY_RATE, names=NAMES),
+        _changing(samples),
+    )
+    return "\n\n".join(part.rstrip("\n") for part in parts) + "\n"
 
 
 def _servers(samples: Samples, titles: Sequence[str]) -> str:
@@ -189,7 +208,7 @@ def _measured(samples: Samples, rounds: int, seconds: int) -> Sequence[str]:
             stack.enter_context(name_servers.docker(directory)),
         )
         for server in servers:
-            eventually(lambda: server.processes())
+            eventually(server.processes)
         for _ in range(rounds):
             for server in servers:
                 measure(server, samples, seconds)

@@ -26,7 +26,8 @@ _libc = ctypes.CDLL(None)
 class Asker(Protocol):
     """Whoever wants to know."""
 
-    def answered(self, asked: Asked, answer: bytes) -> None: ...
+    def answered(self, asked: Asked, answer: bytes) -> bool:
+        """Whether that is the answer, and not a stranger's."""
 
     def failed(self, asked: Asked) -> None: ...
 
@@ -145,7 +146,8 @@ class _OverTcp:
         if len(self._read) >= 2 and len(self._read) >= 2 + (length := int.from_bytes(self._read[:2])):
             answer = bytes(self._read[2 : 2 + length])
             self.close()
-            self._asker.answered(self, answer)
+            if not self._asker.answered(self, answer):
+                self._asker.failed(self)
 
     def close(self) -> None:
         if not self._closed:
@@ -195,29 +197,38 @@ class Inside:
 
 
 class _Shared:
-    """A UDP socket for many questions: an answer is told by who sent it and its id."""
+    """A UDP socket for many questions: an answer is told by who sent it and its id, and then by the question."""
 
     def __init__(self, loop: Loop, channel: socket.socket) -> None:
         self._loop = loop
         self._channel = channel
-        self._waiting: dict[tuple[object, bytes], _SharedAsked] = {}
+        self._waiting: dict[tuple[object, bytes], list[_SharedAsked]] = {}
+        self._count = 0
         loop.watch(channel.fileno(), EPOLLIN, self)
 
     def ask(self, address: tuple[object, ...], query: bytes, asker: Asker) -> Asked:
-        key = (address, query[:2])
-        if len(self._waiting) >= _MOST_INSIDE or key in self._waiting:
+        if self._count >= _MOST_INSIDE:
             raise OSError(errno.EAGAIN, "too many questions wait for the sandbox's servers")
         self._channel.sendto(query, address)
-        asked = self._waiting[key] = _SharedAsked(asker, lambda: self._waiting.pop(key, None))
+        key = (address, query[:2])
+        asked = _SharedAsked(asker, lambda: self._forget(key, asked))
+        self._waiting.setdefault(key, []).append(asked)
+        self._count += 1
         return asked
+
+    def _forget(self, key: tuple[object, bytes], asked: _SharedAsked) -> None:
+        if asked in self._waiting.get(key, ()):
+            self._waiting[key].remove(asked)
+            self._count -= 1
+            if not self._waiting[key]:
+                del self._waiting[key]
 
     def ready(self, descriptor: int, events: int) -> None:
         try:
             answer, address = self._channel.recvfrom(_LONGEST)
         except OSError:
             return
-        asked = self._waiting.get((address, answer[:2]))
-        if asked is not None:
+        for asked in list(self._waiting.get((address, answer[:2]), ())):
             asked.asker.answered(asked, answer)
 
     def close(self) -> None:

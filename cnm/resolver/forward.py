@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 from cnm.resolver import wire
@@ -37,6 +38,7 @@ Reply = Callable[[bytes], None]
 
 
 class _Waiter(NamedTuple):
+    scope: str
     query: bytes
     forward: Forward
     reply: Reply
@@ -76,16 +78,18 @@ class Forwarder:
                 return
             self._stats.forwarded += 1
             flight = self._flights[key] = _Flight(self, key, forward.query, servers, self._inside_of(scope))
-            flight.waiters.append(_Waiter(query, forward, reply))
+            flight.waiters.append(_Waiter(scope, query, forward, reply))
             flight.begin(self._loop)
         else:
-            flight.waiters.append(_Waiter(query, forward, reply))
+            flight.waiters.append(_Waiter(scope, query, forward, reply))
 
     def forget(self, scope: str) -> None:
         """Its sockets are about to be closed: whoever waits gets no answer."""
         for flight in [f for f in self._flights.values() if f.key[0] == scope]:
             flight.waiters.clear()
             flight.end()
+        for flight in self._flights.values():
+            flight.waiters = [waiter for waiter in flight.waiters if waiter.scope != scope]
         self._cache.forget(scope)
         if inside := self._inside.pop(scope, None):
             inside.close()
@@ -152,20 +156,24 @@ class _Flight:
         self._asked: list[Asked] = []
         self._failure: bytes | None = None
         self._ended = False
+        self._turn = 0
+        """Of the last asking: time is counted from that."""
 
     def begin(self, loop: Loop) -> None:
         self._loop = loop
         self.since = loop.clock()
-        self._ask_next()
+        if not self._ask_next():
+            self.end()
 
-    def answered(self, asked: Asked, answer: bytes) -> None:
+    def answered(self, asked: Asked, answer: bytes) -> bool:
         """Called with everything that may be the answer; a stranger's is passed over."""
         if self._ended or not wire.is_answer_to(answer, self.query):
-            return
+            return self._ended
         if wire.rcode(answer) in _BAD and self._another(asked):
             self._failure = answer
-            return
-        self.end(answer)
+        else:
+            self.end(answer)
+        return True
 
     def failed(self, asked: Asked) -> None:
         """The server cannot be reached, or has hung up."""
@@ -189,21 +197,28 @@ class _Flight:
             self._ask_next()
         return not self._ended and bool(self._asked)
 
-    def _ask_next(self) -> None:
+    def _ask_next(self) -> bool:
+        """Whether one was left that could be asked."""
         while self._to_ask:
             server = self._to_ask.pop(0)
             try:
                 self._asked.append(self._forwarder.asked(self, server))
-                break
             except OSError as error:
                 log.debug("%s cannot be asked: %s", server.address, error)
-        self._loop.call_later(_NEXT_SECONDS if self._to_ask else _SERVER_SECONDS, self._late)
+                continue
+            self._turn += 1
+            self._loop.call_later(
+                _NEXT_SECONDS if self._to_ask else _SERVER_SECONDS, partial(self._late, self._turn)
+            )
+            return True
+        return False
 
-    def _late(self) -> None:
-        """Time for the next server, or for giving up; each asking has one of these behind it."""
-        if self._ended:
+    def _late(self, turn: int) -> None:
+        """Time for the next server, or for giving up."""
+        if self._ended or turn != self._turn:
             return
-        if self._to_ask:
-            self._ask_next()
-        elif self._loop.clock() - self.since >= _SERVER_SECONDS:
+        if not self._to_ask:
             self.end(self._failure)
+        elif not self._ask_next():
+            self._turn += 1
+            self._loop.call_later(_SERVER_SECONDS - _NEXT_SECONDS, partial(self._late, self._turn))

@@ -32,7 +32,8 @@ class HostServers:
         if path != self._path or now - self._looked >= _LOOK_SECONDS:
             self._path, self._looked = path, now
             self._look(path)
-        return tuple(server for server in self._servers if server.address not in without)[:MOST_SERVERS]
+        mine = {_packed(address) for address in without}
+        return tuple(server for server in self._servers if _packed(server.address) not in mine)[:MOST_SERVERS]
 
     def _look(self, path: str) -> None:
         try:
@@ -52,8 +53,8 @@ class HostServers:
 def _parsed(text: str) -> list[Server]:
     """resolv.conf(5); what is no address is passed over."""
     found = []
-    for line in text.splitlines():
-        words = line.split()
+    for line in text.split("\n"):
+        words = line.split() if line.startswith("nameserver") else []
         if len(words) >= 2 and words[0] == "nameserver" and is_address(words[1]):
             found.append(Server(words[1], False))
     return found
@@ -61,9 +62,13 @@ def _parsed(text: str) -> list[Server]:
 
 def is_address(text: str) -> bool:
     """A bare IPv4 or IPv6 address, the latter maybe with a zone ("fe80::1%eth0")."""
-    family = socket.AF_INET6 if ":" in text else socket.AF_INET
+    return _packed(text) is not None
+
+
+def _packed(text: str) -> bytes | None:
+    """An address however it is spelt; None for what is none."""
+    address, _, zone = text.partition("%") if ":" in text else (text, "", "")
     try:
-        socket.inet_pton(family, text.partition("%")[0])
+        return socket.inet_pton(socket.AF_INET6 if ":" in text else socket.AF_INET, address) + zone.encode()
     except OSError:
-        return False
-    return True
+        return None

@@ -167,6 +167,8 @@ class Book:
 
     def __init__(self) -> None:
         self._zones: dict[str, _Zone] = {}
+        self._called: dict[str, set[str]] = {}
+        """Zones by the name of their network."""
         self._scopes: dict[str, Scope] = {}
         self._seen_by: dict[str, set[str]] = {}
         """Scopes by zone."""
@@ -178,13 +180,17 @@ class Book:
 
     def set_zone(self, ident: str, name: str) -> None:
         if ident in self._zones:
+            self._uncall(ident)
             self._zones[ident].name = name
         else:
             self._zones[ident] = _Zone(name)
+        self._called.setdefault(name, set()).add(ident)
         self._changed(ident)
 
     def drop_zone(self, ident: str) -> None:
-        self._zones.pop(ident, None)
+        if ident in self._zones:
+            self._uncall(ident)
+            del self._zones[ident]
         self._changed(ident)
 
     def set_member(self, zone: str, member: Member) -> None:
@@ -219,6 +225,12 @@ class Book:
                 del self._seen_by[zone]
         self._everywhere.discard(ident)
 
+    def _uncall(self, zone: str) -> None:
+        name = self._zones[zone].name
+        self._called[name].discard(zone)
+        if not self._called[name]:
+            del self._called[name]
+
     def _changed(self, zone: str) -> None:
         for scope in (*self._seen_by.get(zone, ()), *self._everywhere):
             self.stale(scope)
@@ -228,6 +240,9 @@ class Book:
     def scope(self, ident: str) -> Scope:
         """Raises KeyError."""
         return self._scopes[ident]
+
+    def scopes(self) -> Sequence[str]:
+        return list(self._scopes)
 
     def find(self, scope_id: str, name: str) -> Found | None:
         """What `name` means to a scope; None where nobody is called so there."""
@@ -242,8 +257,12 @@ class Book:
 
     def is_known_to_host(self, name: str) -> bool:
         """Whether the host's own programs find it here: whoever the host asks may then ask us in turn."""
-        ends = ((f".{zone.name}", zone) for zone in self._zones.values() if self._everywhere)
-        return any(name.endswith(end) and zone.find(name.removesuffix(end)) is not None for end, zone in ends)
+        zones = (
+            (part, self._zones[ident])
+            for part, network in _readings(name)
+            for ident in self._called.get(network, ())
+        )
+        return bool(self._everywhere) and any(zone.find(part) is not None for part, zone in zones)
 
     def name_of(self, scope_id: str, address: bytes) -> str:
         """NAME.NETWORK of whoever has a packed address where the scope sees it, "" for nobody."""
@@ -266,17 +285,21 @@ class Book:
     def _in_zones(self, scope: Scope, name: str, network: str) -> Found | None:
         """Not where the name is a link's: while its target is away, it means nobody else there (as in Docker)."""
         linked = {link.zone for link in scope.links if link.alias == name}
-        for ident, zone in self._seen(scope):
-            if (network and zone.name != network) or ident in linked:
+        for ident, zone in self._seen(scope, network):
+            if ident in linked:
                 continue
             found = zone.find(name)
             if found is not None:
                 return _qualified(found, zone) if scope.everywhere else found
         return None
 
-    def _seen(self, scope: Scope) -> Iterator[tuple[str, _Zone]]:
-        idents = self._zones if scope.everywhere else scope.zones
-        return ((ident, self._zones[ident]) for ident in idents if ident in self._zones)
+    def _seen(self, scope: Scope, network: str = "") -> Iterator[tuple[str, _Zone]]:
+        """With `network`, of that name only."""
+        if scope.everywhere:
+            idents: Iterable[str] = self._called.get(network, ()) if network else self._zones
+            return ((ident, self._zones[ident]) for ident in idents)
+        zones = ((ident, self._zones[ident]) for ident in scope.zones if ident in self._zones)
+        return ((ident, zone) for ident, zone in zones if not network or zone.name == network)
 
 
 def _readings(name: str) -> Iterator[tuple[str, str]]:

@@ -79,7 +79,9 @@ class State:
         self.book.drop_member(zone, ident)
 
     def _set_records(self, zone: str, body: Any) -> None:
-        self.book.set_records(zone, [Record(*record) for record in body])
+        records = [Record(*record) for record in body]
+        _texts(*(record.name for record in records))
+        self.book.set_records(zone, records)
 
     def _note(self, kind: str, ident: str) -> None:
         if self._told is not None:
@@ -87,6 +89,7 @@ class State:
 
     def _set_member(self, zone: str, body: Any) -> None:
         ident, names, ipv4, ipv6 = body
+        _texts(ident, *names)
         self._note(zone, ident)
         self._members[zone].add(ident)
         self.book.set_member(zone, Member(ident, tuple(names), ipv4, ipv6))
@@ -119,8 +122,10 @@ class State:
             each.close()
 
     def _drop_untold(self, _ident: str, _body: Any) -> None:
-        told, self._told = self._told or set(), None
-        for ident in [scope for scope in self.sockets if ("scope", scope) not in told]:
+        if self._told is None:
+            raise ValueError("nothing was begun")
+        told, self._told = self._told, None
+        for ident in [scope for scope in self.book.scopes() if ("scope", scope) not in told]:
             self._drop_scope(ident)
         for zone in [zone for zone in self._members if ("zone", zone) not in told]:
             self._drop_zone(zone)
@@ -130,8 +135,16 @@ class State:
                 self.book.drop_member(zone, gone)
 
 
+def _texts(*values: object) -> None:
+    """Raises ValueError for what is none."""
+    for value in values:
+        if not isinstance(value, str):
+            raise ValueError(f"malformed: {value!r} is no text")
+
+
 def _scope(body: Any) -> Scope:
     ident, zones, links, servers, external, ndots, everywhere = body
+    _texts(ident, *zones)
     return Scope(
         ident,
         tuple(zones),

@@ -91,8 +91,9 @@ class Supervisor:
             self._drop_kept()
         told = [(each, each.tell(message, carried)) for each in list(self._workers.values())]
         for each, heard in told:
-            if not heard or each.answer() is None:
-                self._replace(each)
+            answer = each.answer() if heard else None
+            if answer is None or answer.body["error"]:
+                self._replace(each)  # and the next one knows what this one was not told
         return ""
 
     def held(self) -> dict[str, dict[str, socket.socket]]:

@@ -68,7 +68,10 @@ class Worker:
         if message.verb is Verb.STATS:
             body["stats"] = self._stats.as_dict()
         else:
-            self._state.apply(message, _carried(message, packet.descriptors))
+            try:
+                self._state.apply(message, _carried(message, packet.descriptors))
+            except ValueError as error:  # which the parent had no objection to
+                body["error"] = str(error)
         packets.send(self._channel, Message(Verb.DONE, message.id, body).encode())
 
     def _open(self, scope: str) -> None:

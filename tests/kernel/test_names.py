@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,8 +19,10 @@ import dns.reversename
 import pytest
 
 from tests.support.dns_server import BIG, DnsServer, serving
-from tests.support.names_lab import SECOND, SERVER, UPSTREAM, NamesLab, running_names_lab
+from tests.support.names_lab import SECOND, SERVER, UPSTREAM, NamesLab, eventually, running_names_lab
 
+MORE_THAN_WAIT = 4000
+"""Queries: more than all workers together let wait."""
 NOTICED = 0.3
 """Seconds until a change of the host's resolv.conf counts."""
 
@@ -278,6 +282,100 @@ def test_answers_are_kept_for_as_long_as_they_say(lab: NamesLab, upstream: DnsSe
     assert 1 <= len(upstream.asked) <= 4  # once by each worker
 
 
+def test_systemd_resolved_s_stub_is_a_server_like_others(lab: NamesLab, upstream: DnsServer) -> None:
+    """It is on the host's loopback, and the host's file leads there."""
+    with serving(lab.host, DnsServer("127.0.0.53", {"www.example": "198.51.100.53"}, ttl=0)) as stub:
+        lab.say("127.0.0.53", options="edns0 trust-ad", search=".")
+        time.sleep(NOTICED)
+        assert lab.addresses("front", "www.example") == ["198.51.100.53"]
+        assert lab.addresses("front", "www.example", tcp=True) == ["198.51.100.53"]
+    assert [protocol for _, protocol in stub.asked] == ["udp", "tcp"]
+    assert upstream.asked == []
+
+
+@pytest.mark.parametrize(("room", "whole"), [(0, False), (1232, False), (4096, True)])
+def test_an_answer_is_as_large_as_its_client_takes_it(
+    lab: NamesLab, upstream: DnsServer, room: int, whole: bool
+) -> None:
+    options = {"use_edns": True, "payload": room} if room else {}
+    answer = lab.ask("front", "wide.example", "TXT", **options)
+
+    assert bool(answer.flags & dns.flags.TC) is not whole
+    assert len(answer.to_wire()) <= max(room, 512)
+    assert bool(answer.answer) is whole
+
+
+def test_without_a_cache_everything_is_asked(tmp_path: Path) -> None:
+    with running_names_lab(tmp_path, "dns-cache = false\n") as lab:
+        lab.cnmd.create_network("web")
+        lab.sandbox("front", "web")
+        names = {"www.example": "198.51.100.7"}
+        with serving(lab.outside, DnsServer(UPSTREAM, names, ttl=60)) as server:
+            for _ in range(5):
+                assert lab.addresses("front", "www.example") == ["198.51.100.7"]
+            assert len(server.asked) == 5
+        lab.remove("front")
+
+
+def test_what_cannot_wait_any_more_is_refused_and_names_are_answered(
+    lab: NamesLab, upstream: DnsServer
+) -> None:
+    upstream.silent = True
+    refused = 0
+    with lab._boxes["front"].socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.connect((SERVER, 53))
+        client.settimeout(0)
+        for number in range(MORE_THAN_WAIT):
+            client.send(dns.message.make_query(f"name{number}.example", "A").to_wire())
+            if number % 50 == 0:
+                time.sleep(0.005)  # so that its queue holds them
+            with contextlib.suppress(BlockingIOError):
+                while answer := client.recv(512):
+                    refused += dns.message.from_wire(answer).rcode() == dns.rcode.REFUSED
+        assert lab.addresses("front", "back") == [lab.address("back", "web")]
+    assert refused > 0
+    upstream.silent = False
+    eventually(lambda: lab.code("front", "www.example") == "NOERROR", seconds=20)
+
+
+def test_nobody_else_can_ask(lab: NamesLab) -> None:
+    """At the sandbox's own address, from a neighbour and from the host."""
+    for box in (lab._boxes["back"], lab.host):
+        with box.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+            client.settimeout(1)
+            client.connect((lab.address("front", "web"), 53))
+            client.send(dns.message.make_query("front", "A").to_wire())
+            with pytest.raises((ConnectionRefusedError, TimeoutError)):
+                client.recv(512)
+
+
+def test_no_query_is_lost_while_others_come_and_go(lab: NamesLab) -> None:
+    """With a thousand names known; the address that is asked for stays, the rest changes without a pause."""
+    lab.sandbox("many")
+    lab.cnmd.connect("web", "many", Aliases=[f"name{number}" for number in range(1000)])
+    expected = [lab.address("many", "web")]
+    lab.sandbox("guest")
+    over, changes = threading.Event(), []
+
+    def come_and_go() -> None:
+        while not over.is_set():
+            lab.cnmd.connect("web", "guest", Aliases=["visitor"])
+            lab.cnmd.ask("POST", "/networks/web/disconnect", {"Container": "guest"})
+            changes.append(1)
+
+    changing = threading.Thread(target=come_and_go)
+    changing.start()
+    try:
+        found = [lab.addresses("front", f"name{number}", seconds=1) for number in range(1000)]
+    finally:
+        over.set()
+        changing.join()
+    assert found == [expected] * 1000
+    assert changes
+    for name in ("many", "guest"):
+        lab.remove(name)
+
+
 # What nobody should send
 
 
@@ -302,6 +400,51 @@ def test_a_slow_client_holds_up_nobody(lab: NamesLab) -> None:
     assert time.monotonic() - began < 1
     for each in slow:
         each.close()
+
+
+def test_a_query_that_comes_byte_by_byte_is_answered_and_holds_up_nobody(lab: NamesLab) -> None:
+    box = lab._boxes["front"]
+    query = dns.message.make_query("back", "A")
+    wire = query.to_wire()
+    with box.socket() as slow:
+        slow.settimeout(5)
+        slow.connect((SERVER, 53))
+        for byte in len(wire).to_bytes(2) + wire:
+            slow.send(bytes([byte]))
+            assert lab.addresses("front", "back", tcp=True) == [lab.address("back", "web")]
+        length = int.from_bytes(slow.recv(2, socket.MSG_WAITALL))
+        assert query.is_response(dns.message.from_wire(slow.recv(length, socket.MSG_WAITALL)))
+
+
+def test_the_largest_query_over_tcp_is_no_harm(lab: NamesLab) -> None:
+    """65,535 bytes that are no query: an error or a closed connection, and others go on."""
+    with lab._boxes["front"].socket() as client:
+        client.settimeout(5)
+        client.connect((SERVER, 53))
+        client.sendall(b"\xff\xff" + dns.message.make_query("back", "A").to_wire().ljust(65535, b"\xaa"))
+        length = client.recv(2, socket.MSG_WAITALL)
+        if length:
+            answer = client.recv(int.from_bytes(length), socket.MSG_WAITALL)
+            assert answer[3] & 15 == dns.rcode.FORMERR
+    assert lab.addresses("front", "back", tcp=True) == [lab.address("back", "web")]
+
+
+@pytest.mark.parametrize(
+    ("questions", "code"),
+    [((), "FORMERR"), (("back. IN A", "front. IN A"), "FORMERR"), (("back. CH TXT",), "REFUSED")],
+)
+def test_odd_questions_are_told_so(lab: NamesLab, questions: tuple[str, ...], code: str) -> None:
+    text = "id 7\nopcode QUERY\nflags RD\n;QUESTION\n" + "\n".join(questions)
+    query = dns.message.from_text(text)
+    with lab._boxes["front"].enter():
+        answer = dns.query.udp(query, SERVER, timeout=5, ignore_errors=False)
+    assert dns.rcode.to_text(answer.rcode()) == code
+
+
+@pytest.mark.parametrize("kind", ["TYPE65280", "HTTPS", "SOA", "NS"])
+def test_a_known_name_has_nothing_of_unusual_kinds(lab: NamesLab, kind: str) -> None:
+    answer = lab.ask("front", "back", kind)
+    assert (answer.rcode(), answer.answer) == (dns.rcode.NOERROR, [])
 
 
 def test_many_queries_go_over_one_connection(lab: NamesLab) -> None:

@@ -18,7 +18,9 @@ from netns_fixtures import Host
 
 _LOOK_SECONDS = 0.1
 BIG = 3000
-"""Bytes, about: more than any datagram may have here."""
+"""Bytes, about: more than this server puts into a datagram."""
+WIDE = 1400
+"""Bytes, about, that it does put into one: for whoever takes more than 512."""
 
 
 @dataclass
@@ -54,6 +56,9 @@ class DnsServer:
             else:
                 texts = [f'"{number:04}{"x" * 200}"' for number in range(BIG // 200)]
                 response.answer.append(dns.rrset.from_text(owner, self.ttl, "IN", "TXT", *texts))
+        elif name.startswith("wide."):
+            texts = [f'"{number:04}{"x" * 200}"' for number in range(WIDE // 200)]
+            response.answer.append(dns.rrset.from_text(owner, self.ttl, "IN", "TXT", *texts))
         elif name in self.names:
             address = self.names[name]
             if kind == (dns.rdatatype.AAAA if ":" in address else dns.rdatatype.A):

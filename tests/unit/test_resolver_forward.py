@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import dns.rcode
 import dns.rrset
 import pytest
 
-from cnm.resolver import wire
+from cnm.resolver import asking, wire
 from cnm.resolver.answers import Forward
 from cnm.resolver.asking import Asker, Inside
 from cnm.resolver.forward import Forwarder
@@ -21,6 +22,7 @@ from cnm.resolver.stats import Stats
 from cnm.sidecar.loop import Loop
 from tests.support.clocks import FakeClock
 from tests.unit.dns_queries import addresses, code, query, read
+from tests.unit.relay_loop import turn_until_quiet
 
 ONE, TWO, THREE, FOUR = (f"192.0.2.{number}" for number in (1, 2, 3, 4))
 
@@ -594,3 +596,71 @@ def test_what_a_scope_s_servers_said_goes_with_it(setting: Setting) -> None:
     setting.ask("own")
 
     assert setting.asking.servers == [THREE, THREE]
+
+
+def test_where_no_server_can_be_asked_there_is_a_failure_at_once(setting: Setting) -> None:
+    setting.asking.unreachable = {ONE, TWO}
+    (answer,) = setting.ask()
+
+    assert code(answer) == "SERVFAIL"
+
+
+def test_a_server_has_its_second_also_after_one_that_failed(setting: Setting) -> None:
+    setting.set_host_servers(ONE, TWO, THREE)
+    setting.ask()
+    setting.pass_seconds(0.75)
+    setting.asking.all[0].answer(rcode="SERVFAIL")
+    setting.pass_seconds(0.25)
+    assert setting.asking.servers == [ONE, TWO]
+    setting.pass_seconds(0.75)
+    assert setting.asking.servers == [ONE, TWO, THREE]
+
+
+@pytest.mark.parametrize("inside", [False, True])
+def test_a_single_server_is_asked_twice_over_udp(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, inside: bool
+) -> None:
+    setting = Setting(monkeypatch, tmp_path / "resolv.conf")
+    monkeypatch.setattr(setting.forwarder, "_asking", asking.Asking(setting.loop))
+    kind = (socket.AF_INET, socket.SOCK_DGRAM)
+    with socket.socket(*kind) as server, socket.socket(*kind) as mine:
+        server.bind(("127.0.0.1", 0))
+        server.setblocking(False)
+        monkeypatch.setattr(asking, "_PORT", server.getsockname()[1])
+        setting.set_scope(Scope("own", (), servers=(Server("127.0.0.1", inside),)))
+        setting.state.sockets["own"] = {"0/udp4": mine}
+        answers = setting.ask("own")
+        setting.pass_seconds(1)
+        asked = [server.recvfrom(512) for _ in range(2)]
+        assert [data[2:] for data, _ in asked] == [query("example.com")[2:]] * 2
+        for data, address in asked:
+            server.sendto(data[:2] + b"\x81\x80" + data[4:], address)
+        turn_until_quiet(setting.loop)
+    assert [code(answer) for answer in answers] == ["NOERROR"]
+
+
+def test_a_wrong_answer_over_tcp_is_a_failure_of_the_server(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    setting = Setting(monkeypatch, tmp_path / "resolv.conf")
+    monkeypatch.setattr(setting.forwarder, "_asking", asking.Asking(setting.loop))
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(5)
+        monkeypatch.setattr(asking, "_PORT", server.getsockname()[1])
+        setting.set_host_servers("127.0.0.1")
+        setting.ask(tcp=True)
+        channel, _ = server.accept()
+        with channel:
+            channel.sendall(b"\0\x0c" + b"\0" * 12)
+            turn_until_quiet(setting.loop)
+            again, _ = server.accept()
+            again.close()
+
+
+def test_what_the_host_s_server_says_is_not_told_to_a_scope_that_is_gone(setting: Setting) -> None:
+    setting.set_scope(Scope("other", ()))
+    gone, there = setting.ask("box"), setting.ask("other")
+    setting.forwarder.forget("box")
+    setting.asking.all[0].answer("198.51.100.1")
+
+    assert (gone, len(there)) == ([], 1)

@@ -227,3 +227,21 @@ def test_a_file_that_goes_again_is_complained_about_again(
         get()
 
     assert len(caplog.records) == 2
+
+
+def test_ipv4_has_no_zone() -> None:
+    assert not is_address("192.0.2.1%eth0")
+
+
+def test_ourselves_are_left_out_however_we_are_spelt(tmp_path: Path) -> None:
+    path = tmp_path / "resolv.conf"
+    path.write_text("nameserver 0:0:0:0:0:0:0:1\nnameserver 192.0.2.1\n")
+    servers = HostServers(FakeClock().now).get(str(path), ("::1",))
+    assert [server.address for server in servers] == ["192.0.2.1"]
+
+
+@pytest.mark.parametrize("text", [" nameserver 192.0.2.1\n", "search \x0bnameserver 192.0.2.1\n"])
+def test_a_server_is_only_where_a_line_begins(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "resolv.conf"
+    path.write_text(text)
+    assert HostServers(FakeClock().now).get(str(path), ()) == ()

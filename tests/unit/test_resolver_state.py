@@ -378,3 +378,47 @@ def test_after_what_was_malformed_a_member_can_be_told_and_go(state: State) -> N
     assert found(state, "third") == ["10.1.0.4"]
     tell(state, Verb.UNMEMBER, "w", "w3")
     assert found(state, "third") is None
+
+
+@pytest.mark.parametrize("names", [["front", 5], ["a", None]])
+def test_names_that_are_none_change_nothing(state: State, names: list[object]) -> None:
+    before = known(state)
+    with pytest.raises(ValueError, match="no text"):
+        tell(state, Verb.MEMBER, "w", ["w1", names, "10.1.0.9", ""])
+    assert known(state) == before
+
+
+def test_after_names_that_are_none_the_member_can_be_told_again(state: State) -> None:
+    with pytest.raises(ValueError, match="no text"):
+        tell(state, Verb.MEMBER, "w", ["w1", [5, "front"], "10.1.0.9", ""])
+    tell(state, Verb.MEMBER, "w", FRONT)
+    assert found(state, "front") == ["10.1.0.2"]
+
+
+def test_malformed_zones_of_a_scope_change_nothing(state: State, make_sockets: MakeSockets) -> None:
+    before = known(state)
+    body = {"scope": ["box", [["w"]], [], [], True, 0, False], "sockets": []}
+    with pytest.raises(ValueError, match="no text"):
+        tell(state, Verb.SCOPE, "box", body, make_sockets())
+    assert known(state) == before
+
+
+def test_malformed_records_change_nothing(state: State) -> None:
+    tell(state, Verb.RECORDS, "w", [["own", "A", "192.0.2.1"]])
+    before = known(state)
+    with pytest.raises(ValueError, match="no text"):
+        tell(state, Verb.RECORDS, "w", [[5, "A", "192.0.2.1"]])
+    assert known(state) == before
+
+
+def test_a_commit_without_a_begin_drops_nothing(state: State) -> None:
+    with pytest.raises(ValueError, match="begun"):
+        tell(state, Verb.COMMIT)
+    assert list(state.sockets) == ["box"]
+
+
+def test_a_scope_without_sockets_that_a_snapshot_does_not_tell_is_dropped(state: State) -> None:
+    tell_scope(state, Scope("crate", ()))
+    tell(state, Verb.BEGIN)
+    tell(state, Verb.COMMIT)
+    assert state.book.scopes() == []
