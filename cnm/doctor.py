@@ -10,8 +10,19 @@ from collections.abc import Iterator, Sequence
 from cnm import wanted
 from cnm.errors import CnmError
 from cnm.kernel.diff import diff
+from cnm.kernel.name_sockets import ADDRESS
 from cnm.kernel.namespaces import list_directory
-from cnm.kernel.state import HOST, Finding, FirewallTable, HostPort, KernelState, Namespace, Problem
+from cnm.kernel.state import (
+    HOST,
+    Finding,
+    FirewallTable,
+    HostPort,
+    KernelState,
+    NameServer,
+    Namespace,
+    Problem,
+    SandboxFile,
+)
 from cnm.resources import Resources
 from cnm.sandbox import SandboxKind
 from cnm.sandbox_verbs import SandboxVerbs
@@ -51,6 +62,7 @@ class Doctor:
             *self._firewall(),
             *self.differences(wanted.everything(self._r)),
             *self._host_ports(),
+            *self._names(),
         ]
 
     def differences(self, everything: Sequence[KernelState]) -> list[Finding]:
@@ -67,7 +79,7 @@ class Doctor:
         if any(isinstance(f.wanted, FirewallTable) for f in findings):
             elements = [e for state in wanted.everything(self._r) for e in state.elements]
             self._r.kernel.start_firewall(elements)
-        errors = self.mend(self.differences(wanted.everything(self._r)))
+        errors = self.mend(self.differences(wanted.everything(self._r))) + self._mend_names(findings)
         self._r.host_state, self._r.host_needed = self._r.wanted_host_state(), self._r.host_needs()
         self._r.relaying.reconcile(self._r.model.endpoints(), self._r.facts)
         if errors:
@@ -99,6 +111,21 @@ class Doctor:
             if sandbox.netns == namespace.path:
                 self._sandboxes.recreate_namespace(sandbox)
 
+    def _mend_names(self, findings: Sequence[Finding]) -> list[CnmError]:
+        """Files that cannot be written are logged."""
+        errors: list[CnmError] = []
+        files = {finding.wanted.path for finding in findings if isinstance(finding.wanted, SandboxFile)}
+        for sandbox in self._r.naming.astray(self._r.model.sandboxes()):
+            try:
+                self._r.naming.mend(sandbox)
+            except CnmError as error:
+                log.error("sandbox %s resolves no names: %s", sandbox.name, error)
+                errors.append(error)
+        for sandbox in self._r.model.sandboxes():
+            if not files.isdisjoint(self._r.files.paths(sandbox)):
+                self._r.files.refresh(sandbox)
+        return errors
+
     def orphaned_namespaces(self) -> list[str]:
         """Paths in our directory that are named as ours are, and are no sandbox's; other names are other people's."""
         known = {sandbox.netns for sandbox in self._r.model.sandboxes()}
@@ -121,6 +148,18 @@ class Doctor:
             Finding(HOST, Problem.CHANGED, FirewallTable(family, name), detail="rules are missing or changed")
             for family, name in self._r.kernel.broken_tables()
         ]
+
+    def _names(self) -> Iterator[Finding]:
+        """Name servers that nothing leads to, and files that somebody deleted."""
+        for sandbox in self._r.naming.astray(self._r.model.sandboxes()):
+            detail = f"port 53 in sandbox {sandbox.name} does not lead to the resolver"
+            yield Finding(sandbox.netns, Problem.CHANGED, NameServer(ADDRESS), detail=detail)
+        for sandbox in self._r.model.sandboxes():
+            for path in filter(None, self._r.files.paths(sandbox)):
+                if not os.path.exists(path):
+                    yield Finding(
+                        HOST, Problem.MISSING, SandboxFile(path), detail=f"of sandbox {sandbox.name}"
+                    )
 
     def _host_ports(self) -> list[Finding]:
         """Ports that another program took while cnmd was down; taken back when they are free."""

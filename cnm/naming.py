@@ -227,6 +227,18 @@ class Naming:
             _close(old)
             self._resolver.tell([self._told_scope(sandbox.id, whole=True)])
 
+    def astray(self, sandboxes: Iterable[Sandbox]) -> list[Sandbox]:
+        """Those that should be answered, and whose port 53 leads nowhere, or to somebody else. Lost namespaces are not
+        among them."""
+        with self.lock:
+            served = [sandbox for sandbox in sandboxes if sandbox.id in self._scopes]
+            return [sandbox for sandbox in served if not self._is_led(sandbox)]
+
+    def mend(self, sandbox: Sandbox) -> None:
+        """Lead port 53 of one that is astray to its sockets again. Raises KernelError."""
+        with self.lock:
+            self._kernel.lead_names(sandbox.netns, self._ports(sandbox.id))
+
     def records_changed(self, network: Network) -> None:
         """Somebody added or removed names of the network."""
         with self.lock:
@@ -261,6 +273,16 @@ class Naming:
             self._sockets[sandbox.id] = self._opened(sandbox)
         self._scopes[sandbox.id] = _scope(sandbox, attached)
         return self._told_scope(sandbox.id, whole=new)
+
+    def _is_led(self, sandbox: Sandbox) -> bool:
+        try:
+            return self._kernel.names_led_to(sandbox.netns) == self._ports(sandbox.id)
+        except NotFound:
+            return True
+
+    def _ports(self, sandbox_id: str) -> tuple[int, int]:
+        sockets = self._sockets[sandbox_id]
+        return NameSockets(sockets["udp"], sockets["tcp"]).ports
 
     def _unserved(self, sandbox_id: str) -> Told:
         del self._scopes[sandbox_id]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -35,6 +36,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.root)
         if os.geteuid() != 0 and item.get_closest_marker("root"):
             item.add_marker(pytest.mark.skip(reason="needs root: sudo make test"))
+
+
+@pytest.fixture(autouse=True)
+def thread_stays_where_it_was() -> Iterator[None]:
+    """A test that forgot to leave a namespace would have those after it fail."""
+    before = _namespaces()
+    yield
+    assert _namespaces() == before
+
+
+def _namespaces() -> tuple[str, ...]:
+    """Of the thread; and /sys shows the network namespace that it is in."""
+    links = set(os.listdir("/sys/class/net")) - {"bonding_masters"}
+    assert links == {name for _, name in socket.if_nameindex()}
+    return tuple(os.readlink(f"/proc/thread-self/ns/{kind}") for kind in ("net", "mnt"))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -221,6 +221,20 @@ class HostPort:
     port: int
 
 
+@dataclass(frozen=True, slots=True)
+class NameServer:
+    """Port 53 of `address` in a namespace, led to sockets of ours there."""
+
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxFile:
+    """A file that programs in a sandbox see in /etc."""
+
+    path: str
+
+
 class Problem(Enum):
     """What a finding says of a record."""
 
@@ -241,6 +255,8 @@ Record = (
     | FirewallElement
     | FirewallTable
     | HostPort
+    | NameServer
+    | SandboxFile
 )
 
 

@@ -22,6 +22,8 @@ RECORDS: dict[type[state.Record], tuple[str, Callable[[Any], str]]] = {
     ),
     state.FirewallTable: ("table", lambda r: f"{r.family} {r.name}"),
     state.HostPort: ("port", lambda r: f"{r.protocol} {r.address or '*'}:{r.port}"),
+    state.NameServer: ("dns", lambda r: r.address),
+    state.SandboxFile: ("file", lambda r: r.path),
 }
 """The name of each kind of kernel record, and how one of them is written in a line."""
 

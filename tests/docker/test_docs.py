@@ -3,49 +3,19 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
-import textwrap
 from pathlib import Path
 
 import pytest
 
 from tests.docker.docker_lab import NEEDS_DOCKERD, DockerLab, eventually
+from tests.support.pages import constant, transcripts
 from tests.support.unpacked import environment, program
 
 pytestmark = NEEDS_DOCKERD
 
 _ROOT = Path(__file__).parents[2]
 _PAGE = (_ROOT / "docs/docker.md").read_text()
-_BLOCK = re.compile(r"(?ms)^ *```\w*\n(.*?)^ *```$")
-_VARIES = (
-    (r"\b[0-9a-f]{64}\b", "ID"),
-    (r"\b[0-9a-f]{12}\b", "ID"),
-    (r"\b\d+: eth0@if\d+", "N: eth0@ifN"),
-    (r"\b(About a|Less than a|\d+) (second|minute)s?( ago)?\b", "WHILE"),
-    (r"=( ?)[\d./]+ ms", "= T ms"),
-    (r"\s+", " "),
-)
-"""What is another at each run, and columns that are as wide as such."""
-
-
-def _transcripts(text: str) -> list[tuple[str, str]]:
-    """(command, what it prints) of each `$` in the blocks of a page."""
-    found = []
-    for block in _BLOCK.findall(text):
-        for piece in re.split(r"(?m)^\$ ", textwrap.dedent(block))[1:]:
-            command, _, printed = piece.partition("\n")
-            found.append((command, printed))
-    return found
-
-
-def _constant(printed: str) -> list[str]:
-    lines = []
-    for line in printed.splitlines():
-        for pattern, stands_for in _VARIES:
-            line = re.sub(pattern, stands_for, line)
-        lines.append(line.strip())
-    return [line for line in lines if line]
 
 
 @pytest.fixture
@@ -65,12 +35,12 @@ def user(lab: DockerLab, tmp_path: Path) -> dict[str, str]:
 def test_every_command_prints_what_the_page_shows(lab: DockerLab, user: dict[str, str]) -> None:
     run, _, over_tls = _PAGE.partition("\n## Over TLS\n")
     assert over_tls
-    for command, shown in _transcripts(run):
+    for command, shown in transcripts(run):
         if command.startswith("cnmctl"):
             eventually(lambda: not _unnamed(lab))
         printed = str(lab.host.run(["sh", "-c", f"{{ {command}; }} 2>&1"], env=user, check=False).stdout)
 
-        assert (command, _constant(printed)) == (command, _constant(shown))
+        assert (command, constant(printed)) == (command, constant(shown))
 
 
 def _unnamed(lab: DockerLab) -> bool:
@@ -82,5 +52,5 @@ def _unnamed(lab: DockerLab) -> bool:
 def test_what_the_readme_shows_of_docker_is_from_the_page() -> None:
     section = (_ROOT / "README.md").read_text().partition("\n## With Docker\n")[2].partition("\n## ")[0]
 
-    assert set(_transcripts(section)) <= set(_transcripts(_PAGE))
-    assert len(_transcripts(section)) > 3
+    assert set(transcripts(section)) <= set(transcripts(_PAGE))
+    assert len(transcripts(section)) > 3

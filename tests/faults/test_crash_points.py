@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -21,6 +22,9 @@ _DURABLE = (
     "endpoint rm",
 )
 """Verbs that define something: when they return, it is on the disk."""
+_ALIKE = 3
+"""Start-ups after something that was cut off differ in a few calls: of those each third is played. With the variable
+CNM_EVERY_POINT set, and by `python -m tests.support.crash_harness`, all are."""
 _FEWEST_POINTS = 600
 _MOST_STRAYS = 0.02
 """Share of the runs whose calls were not those of the first, so that another point may have been played twice."""
@@ -48,7 +52,8 @@ def reports() -> list[Report]:
 def test_killed_at_any_call_it_is_as_before_or_after_with_nothing_left_over(
     harness: Harness, reports: list[Report], record_property: Record, name: str
 ) -> None:
-    report = harness.kill_everywhere(SCENARIOS[name])
+    alike = name.startswith("start-up after") and "CNM_EVERY_POINT" not in os.environ
+    report = harness.kill_everywhere(SCENARIOS[name], every=_ALIKE if alike else 1)
 
     reports.append(report)
     record_property("crash", report.row())

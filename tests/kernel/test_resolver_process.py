@@ -15,7 +15,7 @@ import dns.exception
 import dns.rcode
 import pytest
 
-from tests.support.names_lab import NamesLab, eventually, running_names_lab
+from tests.support.names_lab import SERVER, NamesLab, eventually, running_names_lab
 
 ASKING_SECONDS = 0.3
 """For a query that may meet a resolver which is just being started; then it is asked again."""
@@ -213,6 +213,27 @@ def test_it_ends_when_nothing_is_served_and_cnmd_is_gone(lab: NamesLab) -> None:
 
     eventually(lambda: not Path(f"/proc/{first}").exists())
     lab.cnmd.start()
+
+
+def test_doctor_finds_and_mends_what_is_damaged_in_a_sandbox(lab: NamesLab) -> None:
+    hosts = Path(lab.inspect("front")["HostsPath"])
+    before = hosts.read_text()
+    lab._boxes["front"].run(["nft", "flush", "ruleset"])
+    hosts.unlink()
+
+    found = lab.cnmd.cnmctl("doctor")
+    repaired = lab.cnmd.cnmctl("doctor", "--repair")
+
+    lines = [line.split() for line in found.stdout.splitlines()[1:]]
+    assert found.returncode == 1
+    assert {(line[0], line[1], line[2]) for line in lines} == {
+        ("changed", "dns", SERVER),
+        ("missing", "file", str(hosts)),
+    }
+    assert repaired.returncode == 0
+    assert lab.cnmd.cnmctl("doctor").returncode == 0
+    assert lab.addresses("front", "back") == [lab.address("back", "web")]
+    assert hosts.read_text() == before
 
 
 def test_damage_in_a_sandbox_is_mended_by_a_restart(lab: NamesLab) -> None:

@@ -21,6 +21,7 @@ from cnm.endpoint import Endpoint, EndpointRequest
 from cnm.firewall import ruleset, sets
 from cnm.kernel.linux import LinuxKernel
 from cnm.network import Network, NetworkRequest
+from cnm.resolvers import Resolver
 from cnm.sandbox import Sandbox
 from cnm.store import Store
 from cnm.wire.plugin_retry import RealClock
@@ -94,6 +95,12 @@ class InProcessDaemon:
         for endpoint in self.controller.endpoints():
             self.controller.delete_endpoint(endpoint.id, force=True)
         self.controller.prune_networks(lambda _network: False)
+
+
+def do_without_resolver() -> None:
+    """For this process and its forks: what it would be told is told to nobody."""
+    patch.object(Resolver, "tell", lambda _resolver, _told: None).start()
+    patch.object(InProcessDaemon, "settle", lambda _daemon: None).start()
 
 
 def _plain(noun: Network | Sandbox | Endpoint) -> dict[str, Any]:

@@ -81,20 +81,23 @@ class Harness:
             raise RuntimeError(f"{scenario.name} {job}: {result['error']}")
         return result
 
-    def kill_everywhere(self, scenario: Scenario, power_cut: bool = False) -> Report:
-        """At every call, and when the last one is done; with `power_cut` the machine goes with the process."""
+    def kill_everywhere(self, scenario: Scenario, power_cut: bool = False, every: int = 1) -> Report:
+        """At every call, and when the last one is done; with `power_cut` the machine goes with the process.
+
+        `every` 3: at each third call.
+        """
         report = Report(f"{scenario.name}{', power cut' if power_cut else ''}")
         cut = self._cut(scenario)
         references = self._references(scenario, cut, power_cut)
         after = references["after"]
         report.problems += _judge_reference(scenario, after)
-        report.points = len(after["calls"]) + 1
+        numbers = range(every, len(after["calls"]) + 1, every)
+        report.points = len(numbers) + 1
         report.after = 1
         killed = self._pool.map(
-            lambda n: self.play(scenario, kill_at=n, verb_kill_at=cut, power_cut=power_cut),
-            range(1, report.points),
+            lambda n: self.play(scenario, kill_at=n, verb_kill_at=cut, power_cut=power_cut), numbers
         )
-        for number, result in enumerate(killed, 1):
+        for number, result in zip(numbers, killed, strict=True):
             where = f"{report.name}, killed at {number}, {after['calls'][number - 1]}"
             report.strays += result["calls"] != after["calls"][:number] or not result["killed"]
             found = [

@@ -34,6 +34,7 @@ class Scenario:
     `between` are steps whose outcome is whole, too: what is made of several verbs may stop between two of them.
     Where `start_up` is set, the start-up that follows is killed instead: `verb` was cut off at `cut` of its calls
     (1.0: it came to its end), the machine has rebooted, or nothing was ever there (`fresh`).
+    `names`: with a resolver, which takes its time to start; what concerns no sandbox that is answered does without.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Scenario:
     cut: float = 1.0
     reboot: bool = False
     fresh: bool = False
+    names: bool = False
 
 
 def network(name: str, **request: Any) -> Step:
@@ -155,27 +157,30 @@ VERBS = (
     Scenario("sandbox create", sandbox("new"), _INHABITED),
     Scenario("sandbox create, given", sandbox("new", str(GIVEN_NAMESPACE)), (*_INHABITED, given_namespace)),
     Scenario("sandbox rm", delete_sandbox("third"), (*_INHABITED, sandbox("third"))),
-    Scenario("sandbox rm --force", delete_sandbox("box", force=True), _BOX_IN_BOTH),
+    Scenario("sandbox rm --force", delete_sandbox("box", force=True), _BOX_IN_BOTH, names=True),
     Scenario("endpoint create", endpoint("dual", "spare", ports=PORTS), _INHABITED),
     Scenario("endpoint rm", lambda c: c.delete_endpoint("dual/spare"), (*_INHABITED, endpoint("dual", "spare"))),
-    Scenario("endpoint rm --force", lambda c: c.delete_endpoint("dual/box", force=True), _BOX_IN_BOTH),
+    Scenario("endpoint rm --force", lambda c: c.delete_endpoint("dual/box", force=True), _BOX_IN_BOTH, names=True),
     Scenario(
         "endpoint join",
         lambda c: c.join("dual/spare", "box"),
         (*_INHABITED, endpoint("dual", "spare", ports=PORTS)),
+        names=True,
     ),
-    Scenario("endpoint leave", lambda c: c.leave("dual/box"), _BOX_IN_BOTH),
-    Scenario("network connect", connect("dual", "box", ports=PORTS), _INHABITED),
+    Scenario("endpoint leave", lambda c: c.leave("dual/box"), _BOX_IN_BOTH, names=True),
+    Scenario("network connect", connect("dual", "box", ports=PORTS), _INHABITED, names=True),
     Scenario(
         "network connect, given",
         connect("dual", "new", ifname="up0"),
         (*_INHABITED, given_namespace, sandbox("new", str(GIVEN_NAMESPACE))),
+        names=True,
     ),
-    Scenario("network disconnect", lambda c: c.disconnect("dual", "box"), _BOX_IN_BOTH),
+    Scenario("network disconnect", lambda c: c.disconnect("dual", "box"), _BOX_IN_BOTH, names=True),
     Scenario(
         "network disconnect, given",
         lambda c: c.disconnect("dual", "new", wait=True),
         (*_INHABITED, given_namespace, sandbox("new", str(GIVEN_NAMESPACE)), connect("dual", "new", ifname="up0")),
+        names=True,
     ),
     Scenario("network connect, macvlan", connect("lan", "box"), (*_INHABITED, _LAN)),
     Scenario(
@@ -191,7 +196,7 @@ VERBS = (
         lambda c: c.unpublish("plain/box", PORTS),
         (*_INHABITED, publish("plain/box", PORTS)),
     ),
-    Scenario("doctor --repair", lambda c: c.repair(), (*_INHABITED, sandbox("third"), damage)),
+    Scenario("doctor --repair", lambda c: c.repair(), (*_INHABITED, sandbox("third"), damage), names=True),
 )  # fmt: skip
 
 
@@ -203,8 +208,8 @@ def _start_up(name: str, **changes: Any) -> Scenario:
 
 START_UPS = (
     Scenario("first start-up", nothing, start_up=True, fresh=True),
-    Scenario("start-up", nothing, _BOX_IN_BOTH, start_up=True),
-    Scenario("start-up after a reboot", nothing, _BOX_IN_BOTH, start_up=True, reboot=True),
+    Scenario("start-up", nothing, _BOX_IN_BOTH, start_up=True, names=True),
+    Scenario("start-up after a reboot", nothing, _BOX_IN_BOTH, start_up=True, reboot=True, names=True),
     _start_up("network create, dual", cut=0.5),
     _start_up("network rm", cut=0.5),
     _start_up("sandbox create", cut=0.6),

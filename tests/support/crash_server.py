@@ -23,7 +23,7 @@ from unittest.mock import patch
 from netns_fixtures import syscalls
 from tests.support import crash_calls, crash_stage
 from tests.support.crash_calls import Call, Outcome
-from tests.support.crash_daemon import InProcessDaemon
+from tests.support.crash_daemon import InProcessDaemon, do_without_resolver
 from tests.support.crash_scenarios import SCENARIOS, Scenario, Step
 
 _CLONE_NEWPID = 0x20000000
@@ -112,6 +112,8 @@ def play(
     process: what the verb wrote and did not sync is lost.
     """
     scenario = scenarios[name]
+    if not scenario.names:
+        do_without_resolver()
     result: dict[str, Any] = {}
     step = scenario.verb if instead is None else (*scenario.between, None)[instead]
     if not scenario.fresh:
