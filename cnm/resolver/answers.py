@@ -83,7 +83,7 @@ class Answers:
         self._book = book
         self._scope = scope
         self._ready: tuple[dict[bytes, Callable[[], bytes]], dict[bytes, Callable[[], bytes]]] = ({}, {})
-        """For (TCP, UDP): the next answer, without its id, by the query without its id."""
+        """For (TCP, UDP): the next answer, without its id, by the query without its id and without options of EDNS."""
         self._ready_bytes = 0
 
     def forget(self) -> None:
@@ -103,21 +103,24 @@ class Answers:
             return None
         if isinstance(parsed, int):
             return wire.failure(query, parsed)
+        plain = wire.without_options(query, parsed)
+        if (ready := self._ready[udp].get(plain)) is not None:
+            return query[:2] + ready()
         told = self._told(parsed, query)
         if isinstance(told, Forward):
             return told
         turn = _in_turn(parsed, told, parsed.limit if udp else wire.MOST).__next__
         is_elsewhere = told.rcode == wire.NXDOMAIN  # `forget` is not called for what the scope does not see
-        if (parsed.edns is None or not parsed.edns.options) and not is_elsewhere:
-            self._keep(query, udp, turn, told)
+        if not is_elsewhere:
+            self._keep(plain, udp, turn, told)
         return query[:2] + turn()
 
-    def _keep(self, query: bytes, udp: bool, turn: Callable[[], bytes], told: Told) -> None:
-        size = len(query) + _size(told)
+    def _keep(self, plain: bytes, udp: bool, turn: Callable[[], bytes], told: Told) -> None:
+        size = len(plain) + _size(told)
         if self._ready_bytes + size > _MOST_READY_BYTES:
             self.forget()
         self._ready_bytes += size
-        self._ready[udp][query[2:]] = turn
+        self._ready[udp][plain] = turn
 
     def _told(self, query: Query, raw: bytes) -> Told | Forward:
         question = query.question

@@ -105,6 +105,15 @@ def read_query(data: bytes) -> Query | int | None:
     return Query(flags, question, edns) if end == len(data) else FORMERR
 
 
+def without_options(data: bytes, query: Query) -> bytes:
+    """The query, whose bytes are `data`, without its id and without what its answer does not depend on: options of EDNS,
+    such as cookies, which are others in each query."""
+    if query.edns is None or not query.edns.options:
+        return data[2:]
+    opt = _FIXED.pack(OPT, query.edns.size, query.edns.version << 16 | (_DO if query.edns.dnssec else 0), 0)
+    return data[2:_HEADER_BYTES] + query.question.raw + b"\0" + opt
+
+
 def _read_question(data: bytes) -> tuple[Question, int]:
     labels, offset = [], _HEADER_BYTES
     while True:

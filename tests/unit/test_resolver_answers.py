@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import tracemalloc
+from collections.abc import Callable
+from functools import partial
 
 import dns.edns
 import dns.flags
@@ -274,6 +276,23 @@ def test_options_of_edns_are_passed_over(answers: Answers) -> None:
         option = dns.edns.GenericOption(dns.edns.OptionType.COOKIE, cookie)
         asked = dns.message.make_query("front", "A", use_edns=0, options=[option]).to_wire()
         assert addresses(answers.answer(asked, True)) == ["10.1.0.2"]
+
+
+def test_a_cookie_is_no_reason_to_look_up_a_name_again(
+    book: Book, answers: Answers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked_up: list[object] = []
+    monkeypatch.setattr(book, "find", partial(_noted, book.find, looked_up))
+    for cookie in (b"12345678", b"87654321", None):
+        options = [dns.edns.GenericOption(dns.edns.OptionType.COOKIE, cookie)] if cookie else []
+        asked = dns.message.make_query("front", "A", use_edns=0, options=options).to_wire()
+        assert addresses(answers.answer(asked, True)) == ["10.1.0.2"]
+    assert len(looked_up) == 1
+
+
+def _noted(find: Callable[..., object], noted: list[object], *arguments: object) -> object:
+    noted.append(arguments)
+    return find(*arguments)
 
 
 def many(book: Book, number: int) -> None:
