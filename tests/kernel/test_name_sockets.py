@@ -21,10 +21,11 @@ QUIET = 0.2
 
 @pytest.fixture
 def namespaces(topology: Topology) -> Iterator[Namespaces]:
+    """Whoever was inside one is in the host's again, so the test is there from the start."""
     with topology.host.enter():
         made = Namespaces()
-    yield made
-    made.close()
+        yield made
+        made.close()
 
 
 @pytest.fixture
