@@ -13,6 +13,10 @@ from cnm.sidecar.client import Greeting, Lost
 from cnm.sidecar.packets import Packet
 
 
+_MOST_UNANSWERED = 8
+"""Messages: were all sent before an answer is read, both sides would wait for room in the other's queue."""
+
+
 class Told(NamedTuple):
     """A message, and the sockets of a scope that go with it, in the order of their names in it."""
 
@@ -37,9 +41,12 @@ class Client(sidecar_client.Client):
 
     def tell(self, told: Sequence[Told]) -> list[str]:
         """Tell all, then wait until all is done; returns what was refused, in words. Raises Lost."""
-        for message, sockets in told:
+        answers = []
+        for number, (message, sockets) in enumerate(told):
+            if number >= _MOST_UNANSWERED:
+                answers.append(self._receive(Verb.DONE)[0])
             self._send(message, sockets)
-        answers = [self._receive(Verb.DONE)[0] for _ in told]
+        answers += [self._receive(Verb.DONE)[0] for _ in range(len(told) - len(answers))]
         return [answer.body["error"] for answer in answers if answer.body["error"]]
 
     def list(self) -> dict[str, dict[str, socket.socket]]:
