@@ -98,7 +98,7 @@ _PROCESSORS = """\
 ## A second processor
 
 dnsperf takes as long for a query as a server does: with two processors in all there is nothing left that a second
-worker could do. A client that asks in batches (`bench/dns_clients.py`) leaves something, and its queries have a cookie,
+worker could do. A client that asks in batches (`bench/dns_flood.py`) leaves something, and its queries have a cookie,
 as those of dig have, so that each must be read. It has one processor, which it shares with one of the workers in the
 second row.
 """

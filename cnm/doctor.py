@@ -24,7 +24,7 @@ from cnm.kernel.state import (
     SandboxFile,
 )
 from cnm.resources import Resources
-from cnm.sandbox import SandboxKind
+from cnm.sandbox import Sandbox, SandboxKind
 from cnm.sandbox_verbs import SandboxVerbs
 from cnm.wire import findings as in_words
 
@@ -115,16 +115,21 @@ class Doctor:
         """Files that cannot be written are logged."""
         errors: list[CnmError] = []
         files = {finding.wanted.path for finding in findings if isinstance(finding.wanted, SandboxFile)}
-        for sandbox in self._r.naming.astray(self._r.model.sandboxes()):
-            try:
-                self._r.naming.mend(sandbox)
-            except CnmError as error:
-                log.error("sandbox %s resolves no names: %s", sandbox.name, error)
-                errors.append(error)
         for sandbox in self._r.model.sandboxes():
             if not files.isdisjoint(self._r.files.paths(sandbox)):
                 self._r.files.refresh(sandbox)
+            try:
+                if self._resolves_nothing(sandbox):
+                    self._r.naming.mend(sandbox, wanted.attached(self._r, sandbox))
+            except CnmError as error:
+                log.error("sandbox %s resolves no names: %s", sandbox.name, error)
+                errors.append(error)
         return errors
+
+    def _resolves_nothing(self, sandbox: Sandbox) -> bool:
+        """A lost namespace is a finding of its own."""
+        attached = wanted.attached(self._r, sandbox)
+        return self._r.kernel.namespace_alive(sandbox.netns) and self._r.naming.is_astray(sandbox, attached)
 
     def orphaned_namespaces(self) -> list[str]:
         """Paths in our directory that are named as ours are, and are no sandbox's; other names are other people's."""
@@ -151,10 +156,10 @@ class Doctor:
 
     def _names(self) -> Iterator[Finding]:
         """Name servers that nothing leads to, and files that somebody deleted."""
-        for sandbox in self._r.naming.astray(self._r.model.sandboxes()):
-            detail = f"port 53 in sandbox {sandbox.name} does not lead to the resolver"
-            yield Finding(sandbox.netns, Problem.CHANGED, NameServer(ADDRESS), detail=detail)
         for sandbox in self._r.model.sandboxes():
+            if self._resolves_nothing(sandbox):
+                detail = f"port 53 in sandbox {sandbox.name} does not lead to the resolver"
+                yield Finding(sandbox.netns, Problem.CHANGED, NameServer(ADDRESS), detail=detail)
             for path in filter(None, self._r.files.paths(sandbox)):
                 if not os.path.exists(path):
                     yield Finding(

@@ -237,8 +237,9 @@ class EndpointVerbs:
             r.kernel.settle_flows(_addresses(joining))
             r.kernel.apply(states)
             self._flush_udp(joining.ports)
-            undo.callback(r.naming.left, sandbox, Attached(joining, network), self._attached(sandbox))
-            r.naming.joined(sandbox, Attached(joining, network), self._attached(sandbox))
+            already = wanted.attached(r, sandbox)
+            undo.callback(r.naming.left, sandbox, Attached(joining, network), already)
+            r.naming.joined(sandbox, Attached(joining, network), already)
             joined = external.joined(r, sandbox, replace(joining, state=EndpointState.JOINED), undo)
             r.files.joined(sandbox, joined, undo)
             r.store.commit(put=[joined] if _is_recorded(sandbox) else [sandbox, joined], durable=False)
@@ -348,14 +349,9 @@ class EndpointVerbs:
             undo.pop_all()
         self._release(endpoint.ports)
         r.kernel.forget_flows(_addresses(endpoint))
-        r.naming.left(sandbox, Attached(endpoint, network), self._attached(sandbox))
+        r.naming.left(sandbox, Attached(endpoint, network), wanted.attached(r, sandbox))
         self._succeed(sandbox, before)
         external.succeed(r, sandbox)
-
-    def _attached(self, sandbox: Sandbox) -> list[Attached]:
-        """What the sandbox is joined to already, or still."""
-        joined = wanted.joined_endpoints(self._r, sandbox.id)
-        return [Attached(endpoint, self._r.model.network(endpoint.network_id)) for endpoint in joined]
 
     def _succeed(self, sandbox: Sandbox, before: KernelState) -> None:
         """Give the default routes to the endpoints that remain. They may be unfit for it; the departure stands."""

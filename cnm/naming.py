@@ -84,10 +84,6 @@ class Naming:
         """The resolver's counters (`resolver.stats`), none where it does not run."""
         return self._resolver.stats()
 
-    def is_told(self) -> bool:
-        """Whether a resolver is there that knows everything."""
-        return self._resolver.is_told()
-
     def listens_at(self) -> str:
         """Where the host's own programs are answered, a bare address; "" where they are not."""
         return self._settings.dns_listen if _HOST in self._scopes else ""
@@ -125,18 +121,18 @@ class Naming:
     def start(
         self,
         networks: Iterable[Network],
-        sandboxes: Mapping[str, tuple[Sandbox, Sequence[Attached]]],
+        sandboxes: Sequence[tuple[Sandbox, Sequence[Attached]]],
     ) -> None:
         """All networks, and all sandboxes with what they are joined to. Sockets that a running resolver has are taken
         up."""
         with self.lock:
             self._zones = {network.id: network for network in networks if network.records}
             held, self._held = self._held, {}
-            for sandbox, attached in sandboxes.values():
+            for sandbox, attached in sandboxes:
                 for each in attached:
                     if is_nameable(each.network):
                         self._note(sandbox, each)
-            for sandbox, attached in sandboxes.values():
+            for sandbox, attached in sandboxes:
                 if is_served(sandbox, attached):
                     self._take_up(sandbox, attached, held.pop(sandbox.id, {}))
             self._listen_on_host(held.pop(_HOST, {}))
@@ -227,17 +223,18 @@ class Naming:
             _close(old)
             self._resolver.tell([self._told_scope(sandbox.id, whole=True)])
 
-    def astray(self, sandboxes: Iterable[Sandbox]) -> list[Sandbox]:
-        """Those that should be answered, and whose port 53 leads nowhere, or to somebody else. Lost namespaces are not
-        among them."""
+    def is_astray(self, sandbox: Sandbox, attached: Sequence[Attached]) -> bool:
+        """Whether a sandbox should be answered, and its port 53 does not lead to the resolver."""
         with self.lock:
-            served = [sandbox for sandbox in sandboxes if sandbox.id in self._scopes]
-            return [sandbox for sandbox in served if not self._is_led(sandbox)]
+            return is_served(sandbox, attached) and not self._is_led(sandbox)
 
-    def mend(self, sandbox: Sandbox) -> None:
-        """Lead port 53 of one that is astray to its sockets again. Raises KernelError."""
+    def mend(self, sandbox: Sandbox, attached: Sequence[Attached]) -> None:
+        """Lead port 53 of one that is astray to its sockets, new ones where it has none. Raises KernelError."""
         with self.lock:
-            self._kernel.lead_names(sandbox.netns, self._ports(sandbox.id))
+            if sandbox.id in self._scopes:
+                self._kernel.lead_names(sandbox.netns, self._ports(sandbox.id))
+            else:
+                self._resolver.tell([self._serve(sandbox, attached)])
 
     def records_changed(self, network: Network) -> None:
         """Somebody added or removed names of the network."""
@@ -275,10 +272,9 @@ class Naming:
         return self._told_scope(sandbox.id, whole=new)
 
     def _is_led(self, sandbox: Sandbox) -> bool:
-        try:
-            return self._kernel.names_led_to(sandbox.netns) == self._ports(sandbox.id)
-        except NotFound:
-            return True
+        if sandbox.id not in self._scopes:
+            return False
+        return self._kernel.names_led_to(sandbox.netns) == self._ports(sandbox.id)
 
     def _ports(self, sandbox_id: str) -> tuple[int, int]:
         sockets = self._sockets[sandbox_id]

@@ -10,7 +10,6 @@ from cnm import external_start, ipam, ports, stale, wanted
 from cnm.doctor import Doctor, log_findings
 from cnm.endpoint import Endpoint, EndpointState
 from cnm.errors import Conflict
-from cnm.naming import Attached
 from cnm.network import PREDEFINED, Network, NetworkState
 from cnm.network_verbs import predefined
 from cnm.relaying import ident
@@ -50,17 +49,8 @@ class Recovery:
     def _name(self) -> None:
         """Every joined endpoint's names, and servers in the sandboxes of ours."""
         model = self._r.model
-        attached = {
-            sandbox.id: (
-                sandbox,
-                [
-                    Attached(e, model.network(e.network_id))
-                    for e in wanted.joined_endpoints(self._r, sandbox.id)
-                ],
-            )
-            for sandbox in model.sandboxes()
-        }
-        self._r.naming.start(model.networks(), attached)
+        everybody = [(sandbox, wanted.attached(self._r, sandbox)) for sandbox in model.sandboxes()]
+        self._r.naming.start(model.networks(), everybody)
 
     def _load_networks(self) -> None:
         stored = self._r.store.load(Network)

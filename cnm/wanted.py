@@ -12,7 +12,7 @@ from cnm.endpoint import Endpoint, EndpointState, PortMapping
 from cnm.gateway import Candidate, Gateways, choose, default_routes
 from cnm.kernel.diff import merge
 from cnm.kernel.state import HOST, Group, KernelState
-from cnm.naming import is_nameable
+from cnm.naming import Attached, is_nameable
 from cnm.network import Network, NetworkState, Owner
 from cnm.resources import Resources
 from cnm.sandbox import Sandbox, SandboxKind
@@ -103,6 +103,12 @@ def gateways(resources: Resources, endpoints: list[Endpoint]) -> Gateways:
 
 def joined_endpoints(resources: Resources, sandbox_id: str) -> list[Endpoint]:
     return [e for e in resources.model.endpoints_of_sandbox(sandbox_id) if e.state is EndpointState.JOINED]
+
+
+def attached(resources: Resources, sandbox: Sandbox) -> list[Attached]:
+    """What the sandbox is joined to."""
+    joined = joined_endpoints(resources, sandbox.id)
+    return [Attached(endpoint, resources.model.network(endpoint.network_id)) for endpoint in joined]
 
 
 def gateway_routes(sandbox: Sandbox, chosen: Gateways) -> KernelState:

@@ -12,7 +12,6 @@ from cnm.sidecar import packets
 from cnm.sidecar.client import Greeting, Lost
 from cnm.sidecar.packets import Packet
 
-
 _MOST_UNANSWERED = 8
 """Messages: were all sent before an answer is read, both sides would wait for room in the other's queue."""
 

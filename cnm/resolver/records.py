@@ -242,6 +242,7 @@ class Book:
         return self._scopes[ident]
 
     def scopes(self) -> Sequence[str]:
+        """Their ids."""
         return list(self._scopes)
 
     def find(self, scope_id: str, name: str) -> Found | None:

@@ -106,8 +106,10 @@ def read_query(data: bytes) -> Query | int | None:
 
 
 def without_options(data: bytes, query: Query) -> bytes:
-    """The query, whose bytes are `data`, without its id and without what its answer does not depend on: options of EDNS,
-    such as cookies, which are others in each query."""
+    """The query, whose bytes are `data`, without its id and without options of EDNS.
+
+    Its answer does not depend on them, and cookies are others in each query.
+    """
     if query.edns is None or not query.edns.options:
         return data[2:]
     opt = _FIXED.pack(OPT, query.edns.size, query.edns.version << 16 | (_DO if query.edns.dnssec else 0), 0)

@@ -51,7 +51,7 @@ class InProcessDaemon:
     def settle(self) -> None:
         """Wait for the resolver, which starts behind the verbs' answers: what comes next finds it always, or never."""
         naming, deadline = self._resources.naming, time.monotonic() + _RESOLVER_SECONDS
-        while naming.needed() and not naming.is_told():
+        while naming.needed() and not naming._resolver.is_told():
             if time.monotonic() > deadline:
                 raise TimeoutError("the resolver does not start")
             time.sleep(0.005)
