@@ -77,7 +77,7 @@ Outcome = bytes | Forward | None
 
 
 class Answers:
-    """Of one scope of a book. `forget` when what the scope sees has changed."""
+    """Of one scope of a book."""
 
     def __init__(self, book: Book, scope: str) -> None:
         self._book = book
@@ -85,17 +85,29 @@ class Answers:
         self._ready: tuple[dict[bytes, Callable[[], bytes]], dict[bytes, Callable[[], bytes]]] = ({}, {})
         """For (TCP, UDP): the next answer, without its id, by the query without its id and without options of EDNS."""
         self._ready_bytes = 0
-
-    def forget(self) -> None:
-        self._ready_bytes = 0
-        for each in self._ready:
-            each.clear()
+        self._version = -1
+        self._stamp: tuple[int, ...] = ()
+        """Of what the ready-made answers were made from."""
 
     def answer(self, query: bytes, udp: bool) -> Outcome:
+        if self._version != self._book.version:
+            self._look_whether_changed()
         ready = self._ready[udp].get(query[2:])
         if ready is not None:
             return query[:2] + ready()
         return self._answered(query, udp)
+
+    def _look_whether_changed(self) -> None:
+        self._version = self._book.version
+        stamp = self._book.stamp(self._scope)
+        if stamp != self._stamp:
+            self._stamp = stamp
+            self._forget()
+
+    def _forget(self) -> None:
+        self._ready_bytes = 0
+        for each in self._ready:
+            each.clear()
 
     def _answered(self, query: bytes, udp: bool) -> Outcome:
         parsed = wire.read_query(query)
@@ -110,7 +122,7 @@ class Answers:
         if isinstance(told, Forward):
             return told
         turn = _in_turn(parsed, told, parsed.limit if udp else wire.MOST).__next__
-        is_elsewhere = told.rcode == wire.NXDOMAIN  # `forget` is not called for what the scope does not see
+        is_elsewhere = told.rcode == wire.NXDOMAIN  # the scope's stamp says nothing of what it does not see
         if not is_elsewhere:
             self._keep(plain, udp, turn, told)
         return query[:2] + turn()
@@ -118,7 +130,7 @@ class Answers:
     def _keep(self, plain: bytes, udp: bool, turn: Callable[[], bytes], told: Told) -> None:
         size = len(plain) + _size(told)
         if self._ready_bytes + size > _MOST_READY_BYTES:
-            self.forget()
+            self._forget()
         self._ready_bytes += size
         self._ready[udp][plain] = turn
 

@@ -7,7 +7,7 @@ ResolveName): a name may hold dots, and NAME.NETWORK means NAME on that network.
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 
@@ -163,18 +163,22 @@ class _Zone:
 
 
 class Book:
-    """All that is known. Whoever keeps ready-made answers is told by `stale` when they are to be made anew."""
+    """All that is known.
+
+    Whoever keeps ready-made answers compares `version`, then the stamp of his scope: a change costs the same however
+    many scopes see it.
+    """
 
     def __init__(self) -> None:
         self._zones: dict[str, _Zone] = {}
         self._called: dict[str, set[str]] = {}
         """Zones by the name of their network."""
         self._scopes: dict[str, Scope] = {}
-        self._seen_by: dict[str, set[str]] = {}
-        """Scopes by zone."""
+        self._changed_at: dict[str, int] = {}
+        """The versions in which zones and scopes changed last."""
         self._everywhere: set[str] = set()
-        self.stale: Callable[[str], None] = lambda _scope: None
-        """Called with a scope whose answers may have changed."""
+        self.version = 0
+        """Counts the changes."""
 
     # Changes
 
@@ -191,7 +195,7 @@ class Book:
         if ident in self._zones:
             self._uncall(ident)
             del self._zones[ident]
-        self._changed(ident)
+        self._forgotten(ident)
 
     def set_member(self, zone: str, member: Member) -> None:
         """Raises KeyError for an unknown zone, ValueError for what is no address."""
@@ -211,19 +215,14 @@ class Book:
     def set_scope(self, scope: Scope) -> None:
         self.drop_scope(scope.id)
         self._scopes[scope.id] = scope
-        for zone in scope.zones:
-            self._seen_by.setdefault(zone, set()).add(scope.id)
         if scope.everywhere:
             self._everywhere.add(scope.id)
-        self.stale(scope.id)
+        self._changed(scope.id)
 
     def drop_scope(self, ident: str) -> None:
-        scope = self._scopes.pop(ident, None)
-        for zone in scope.zones if scope else ():
-            self._seen_by[zone].discard(ident)
-            if not self._seen_by[zone]:
-                del self._seen_by[zone]
+        self._scopes.pop(ident, None)
         self._everywhere.discard(ident)
+        self._forgotten(ident)
 
     def _uncall(self, zone: str) -> None:
         name = self._zones[zone].name
@@ -231,15 +230,26 @@ class Book:
         if not self._called[name]:
             del self._called[name]
 
-    def _changed(self, zone: str) -> None:
-        for scope in (*self._seen_by.get(zone, ()), *self._everywhere):
-            self.stale(scope)
+    def _changed(self, ident: str) -> None:
+        self.version += 1
+        self._changed_at[ident] = self.version
+
+    def _forgotten(self, ident: str) -> None:
+        self.version += 1
+        self._changed_at.pop(ident, None)
 
     # Lookups
 
     def scope(self, ident: str) -> Scope:
         """Raises KeyError."""
         return self._scopes[ident]
+
+    def stamp(self, scope_id: str) -> tuple[int, ...]:
+        """Another one when something that the scope sees has changed. Raises KeyError."""
+        scope = self._scopes[scope_id]
+        if scope.everywhere:
+            return (self.version,)
+        return tuple(self._changed_at.get(ident, 0) for ident in (scope_id, *scope.zones))
 
     def scopes(self) -> Sequence[str]:
         """Their ids."""

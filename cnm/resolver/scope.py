@@ -38,10 +38,6 @@ class ScopeServer:
         self._tcp = TcpServer(loop, state.sockets[scope]["tcp"], self._ask_over_tcp)
         loop.watch(self._udp.fileno(), EPOLLIN | _EPOLLEXCLUSIVE, self)
 
-    def changed(self) -> None:
-        """The scope sees something else now."""
-        self._answers.forget()
-
     def close(self) -> None:
         self._loop.forget(self._udp.fileno())
         self._tcp.close()

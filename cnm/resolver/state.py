@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -66,6 +67,13 @@ class State:
         except (TypeError, KeyError, AttributeError) as error:
             raise ValueError(f"{message.verb.value} is malformed: {error!r}") from None
 
+    def close_spare(self, scope: str, carried: Mapping[str, socket.socket]) -> None:
+        """Of sockets that came with a message, those that are not served."""
+        served = self.sockets.get(scope, {})
+        for name, each in carried.items():
+            if served.get(name) is not each:
+                each.close()
+
     def _begin(self, _ident: str, _body: Any) -> None:
         self._told = set()
 
@@ -96,12 +104,13 @@ class State:
 
     def _set_scope(self, scope: Scope, carried: Mapping[str, socket.socket]) -> None:
         self._note("scope", scope.id)
-        if carried and scope.id in self.sockets:
-            self._close(scope.id)
         self.book.set_scope(scope)
-        if carried:
-            self.sockets[scope.id] = dict(carried)
-            self.opened(scope.id)
+        if not carried or _are_same(carried, self.sockets.get(scope.id, {})):
+            return  # whoever is connected, or waits for an answer of others, stays
+        if scope.id in self.sockets:
+            self._close(scope.id)
+        self.sockets[scope.id] = dict(carried)
+        self.opened(scope.id)
 
     def _set_settings(self, _ident: str, body: Any) -> None:
         resolv_conf, cache, not_servers = body
@@ -133,6 +142,13 @@ class State:
             for gone in [member for member in members if (zone, member) not in told]:
                 members.discard(gone)
                 self.book.drop_member(zone, gone)
+
+
+def _are_same(some: Mapping[str, socket.socket], others: Mapping[str, socket.socket]) -> bool:
+    """Whether they are duplicates."""
+    return some.keys() == others.keys() and all(
+        os.path.sameopenfile(some[name].fileno(), others[name].fileno()) for name in some
+    )
 
 
 def _texts(*values: object) -> None:

@@ -50,6 +50,7 @@ class Supervisor:
 
     def __init__(self, begun: Begun, workers: int) -> None:
         self.state = State()
+        self.state.opened, self.state.closing = self._keep, self._let_go
         self._store = begun.store
         self._kept = _by_scope(begun.kept)
         """What the service manager kept, until cnmd has said what is to be served."""
@@ -80,13 +81,10 @@ class Supervisor:
 
     def change(self, message: Message, carried: Mapping[str, socket.socket]) -> str:
         """Here and in all workers; returns what is wrong with the message, "" for nothing."""
-        before = {scope: set(sockets) for scope, sockets in self.state.sockets.items()}
         try:
             self.state.apply(message, carried)
         except ValueError as error:
             return str(error)
-        if message.verb in (Verb.SCOPE, Verb.UNSCOPE, Verb.COMMIT):
-            self._keep(before)
         if message.verb is Verb.COMMIT:
             self._drop_kept()
         told = [(each, each.tell(message, carried)) for each in list(self._workers.values())]
@@ -94,21 +92,21 @@ class Supervisor:
             answer = each.answer() if heard else None
             if answer is None or answer.body["error"]:
                 self._replace(each)  # and the next one knows what this one was not told
+        self.state.close_spare(message.id, carried)
         return ""
 
     def held(self) -> dict[str, dict[str, socket.socket]]:
         """All sockets by their scopes and their names."""
         return {**self._kept, **self.state.sockets}
 
-    def _keep(self, before: Mapping[str, set[str]]) -> None:
-        """Have the service manager keep what is served now, and nothing else."""
-        now = self.state.sockets
-        for scope in before.keys() - now.keys():
-            for name in before[scope]:
-                self._store.drop(f"{scope}.{name}")
-        for scope in now.keys() - before.keys():
-            for name, each in now[scope].items():
-                self._store.keep(f"{scope}.{name}", each)
+    def _keep(self, scope: str) -> None:
+        """Have the service manager keep what is served."""
+        for name, each in self.state.sockets[scope].items():
+            self._store.keep(f"{scope}.{name}", each)
+
+    def _let_go(self, scope: str) -> None:
+        for name in self.state.sockets[scope]:
+            self._store.drop(f"{scope}.{name}")
 
     def _drop_kept(self) -> None:
         """The next cnmd has told what it wants: what it took of these, it has told."""

@@ -51,7 +51,7 @@ class Worker:
         self._served: dict[str, ScopeServer] = {}
         for sockets in state.sockets.values():
             _close_others(number, sockets)
-        state.opened, state.closing, state.book.stale = self._open, self._close, self._change
+        state.opened, state.closing = self._open, self._close
         for scope in state.sockets:
             self._open(scope)
         self._loop.watch(channel.fileno(), EPOLLIN, self)
@@ -68,10 +68,12 @@ class Worker:
         if message.verb is Verb.STATS:
             body["stats"] = self._stats.as_dict()
         else:
+            carried = _carried(message, packet.descriptors)
             try:
-                self._state.apply(message, _carried(message, packet.descriptors))
+                self._state.apply(message, carried)
             except ValueError as error:  # which the parent had no objection to
                 body["error"] = str(error)
+            self._state.close_spare(message.id, carried)
         packets.send(self._channel, Message(Verb.DONE, message.id, body).encode())
 
     def _open(self, scope: str) -> None:
@@ -80,10 +82,6 @@ class Worker:
     def _close(self, scope: str) -> None:
         self._served.pop(scope).close()
         self._forwarder.forget(scope)
-
-    def _change(self, scope: str) -> None:
-        if scope in self._served:
-            self._served[scope].changed()
 
 
 def _carried(message: Message, descriptors: Iterable[int]) -> Sockets:

@@ -129,6 +129,20 @@ def test_what_is_served_is_kept_and_what_is_not_is_let_go(manager: Manager) -> N
     client.close()
 
 
+def test_others_in_their_place_are_kept_instead(manager: Manager) -> None:
+    """As when a sandbox's namespace was made anew: what was kept would keep the old one."""
+    client = manager.connect()
+    client.tell(told("box", sockets()))
+    others = sockets()
+
+    client.tell(told("box", others))
+
+    manager.listen()
+    for name, each in others.items():
+        assert os.path.sameopenfile(manager.stored[f"box.{name}"], each.fileno())
+    client.close()
+
+
 def test_the_next_one_gives_them_to_a_cnmd_that_died_as_well(manager: Manager) -> None:
     given = sockets()
     port = given["udp"].getsockname()[1]

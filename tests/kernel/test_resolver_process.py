@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import dns.exception
+import dns.message
+import dns.query
 import dns.rcode
 import pytest
 
@@ -112,6 +114,18 @@ def test_sockets_are_the_same_after_a_restart_of_cnmd(lab: NamesLab) -> None:
 
 def _table(lab: NamesLab, name: str) -> str:
     return lab._boxes[name].run(["nft", "list", "ruleset"]).stdout
+
+
+def test_a_connection_outlives_a_restart_of_cnmd(lab: NamesLab) -> None:
+    query = dns.message.make_query("back", "A")
+    with lab._boxes["front"].socket() as client:
+        client.settimeout(5)
+        client.connect((SERVER, 53))
+        assert dns.query.tcp(query, SERVER, sock=client).answer
+        lab.cnmd.restart()
+        lab.sandbox("later", "web")  # and the resolver was told everything before that
+        assert dns.query.tcp(query, SERVER, sock=client).answer
+    lab.remove("later")
 
 
 def test_a_killed_resolver_is_back_within_a_second_with_the_same_sockets(lab: NamesLab) -> None:

@@ -49,9 +49,7 @@ def book() -> Book:
 
 @pytest.fixture
 def answers(book: Book) -> Answers:
-    made = Answers(book, "box")
-    book.stale = lambda _scope: made.forget()
-    return made
+    return Answers(book, "box")
 
 
 def test_an_address_is_answered(answers: Answers) -> None:

@@ -195,18 +195,30 @@ def test_the_host_knows_the_target_of_an_alias_by_its_network_too(book: Book) ->
     assert book.find("box", "api.db") == Found(alias="store")
 
 
-def test_only_scopes_that_see_a_change_are_told(book: Book) -> None:
+def test_the_stamps_of_those_who_see_a_change_are_others_then(book: Book) -> None:
     book.set_scope(Scope("host", (), everywhere=True))
-    stale: list[str] = []
-    book.stale = stale.append
+    before = stamps(book, "box", "lone", "host")
 
     book.set_member("w", Member("w9", ("new",), "10.1.0.9", ""))
-    assert sorted(stale) == ["box", "host"]
-    stale.clear()
+    assert changed(book, before) == {"box", "host"}
     book.drop_member("d", "d1")
-    assert sorted(stale) == ["box", "host", "lone"]
-    stale.clear()
-    book.drop_scope("lone")
+    assert changed(book, before) == {"box", "lone", "host"}
+    book.set_scope(Scope("lone", ("d",), ndots=1))
+    assert changed(book, before) == {"lone", "host"}
     book.drop_zone("d")
-    assert sorted(stale) == ["box", "host"]
-    assert book.find("box", "store") is None
+    assert changed(book, before) == {"box", "lone", "host"}
+    book.set_zone("d", "db")
+    assert changed(book, before) == {"box", "lone", "host"}
+    assert changed(book, before) == set()
+
+
+def stamps(book: Book, *scopes: str) -> dict[str, tuple[int, ...]]:
+    return {scope: book.stamp(scope) for scope in scopes}
+
+
+def changed(book: Book, before: dict[str, tuple[int, ...]]) -> set[str]:
+    """Scopes whose stamps are others than `before`, which is brought up to date."""
+    now = stamps(book, *before)
+    found = {scope for scope in now if now[scope] != before[scope]}
+    before.update(now)
+    return found

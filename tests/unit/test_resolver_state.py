@@ -210,13 +210,18 @@ def test_a_scope_that_goes_is_told_of_before_its_sockets_are_closed(state: State
         state.book.scope("box")
 
 
-def test_whoever_keeps_answers_is_told_when_they_change(state: State) -> None:
-    stale: list[str] = []
-    state.book.stale = stale.append
+def test_duplicates_of_what_is_served_change_nothing(state: State) -> None:
+    heard = Heard(state)
+    before = dict(state.sockets["box"])
+    carried = {name: each.dup() for name, each in before.items()}
 
-    tell(state, Verb.MEMBER, "w", BACK)
+    tell_scope(state, Scope("box", ("w",), ndots=1), carried)
+    state.close_spare("box", carried)
 
-    assert stale == ["box"]
+    assert heard.told == []
+    assert state.sockets["box"] == before
+    assert state.book.scope("box").ndots == 1
+    assert all(is_closed(each) for each in carried.values())
 
 
 # Snapshots
