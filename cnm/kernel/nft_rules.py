@@ -9,6 +9,7 @@ from __future__ import annotations
 import socket
 import struct
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 from cnm.kernel.netlink import NLM_F_CREATE, NLM_F_EXCL, attribute, attributes, nested, text
@@ -119,8 +120,9 @@ def _elements(data: bytes) -> Iterator[bytes]:
         offset += (length + 3) & ~3
 
 
+@lru_cache(maxsize=256)
 def _step(element: bytes) -> tuple[str, bytes]:
-    """(name of the expression, the constant in it, empty where it has none)."""
+    """(name of the expression, the constant in it, empty where it has none). All but the ports are alike everywhere."""
     parts = attributes(element)
     name = parts[_EXPRESSION_NAME].rstrip(b"\0").decode()
     data = attributes(parts.get(_EXPRESSION_DATA, b""))
