@@ -109,7 +109,9 @@ class Naming:
                 for ident, sockets in held.items()
                 if ident != _HOST
                 and not (
-                    ident in paths and "udp" in sockets and self._kernel.is_in(paths[ident], sockets["udp"])
+                    ident in paths
+                    and {"udp", "tcp"} <= sockets.keys()
+                    and self._kernel.is_in(paths[ident], sockets["udp"])
                 )
             ]
             if lost:
@@ -162,20 +164,20 @@ class Naming:
         """One sandbox that cannot be served does not stop the start."""
         try:
             self._scopes[sandbox.id] = _scope(sandbox, attached)
-            self._sockets[sandbox.id] = self._usable(sandbox, held) or self._opened(sandbox)
+            self._sockets[sandbox.id] = held or self._opened(sandbox)
         except CnmError as error:
             log.error("sandbox %s resolves no names: %s", sandbox.name, error)
             self._scopes.pop(sandbox.id, None)
 
-    def _usable(self, sandbox: Sandbox, held: Sockets) -> Sockets:
-        """What is held, with port 53 led there; nothing where that is of a namespace that is gone."""
-        if not {"udp", "tcp"} <= held.keys() or not self._kernel.is_in(sandbox.netns, held["udp"]):
-            _close(held)
-            return {}
-        sockets = NameSockets(held["udp"], held["tcp"])
-        if self._kernel.names_led_to(sandbox.netns) != sockets.ports:
-            self._kernel.lead_names(sandbox.netns, sockets.ports)
-        return held
+    def look_after(self, sandboxes: Iterable[Sandbox]) -> None:
+        """Behind the start: lead port 53 of those that are answered to us, whatever somebody did there meanwhile."""
+        for sandbox in sandboxes:
+            try:
+                with self.lock:
+                    if sandbox.id in self._scopes and not self._is_led(sandbox):
+                        self._lead(sandbox)
+            except CnmError as error:
+                log.error("sandbox %s resolves no names: %s", sandbox.name, error)
 
     # Verbs
 
@@ -232,7 +234,7 @@ class Naming:
         """Lead port 53 of one that is astray to its sockets, new ones where it has none. Raises KernelError."""
         with self.lock:
             if sandbox.id in self._scopes:
-                self._kernel.lead_names(sandbox.netns, self._ports(sandbox.id))
+                self._lead(sandbox)
             else:
                 self._resolver.tell([self._serve(sandbox, attached)])
 
@@ -275,6 +277,9 @@ class Naming:
         if sandbox.id not in self._scopes:
             return False
         return self._kernel.names_led_to(sandbox.netns) == self._ports(sandbox.id)
+
+    def _lead(self, sandbox: Sandbox) -> None:
+        self._kernel.lead_names(sandbox.netns, self._ports(sandbox.id))
 
     def _ports(self, sandbox_id: str) -> tuple[int, int]:
         sockets = self._sockets[sandbox_id]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 
 import msgspec
 
@@ -51,6 +52,8 @@ class Recovery:
         model = self._r.model
         everybody = [(sandbox, wanted.attached(self._r, sandbox)) for sandbox in model.sandboxes()]
         self._r.naming.start(model.networks(), everybody)
+        look = partial(self._r.naming.look_after, model.sandboxes())
+        self._r.afterwork.add("resolver", "leading port 53 of sandboxes to it", look)
 
     def _load_networks(self) -> None:
         stored = self._r.store.load(Network)

@@ -184,10 +184,12 @@ def _expression(name: str, *data: bytes) -> bytes:
     )
 
 
+@lru_cache(maxsize=64)
 def _load(base: int, offset: int, length: int) -> bytes:
     return _expression("payload", _u32(1, _REGISTER), _u32(2, base), _u32(3, offset), _u32(4, length))
 
 
+@lru_cache(maxsize=64)
 def _write(offset: int, protocol: int) -> bytes:
     return _expression(
         "payload",

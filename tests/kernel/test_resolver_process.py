@@ -255,4 +255,5 @@ def test_damage_in_a_sandbox_is_mended_by_a_restart(lab: NamesLab) -> None:
 
     lab.cnmd.restart()
 
+    eventually(lambda: lab.cnmd.cnmctl("doctor").returncode == 0)
     assert lab.addresses("front", "back") == [lab.address("back", "web")]

@@ -47,6 +47,7 @@ class InProcessDaemon:
 
     def start(self) -> None:
         self.controller.start()
+        self._resources.afterwork.join()
 
     def settle(self) -> None:
         """Wait for the resolver, which starts behind the verbs' answers: what comes next finds it always, or never."""
