@@ -100,7 +100,6 @@ class Forwarder:
         del self._flights[flight.key]
         if answer is not None and flight.waiters and self._state.settings.cache:
             self._cache.put(where, flight.waiters[0].forward.asked, answer)
-        self._stats.took(self._loop.clock() - flight.since, len(flight.waiters))
         for waiter in flight.waiters:
             if answer is None:
                 waiter.reply(wire.failure(waiter.query, wire.SERVFAIL))
@@ -150,7 +149,6 @@ class _Flight:
         self.query = os.urandom(2) + query[2:]
         self.inside = inside
         self.waiters: list[_Waiter] = []
-        self.since = 0.0
         self._forwarder = forwarder
         self._to_ask = list(servers) if len(servers) > 1 else [*servers, *servers]
         self._asked: list[Asked] = []
@@ -161,7 +159,6 @@ class _Flight:
 
     def begin(self, loop: Loop) -> None:
         self._loop = loop
-        self.since = loop.clock()
         if not self._ask_next():
             self.end()
 

@@ -71,11 +71,11 @@ class ScopeServer:
             self._stats.took((time.perf_counter() - began) / count, answered)
 
     def _forward(self, query: bytes, found: Forward, client: Any) -> None:
-        reply = partial(self._reply_over_udp, client, found.limit)
+        reply = partial(self._reply_over_udp, client, found.limit, time.perf_counter())
         self._forwarder.ask(self._scope, query, found, False, reply)
 
-    def _reply_over_udp(self, client: Any, limit: int, answer: bytes) -> None:
-        self._stats.codes[answer[3] & 15] += 1
+    def _reply_over_udp(self, client: Any, limit: int, began: float, answer: bytes) -> None:
+        self._count(answer, began)
         try:
             self._udp.sendto(wire.truncated(answer, limit), client)
         except OSError:
@@ -84,16 +84,21 @@ class ScopeServer:
     def _ask_over_tcp(self, query: bytes, reply: Reply) -> bool:
         """Whether an answer comes, now or later."""
         self._stats.tcp += 1
+        began = time.perf_counter()
         found = self._answers.answer(query, False)
         if found is None:
             self._stats.silent += 1
             return False
         if isinstance(found, Forward):
-            self._forwarder.ask(self._scope, query, found, True, partial(self._counted, reply))
+            self._forwarder.ask(self._scope, query, found, True, partial(self._reply_over_tcp, reply, began))
         else:
-            self._counted(reply, found)
+            self._reply_over_tcp(reply, began, found)
         return True
 
-    def _counted(self, reply: Reply, answer: bytes) -> None:
-        self._stats.codes[answer[3] & 15] += 1
+    def _reply_over_tcp(self, reply: Reply, began: float, answer: bytes) -> None:
+        self._count(answer, began)
         reply(answer)
+
+    def _count(self, answer: bytes, began: float) -> None:
+        self._stats.codes[answer[3] & 15] += 1
+        self._stats.took(time.perf_counter() - began)

@@ -376,6 +376,36 @@ def test_no_query_is_lost_while_others_come_and_go(lab: NamesLab) -> None:
         lab.remove(name)
 
 
+def test_what_is_asked_and_answered_is_counted(lab: NamesLab, upstream: DnsServer) -> None:
+    upstream.ttl = 60
+    upstream.names["counted.example"] = "198.51.100.2"
+    before = counters(lab)
+
+    for tcp in (False, False, True):
+        lab.ask("front", "back", tcp=tcp)
+    lab.ask("front", "missing.example")
+    for _ in range(20):  # more than there are workers, each of which has a cache
+        lab.ask("front", "counted.example")
+
+    grown = {name: value - before[name] for name, value in counters(lab).items()}
+    assert (grown['queries_total{protocol="udp"}'], grown['queries_total{protocol="tcp"}']) == (23, 1)
+    assert (grown['answers_total{code="NOERROR"}'], grown['answers_total{code="NXDOMAIN"}']) == (23, 1)
+    assert grown["forwarded_total"] == len(upstream.asked)
+    assert grown["forwarded_total"] + grown["cache_hits_total"] == 21
+    assert grown["cache_hits_total"] > 0
+    assert grown["seconds_count"] == 24
+
+
+def counters(lab: NamesLab) -> dict[str, float]:
+    """The resolver's, by their names without what all begin with."""
+    lines = (line.split() for line in lab.cnmd.ask("GET", "/metrics").splitlines())
+    return {
+        name.removeprefix("cnm_dns_"): float(value)
+        for name, value in (words for words in lines if len(words) == 2)
+        if name.startswith("cnm_dns_")
+    }
+
+
 # What nobody should send
 
 
