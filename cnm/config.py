@@ -75,9 +75,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Let our networks through where other programs block them (Docker), tell systemd-resolved of `dns_listen`; off:
     take away what was written for it."""
     dns_listen: str = ""
-    """A loopback address of the host's at which NAME.NETWORK is answered to its own programs, port 53; "": none."""
+    """Addresses of the host's, commas between them, at which NAME.NETWORK is answered on port 53: a loopback one to its
+    own programs, others to whoever reaches them; "": none."""
     dns_cache: bool = True
     """Keep what they answer, for as long as they say."""
+    etcd: str = ""
+    """Path of the program etcd, for hosts that are members of a cluster; "": it is looked for in PATH."""
     threads: int = 16
     """Requests served at the same time."""
 
@@ -90,6 +93,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         """Sockets that plugins are not to be found at, since they are ours."""
         names = ("cnm", "cnm-overlay", "cnm-macvlan", "cnm-ipvlan")
         return (self.socket, *(os.path.join(self.plugin_dir, f"{name}.sock") for name in names))
+
+    @property
+    def dns_addresses(self) -> tuple[str, ...]:
+        return tuple(filter(None, map(str.strip, self.dns_listen.split(","))))
 
     @property
     def netns(self) -> str:
@@ -134,15 +141,12 @@ def _checked(settings: Settings, path: str) -> Settings:
         )
     if not 1 <= settings.threads <= 256:
         raise InvalidParameter(f"{path}: threads must be between 1 and 256, not {settings.threads}")
-    if settings.dns_listen and not _is_loopback(settings.dns_listen):
-        raise InvalidParameter(
-            f"{path}: dns-listen must be a loopback address, as 127.0.0.12, not {settings.dns_listen}"
-        )
+    _check_listening(settings, path)
     if not settings.remote_plugin_timeout > 0:
         raise InvalidParameter(
             f"{path}: remote-plugin-timeout must be more than 0, not {settings.remote_plugin_timeout:g}"
         )
-    for name in ("root", "run", "plugin_dir", "plugin_spec_dir", "etc"):
+    for name in ("root", "run", "plugin_dir", "plugin_spec_dir", "etc", "etcd"):
         if not os.path.isabs(getattr(settings, name) or "/"):
             raise InvalidParameter(f"{path}: {name.replace('_', '-')} must be an absolute path")
     for name in ("remote_plugin_dirs", "remote_plugin_spec_dirs"):
@@ -151,8 +155,17 @@ def _checked(settings: Settings, path: str) -> Settings:
     return settings
 
 
-def _is_loopback(text: str) -> bool:
+def _check_listening(settings: Settings, path: str) -> None:
+    for address in settings.dns_addresses:
+        if not _is_of_one_host(address):
+            raise InvalidParameter(
+                f"{path}: dns-listen must be an address of the host, as 127.0.0.12, not {address}"
+            )
+
+
+def _is_of_one_host(text: str) -> bool:
     try:
-        return ipaddress.ip_address(text).is_loopback
+        address = ipaddress.ip_address(text)
     except ValueError:
         return False
+    return str(address) == text and not (address.is_unspecified or address.is_multicast)

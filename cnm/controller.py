@@ -7,18 +7,23 @@ all, and raises an error of `cnm.errors` that names the object and the remedy.
 from __future__ import annotations
 
 import contextlib
+import logging
 import queue
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from cnm import ipam, overview, stale, wanted
+from cnm import clustered, ipam, overview, own_node, peering, probe, stale, wanted
+from cnm.cluster.etcd.contract import Etcd
+from cnm.cluster_health import ClusterHealth, Figures
 from cnm.dockerd_verbs import DockerdVerbs
 from cnm.doctor import Doctor
+from cnm.egress import Egress
 from cnm.endpoint import Endpoint, EndpointRequest, PortMapping, PortRequest
 from cnm.endpoint_verbs import EndpointVerbs
 from cnm.errors import Conflict, Forbidden, NotFound
 from cnm.events import Event
 from cnm.gateway import next_hop
+from cnm.hearing import Hearing
 from cnm.kernel.state import Finding
 from cnm.model import SHORT
 from cnm.network import NameRecord, Network, NetworkRequest, Owner
@@ -30,6 +35,9 @@ from cnm.resources import Resources
 from cnm.sandbox import NOTHING_ASKED, Resolution, Sandbox, SandboxKind
 from cnm.sandbox_verbs import SandboxVerbs
 from cnm.wire.control import Status
+from cnm.wire.overlay import NetworkPeers, NodePing
+
+log = logging.getLogger(__name__)
 
 
 class Controller:
@@ -40,14 +48,58 @@ class Controller:
         self._networks = NetworkVerbs(resources)
         self._sandboxes = SandboxVerbs(resources)
         self._endpoints = EndpointVerbs(resources)
+        self._egress = Egress(resources, self._networks, self._endpoints)
         self._records = RecordVerbs(resources)
+        self.hearing = Hearing(resources)
+        """What other hosts of the cluster do."""
+        self.health = ClusterHealth(resources, self.hearing)
         self._doctor = Doctor(resources, self._sandboxes)
         self.dockerd = DockerdVerbs(resources, self._networks, self._endpoints)
         """What dockerd asks for by its own ids; the other verbs leave its networks alone."""
 
+    def enter_cluster(self, etcd: Etcd, name: str, address: str, *, member: bool) -> None:
+        """This host is in its cluster (again), as node `name` whose tunnels end at `address`."""
+        self.hearing.start()
+        own_node.enter(self._r, etcd, name, address, member=member)
+        self.health.start()
+
+    def pause_cluster(self) -> None:
+        """Nothing of the cluster is followed, or told, until this host enters it again."""
+        self._r.cluster.end()
+
+    def empty_cluster(self, force: bool) -> None:
+        """Raises Forbidden where this host has endpoints in networks of its cluster; with `force` they go."""
+        if not force:
+            clustered.check_leaving(self._r)
+            return
+        for endpoint in clustered.endpoints_here(self._r):
+            log.warning("endpoint %s goes, since this host leaves its cluster", endpoint.name)
+            if self._r.model.network(endpoint.network_id).owner is Owner.DOCKERD:
+                self.dockerd.discard([endpoint.id])
+            else:
+                self.delete_endpoint(endpoint.id, force=bool(endpoint.sandbox_id))
+
+    def close_cluster(self) -> None:
+        """The daemon ends; the cluster knows this host as long as its lease runs."""
+        self.health.close()
+        self._r.cluster.end()
+        self.hearing.close()
+
+    def left_cluster(self) -> None:
+        """This host is in no cluster any more."""
+        self._r.cluster.end(leave=True)  # what follows it waits for verbs
+        with self._r.locks.verbs.exclusive():
+            probe.take_down(self._r)
+            own_node.forget(self._r)
+            clustered.forget_all(self._r)
+            self.health.forget()
+            self._r.refresh_facts()
+
     def start(self) -> None:
         """Make the kernel agree with the store."""
+        own_node.recall(self._r)
         Recovery(self._r, self._sandboxes, self._doctor).run()
+        self._egress.resume()
 
     # Networks
 
@@ -69,10 +121,13 @@ class Controller:
                     f"network {network.name} is dockerd's: docker network rm {network.id[:SHORT]}"
                 )
             self._networks.delete(network.id)
+        self.hearing.reveal()
 
     def prune_networks(self, keep: Callable[[Network], bool]) -> list[str]:
         with self._r.locks.verbs.shared():
-            return self._networks.prune(keep)
+            pruned = self._networks.prune(keep)
+        self.hearing.reveal()
+        return pruned
 
     def pool_status(self, network: Network) -> dict[str, tuple[int, int]]:
         """By subnet: addresses in use, and addresses that can still be given out unasked."""
@@ -163,13 +218,22 @@ class Controller:
                 self._endpoints.disconnect(network, endpoint, sandbox)
             else:
                 self._endpoints.delete(network, endpoint)
+        if sandbox is not None:
+            self._follow_departure(sandbox)
 
     def join(self, endpoint_ref: str, sandbox_ref: str) -> Endpoint:
         with self._r.locks.verbs.shared(), self._sandbox(sandbox_ref) as sandbox:
             endpoint = self._r.model.endpoint(endpoint_ref)
             with self._network_of(endpoint) as network:
                 _check_ours(network)
-                return self._endpoints.join(network, self._r.model.endpoint(endpoint.id), sandbox)
+                joined = self._endpoints.join(network, self._r.model.endpoint(endpoint.id), sandbox)
+            try:
+                self._egress.follow(sandbox)
+            except BaseException:
+                with self._network_of(joined) as network:
+                    self._endpoints.leave(network, joined, sandbox)
+                raise
+            return joined
 
     def leave(self, endpoint_ref: str, wait: bool = False) -> None:
         with self._r.locks.verbs.shared(), self._endpoint(endpoint_ref) as (endpoint, sandbox, network):
@@ -177,28 +241,48 @@ class Controller:
             if sandbox is None:
                 raise Conflict(f"endpoint {network.name}/{endpoint.name} is in no sandbox: nothing to leave")
             self._endpoints.leave(network, endpoint, sandbox, wait=wait)
+        self._follow_departure(sandbox)
 
     def connect(self, network_ref: str, sandbox_ref: str, request: EndpointRequest) -> Endpoint:
         """Create an endpoint and join it, atomically."""
-        self._endpoints.check(self._r.model.network(network_ref), request, self._r.model.sandbox(sandbox_ref))
-        with (
-            self._r.locks.verbs.shared(),
-            self._sandbox(sandbox_ref) as sandbox,
-            self._network(network_ref) as network,
-        ):
-            return self._endpoints.connect(network, sandbox, request)
+        known = self._r.model.network(network_ref)
+        request, ports = self._egress.apart(known, request)
+        self._endpoints.check(known, request, self._r.model.sandbox(sandbox_ref))
+        with self._r.locks.verbs.shared(), self._sandbox(sandbox_ref) as sandbox:
+            with self._network(network_ref) as network:
+                joined = self._endpoints.connect(network, sandbox, request)
+            try:
+                self._egress.follow(sandbox, ports)
+            except BaseException:
+                with self._network_of(joined) as network:
+                    self._endpoints.disconnect(network, joined, sandbox)
+                self._egress.follow_departure(sandbox)
+                raise
+            return joined
 
     def disconnect(self, network_ref: str, sandbox_ref: str, force: bool = False, wait: bool = False) -> None:
         """Leave and delete the endpoint; with `force` a sandbox that is not connected is no error."""
         with self._r.locks.verbs.shared():
             network = self._r.model.network(network_ref)
             _check_ours(network, _DISCONNECT)
-            with self._sandbox(sandbox_ref) as sandbox, self._r.locks.network(network.id).shared():
-                for endpoint in self._r.model.endpoints_of_sandbox(sandbox.id):
-                    if endpoint.network_id == network.id:
-                        return self._endpoints.disconnect(network, endpoint, sandbox, wait=wait)
-                if not force:
+            with self._sandbox(sandbox_ref) as sandbox:
+                inside = self._r.model.endpoints_of_sandbox(sandbox.id)
+                found = [endpoint for endpoint in inside if endpoint.network_id == network.id]
+                if not found and not force:
                     raise NotFound(f"sandbox {sandbox.name} is not connected to network {network.name}")
+                for endpoint in found:
+                    with self._r.locks.network(network.id).shared():
+                        self._endpoints.disconnect(network, endpoint, sandbox, wait=wait)
+                self._egress.follow_departure(sandbox)
+
+    def _follow_departure(self, sandbox: Sandbox) -> None:
+        """What follows once an endpoint has left; whoever deleted the sandbox meanwhile has done it all."""
+        with (
+            contextlib.suppress(NotFound),
+            self._r.locks.verbs.shared(),
+            self._sandbox(sandbox.id) as remaining,
+        ):
+            self._egress.follow_departure(remaining)
 
     def publish(self, endpoint_ref: str, ports: Sequence[PortRequest]) -> tuple[PortMapping, ...]:
         with self._r.locks.verbs.shared(), self._endpoint(endpoint_ref) as (endpoint, _sandbox, network):
@@ -237,18 +321,42 @@ class Controller:
             return self._doctor.repair()
 
     def status(self) -> Status:
-        return overview.status(self._r)
+        return overview.status(self._r, self.health.warnings())
+
+    # The cluster
+
+    def network_peers(self, ref: str, *, endpoints: bool) -> NetworkPeers:
+        return peering.peers(self._r, self._r.model.network(ref), endpoints=endpoints)
+
+    def network_hosts(self, network: Network) -> list[tuple[str, str]] | None:
+        return peering.hosts(self._r, network)
+
+    def ping_nodes(self, names: Sequence[str]) -> list[NodePing]:
+        return self.health.ping(names)
+
+    def last_pings(self) -> list[NodePing]:
+        return self.health.latest()
+
+    def cluster_warnings(self) -> list[str]:
+        return list(self.health.network_warnings())
+
+    def cluster_figures(self) -> Figures | None:
+        return self.health.figures()
+
+    # Drift
 
     def host_changed(self) -> bool:
         """Whether somebody threw a switch of the host that our networks depend on, or an interface came or went."""
         with self._r.locks.verbs.shared(), self._r.locks.host:
             before = self._r.facts
+            own_node.refresh(self._r)
             self._r.refresh_facts()
             switched = (before.bridge_nf_ipv4, before.bridge_nf_ipv6) != (
                 self._r.facts.bridge_nf_ipv4,
                 self._r.facts.bridge_nf_ipv6,
             )
-            return switched or self._r.wanted_host_state() != self._r.host_state
+            moved = before.underlay != self._r.facts.underlay
+            return switched or moved or self._r.wanted_host_state() != self._r.host_state
 
     def follow_host_files(self) -> None:
         """Somebody may have changed the host's resolv.conf or hosts: what sandboxes have of them follows."""

@@ -15,11 +15,13 @@ import time
 from collections.abc import Sequence
 from functools import partial
 from importlib.metadata import entry_points
+from ipaddress import ip_address
 
 import cnm
 from cnm import wanted
 from cnm.api.wsgi import create_app
 from cnm.claim import Claim
+from cnm.cluster.cluster import Cluster
 from cnm.collector import Collector
 from cnm.config import DEFAULT_CONFIG, Settings, load
 from cnm.controller import Controller
@@ -36,6 +38,8 @@ from cnm.kernel.iptables import HostIptables
 from cnm.kernel.linux import LinuxKernel
 from cnm.kernel.monitor import Monitor
 from cnm.kernel.reservations import Reservations
+from cnm.membership.entering import Entering
+from cnm.membership.membership import Departure, Membership
 from cnm.naming import Naming
 from cnm.neighbours.docker import Docker
 from cnm.neighbours.neighbour import Neighbour
@@ -126,8 +130,13 @@ def _serve(settings: Settings) -> int:
         remote = _remote_plugins(settings, clock)
         resources = _resources(settings, store, kernel, remote)
         controller = Controller(resources)
+        entering = Entering(controller)
+        membership = Membership(
+            settings, kernel.uplink_addresses, Departure(controller.empty_cluster, controller.left_cluster)
+        )
+        membership.on_change(entering.changed)
         place = UnixPlace(settings.socket, inherited.pop(settings.socket, None))
-        server = Server(create_app(controller), place, threads=settings.threads)
+        server = Server(create_app(controller, membership), place, threads=settings.threads)
         plugins = Plugins(controller, resources, settings, inherited) if settings.plugins else None
         activation.refuse(inherited)
         if plugins:
@@ -141,12 +150,16 @@ def _serve(settings: Settings) -> int:
         if plugins:
             plugins.start()
         neighbours.start(partial(wanted.bridges, resources))
+        membership.start()
         _stop_on_signals(server, clock)
         server.bind()
         _notify("READY=1")
         log.info("cnmd %s listens on %s", cnm.__version__, settings.socket)
         server.serve()
         log.info("cnmd ends; networks and sandboxes stay")
+        entering.close()
+        membership.close()
+        controller.close_cluster()
         if plugins:
             plugins.close()
         collector.close()
@@ -189,11 +202,18 @@ def _resources(settings: Settings, store: Store, kernel: LinuxKernel, remote: Re
         reservations=reservations,
         relaying=Relaying(Relays(settings.run), reservations),
         naming=Naming(kernel, Resolver(settings.run), settings),
+        cluster=Cluster(kernel, kernel.on_link_routes),
     )
-    resolved = Resolved(resources.naming.listens_at, partial(wanted.named_bridges, resources))
+    resolved = Resolved(
+        partial(_loopback_name_server, resources.naming), partial(wanted.named_bridges, resources)
+    )
     known: list[Neighbour] = [Docker(FilterTables(), HostIptables()), resolved]
     resources.neighbours = Neighbours(known, enabled=settings.neighbours)
     return resources
+
+
+def _loopback_name_server(naming: Naming) -> str:
+    return next((each for each in naming.listens_at() if ip_address(each).is_loopback), "")
 
 
 def _allocator(settings: Settings, host_id: str) -> Allocator:

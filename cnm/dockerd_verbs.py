@@ -10,12 +10,18 @@ import contextlib
 import hashlib
 import logging
 import os
+import time
 from collections.abc import Iterator, Sequence
+from ipaddress import ip_address
 
-from cnm import names, ports, stale, wanted
+import msgspec
+
+from cnm import handover, names, ports, segments, stale, stand_ins, wanted
+from cnm.cluster.etcd.contract import Following
+from cnm.drivers.overlay_options import STANDS_FOR, parse
 from cnm.endpoint import Endpoint, EndpointRequest, EndpointState, PortRequest
 from cnm.endpoint_verbs import EndpointVerbs
-from cnm.errors import CnmError, Conflict, InvalidParameter, NotFound
+from cnm.errors import CnmError, Conflict, Forbidden, InvalidParameter, NotFound, Unavailable
 from cnm.ipam import AddressInUse
 from cnm.locks import Turns
 from cnm.model import SHORT
@@ -26,6 +32,11 @@ from cnm.sandbox import Sandbox, SandboxKind, SandboxState
 
 log = logging.getLogger(__name__)
 
+NO_STAND_IN = "create it with cnmctl network create -d overlay --docker NAME on any host of the cluster"
+"""What to do instead of creating an overlay network by docker's commands."""
+_HEARD_SECONDS = 2.0
+"""For which a network of the cluster is waited for that was made on another host."""
+_LOOK_SECONDS = 0.02
 _UNNAMED = "docker-"
 """What the names of sandboxes and networks begin with as long as dockerd's own names are not known."""
 
@@ -46,6 +57,7 @@ class DockerdVerbs:
 
         Raises Conflict where the id has another network.
         """
+        request = self._standing_for(request)
         with self._turns.of(request.id), self._r.locks.verbs.shared():
             have = self._network(request.id)
             if have is None:
@@ -53,6 +65,36 @@ class DockerdVerbs:
             if not _is_same(have, request):
                 raise Conflict(f"network {request.id} exists already with other settings: delete it first")
             return have
+
+    def _standing_for(self, request: NetworkRequest) -> NetworkRequest:
+        """The request with the options of the cluster's network that it is to stand for, where its driver has such.
+
+        Raises Forbidden for one that stands for none, Unavailable where the cluster's is not known here.
+        """
+        if not self._r.registry.get(request.driver).capabilities.clustered:
+            return request
+        shared = self._awaited(parse(request.options).stands_for)
+        if extra := sorted(request.options.keys() - {STANDS_FOR}):
+            raise InvalidParameter(
+                f"network {shared.name} has its options in the cluster: leave {', '.join(extra)} out"
+            )
+        options = {**shared.options, **request.options}
+        return msgspec.structs.replace(request, options=options, attachable=shared.attachable)
+
+    def _awaited(self, ident: str) -> Network:
+        """A network of the cluster that another host may have made a moment ago."""
+        if not ident:
+            raise Forbidden(NO_STAND_IN)
+        deadline = time.monotonic() + _HEARD_SECONDS
+        while (shared := stand_ins.original(self._r, ident)) is None:
+            if not self._r.cluster.present or time.monotonic() > deadline:
+                raise Unavailable(
+                    f"network {ident[:SHORT]} of the cluster is not known on this host: see cnmctl network ls"
+                )
+            time.sleep(_LOOK_SECONDS)
+        if not parse(shared.options).docker:
+            raise Forbidden(f"network {shared.name} of the cluster is not Docker's: {NO_STAND_IN}")
+        return shared
 
     def delete_network(self, network_id: str) -> None:
         """With whatever endpoints it still has: dockerd lets no network go that it knows to be used."""
@@ -121,7 +163,7 @@ class DockerdVerbs:
             return
         with self._r.locks.network(endpoint.network_id).shared():
             network = self._r.model.network(endpoint.network_id)
-            self._r.kernel.remove([wanted.left_behind(self._r, network, endpoint)])
+            self._r.kernel.remove(wanted.left_behind(self._r, network, endpoint))
             self._endpoints.delete(network, endpoint)
 
     # Joining
@@ -251,6 +293,18 @@ class DockerdVerbs:
 
     # What others ask about them
 
+    def leads_out(self, endpoint: Endpoint) -> bool:
+        """Whether dockerd is to make a way out of its own, since there is none through the network that has rules."""
+        network = self._r.model.network(endpoint.network_id)
+        return self._r.driver_of(network).capabilities.clustered and not network.internal
+
+    def routes(self, endpoint: Endpoint) -> list[str]:
+        """Destinations on the link, CIDR texts, beside the endpoint's own subnets; dockerd adds them to moved links."""
+        network = self._r.model.network(endpoint.network_id)
+        states = self._r.driver_of(network).join_state(network, endpoint, handover.NOWHERE, self._r.facts)
+        inside = (state for state in states if state.namespace == handover.NOWHERE.netns)
+        return [route.destination for state in inside for route in state.routes if not route.via]
+
     def gateways(self, endpoint: Endpoint) -> tuple[str, str]:
         """What the driver offers for the sandbox's default routes, (IPv4, IPv6): next hops, "" or ON_LINK."""
         network = self._r.model.network(endpoint.network_id)
@@ -295,6 +349,8 @@ class DockerdVerbs:
 
     def rename_network(self, network: Network, name: str) -> None:
         """Unless a network of ours is called so: then it keeps the name that it was given here."""
+        if stand_ins.is_stand_in(network):
+            name = f"{name}@docker"  # the cluster's network has the name itself
         with self._r.locks.verbs.shared(), self._r.locks.network(network.id).exclusive():
             self._rename(self._network(network.id), name)
 
@@ -310,12 +366,64 @@ class DockerdVerbs:
         ):
             self._rename(self._r.model.sandbox(endpoint.sandbox_id), name)
 
+    def name_endpoint(self, endpoint_id: str, called: Sequence[str]) -> None:
+        """What dockerd calls a container on the endpoint's network, the most important first; those who are in no
+        sandbox, and unknown ones, are left out."""
+        endpoint = self._endpoint(endpoint_id)
+        if endpoint is None or not endpoint.sandbox_id:
+            return
+        with (
+            self._turns.of(endpoint_id),
+            self._r.locks.verbs.shared(),
+            contextlib.suppress(NotFound, Conflict),
+            self._joined(endpoint.network_id, endpoint_id) as (network, known),
+        ):
+            aliases = tuple(dict.fromkeys(name.lower() for name in called))
+            if known.aliases == aliases:
+                return
+            named = msgspec.structs.replace(known, aliases=aliases)
+            self._r.store.commit(put=[named], durable=False)
+            self._r.model.replace(named)
+            segments.renamed(self._r, network, named, self._r.model.sandbox(named.sandbox_id))
+
     def _rename(self, noun: Network | Sandbox | None, name: str) -> None:
         if noun is None or noun.name == name:
             return
         with contextlib.suppress(Conflict, InvalidParameter):
             names.check_network(name)
             self._r.store.commit(put=[self._r.model.rename(noun, name)], durable=False)
+
+    # What dockerd is to have of the cluster
+
+    def networks_to_show(self) -> list[Network]:
+        """Networks of the cluster that the dockerd of every host has."""
+        r = self._r
+        known = [n for n in r.model.networks() if r.driver_of(n).capabilities.clustered]
+        return [
+            n
+            for n in known
+            if n.state is NetworkState.ACTIVE and not stand_ins.is_stand_in(n) and parse(n.options).docker
+        ]
+
+    def knows_all_networks(self) -> bool:
+        """Whether what is not known here is not in the cluster either."""
+        cluster = self._r.cluster
+        return not cluster.present or cluster.stands is Following.CURRENT
+
+    def shown_endpoints(self, network: Network) -> list[Endpoint]:
+        """What dockerd has on a network of the cluster, whether a container is in it yet or not."""
+        standing = stand_ins.stand_ins(self._r, network.id)
+        return [endpoint for each in standing for endpoint in self._r.model.endpoints_of_network(each.id)]
+
+    def held_addresses(self) -> set[str]:
+        """CIDR texts of what dockerd has on all networks that stand for one of the cluster's."""
+        standing = filter(stand_ins.is_stand_in, self._r.model.networks())
+        held = (e for n in standing for e in self._r.model.endpoints_of_network(n.id))
+        return {cidr for endpoint in held for cidr in (endpoint.ipv4, endpoint.ipv6)}
+
+    def name_servers(self) -> tuple[str, ...]:
+        """Addresses at which dockerd's containers are answered by our resolver."""
+        return tuple(each for each in self._r.naming.listens_at() if not ip_address(each).is_loopback)
 
     # What dockerd forgot
 

@@ -7,13 +7,16 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 
-from cnm import wanted
-from cnm.errors import CnmError
+from cnm import cluster_guard, probe, segments, wanted
+from cnm.cluster.probe import ProbeSegment
+from cnm.cluster.segment import Segment
+from cnm.errors import CnmError, KernelError
 from cnm.kernel.diff import diff
 from cnm.kernel.name_sockets import ADDRESS
 from cnm.kernel.namespaces import list_directory
 from cnm.kernel.state import (
     HOST,
+    FdbEntry,
     Finding,
     FirewallTable,
     HostPort,
@@ -21,6 +24,7 @@ from cnm.kernel.state import (
     NameServer,
     Namespace,
     Problem,
+    RemotePeer,
     SandboxFile,
 )
 from cnm.resources import Resources
@@ -63,6 +67,7 @@ class Doctor:
             *self.differences(wanted.everything(self._r)),
             *self._host_ports(),
             *self._names(),
+            *self._peers(),
         ]
 
     def differences(self, everything: Sequence[KernelState]) -> list[Finding]:
@@ -80,7 +85,9 @@ class Doctor:
             elements = [e for state in wanted.everything(self._r) for e in state.elements]
             self._r.kernel.start_firewall(elements)
         errors = self.mend(self.differences(wanted.everything(self._r))) + self._mend_names(findings)
+        errors += self._mend_peers()
         self._r.host_state, self._r.host_needed = self._r.wanted_host_state(), self._r.host_needs()
+        self._r.cluster_elements = cluster_guard.wanted_elements(self._r)
         self._r.relaying.reconcile(self._r.model.endpoints(), self._r.facts)
         if errors:
             raise errors[0]
@@ -110,6 +117,11 @@ class Doctor:
         for sandbox in self._r.model.sandboxes():
             if sandbox.netns == namespace.path:
                 self._sandboxes.recreate_namespace(sandbox)
+        network = segments.namespaces(self._r).get(namespace.path)
+        if network is not None:
+            segments.make_namespace(self._r, network)
+        if namespace.path == probe.namespace(self._r):
+            probe.recall(self._r)
 
     def _mend_names(self, findings: Sequence[Finding]) -> list[CnmError]:
         """Files that cannot be written are logged."""
@@ -126,6 +138,16 @@ class Doctor:
                 errors.append(error)
         return errors
 
+    def _mend_peers(self) -> list[CnmError]:
+        errors = []
+        for segment in self._r.cluster.tunnels():
+            try:
+                segment.mend()
+            except CnmError as error:
+                log.error("not repaired: %s", error)
+                errors.append(error)
+        return errors
+
     def _resolves_nothing(self, sandbox: Sandbox) -> bool:
         """A lost namespace is a finding of its own."""
         attached = wanted.attached(self._r, sandbox)
@@ -133,7 +155,8 @@ class Doctor:
 
     def orphaned_namespaces(self) -> list[str]:
         """Paths in our directory that are named as ours are, and are no sandbox's; other names are other people's."""
-        known = {sandbox.netns for sandbox in self._r.model.sandboxes()}
+        known = {sandbox.netns for sandbox in self._r.model.sandboxes()} | segments.namespaces(self._r).keys()
+        known.add(probe.namespace(self._r))
         paths = list_directory(self._r.settings.netns)
         return [p for p in paths if p not in known and _OWN_NAMESPACE.match(os.path.basename(p))]
 
@@ -144,6 +167,14 @@ class Doctor:
             if not whole and not self._r.kernel.namespace_alive(sandbox.netns):
                 detail = f"of sandbox {sandbox.name}"
                 findings.append(Finding(HOST, Problem.MISSING, Namespace(sandbox.netns), detail=detail))
+        for path, network in segments.namespaces(self._r).items():
+            if not self._r.kernel.namespace_alive(path):
+                detail = f"of network {network.name}"
+                findings.append(Finding(HOST, Problem.MISSING, Namespace(path), detail=detail))
+        probed = probe.namespace(self._r)
+        if probed and not self._r.kernel.namespace_alive(probed):
+            detail = "in which the paths to other hosts are probed"
+            findings.append(Finding(HOST, Problem.MISSING, Namespace(probed), detail=detail))
         for path in self.orphaned_namespaces():
             findings.append(Finding(HOST, Problem.FOREIGN, observed=Namespace(path), detail="of no sandbox"))
         return findings
@@ -166,6 +197,17 @@ class Doctor:
                         HOST, Problem.MISSING, SandboxFile(path), detail=f"of sandbox {sandbox.name}"
                     )
 
+    def _peers(self) -> Iterator[Finding]:
+        """Endpoints on other hosts, as the cluster has them and the kernel should."""
+        for segment in self._r.cluster.tunnels():
+            if self._r.kernel.namespace_alive(segment.namespace):
+                try:
+                    extra, missing = segment.examine()
+                except KernelError:  # the device itself is missing, which is a finding already
+                    continue
+                for problem, peers in ((Problem.FOREIGN, extra), (Problem.MISSING, missing)):
+                    yield from (_of_peer(segment, problem, peer) for peer in peers)
+
     def _host_ports(self) -> list[Finding]:
         """Ports that another program took while cnmd was down; taken back when they are free."""
         findings = []
@@ -176,3 +218,10 @@ class Doctor:
                 port = HostPort(mapping.protocol.value, mapping.host_address, mapping.host_port)
                 findings.append(Finding(HOST, Problem.MISSING, port, detail=str(error)))
         return findings
+
+
+def _of_peer(segment: Segment | ProbeSegment, problem: Problem, peer: RemotePeer) -> Finding:
+    entry = FdbEntry(segment.tunnel, peer.mac, peer.vtep)
+    wanted, observed = (entry, None) if problem is Problem.MISSING else (None, entry)
+    detail = f"endpoint {', '.join(peer.addresses)} on another host"
+    return Finding(segment.namespace, problem, wanted, observed, detail)

@@ -39,6 +39,23 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     made there goes with the last that uses it."""
     own_mac: bool = True
     """Its endpoints have a MAC address of their own."""
+    clustered: bool = False
+    """Its networks are those of every host of the cluster. Where one has endpoints joined, it has a network namespace
+    of its own: `network_state` is what must exist there meanwhile."""
+
+
+class Underlay(msgspec.Struct, frozen=True, kw_only=True):
+    """What tunnels between this host and the others run over."""
+
+    address: str
+    """This host's end of them (VTEP), a bare address."""
+    mtu: int
+    """What every host of the cluster can send and receive, in bytes."""
+    port: int = 4789
+    """UDP port of VXLAN."""
+    transport: str = ""
+    """This host's end of encrypted tunnels, a bare address; "" where it has none."""
+    transport_mtu: int = 0
 
 
 class HostFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,6 +70,10 @@ class HostFacts(msgspec.Struct, frozen=True, kw_only=True):
     """IPv6 has a forwarding switch for each interface (Linux 6.17 or newer)."""
     interfaces: Mapping[str, int] = {}
     """MTUs in bytes of the host's own interfaces, by name; only where a driver's `on_parent` asks for them."""
+    netns: str = ""
+    """Directory of the namespaces that networks have of their own."""
+    underlay: Underlay | None = None
+    """None where the host is in no cluster."""
 
 
 @runtime_checkable

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import msgspec
 
-from cnm import external, handover, ipam, names, ports, wanted
+from cnm import external, handover, ipam, names, ports, segments, wanted
 from cnm.endpoint import Endpoint, EndpointRequest, EndpointState, PortMapping, PortRequest
 from cnm.errors import CnmError, Conflict, Forbidden, InvalidParameter
 from cnm.kernel.contract import PublishedPort
@@ -228,6 +228,7 @@ class EndpointVerbs:
                 r.store.commit(put=[joining], durable=False)
             undo.callback(self._unjoin, endpoint)
             joining = external.join(r, network, joining, sandbox, undo, self._namer(endpoint, sandbox))
+            segments.enter(r, network, joining, undo)
             displaced, arriving = self._default_routes(sandbox, joining)
             if displaced.routes:
                 undo.callback(r.kernel.apply, [displaced])
@@ -242,6 +243,7 @@ class EndpointVerbs:
             r.naming.joined(sandbox, Attached(joining, network), already)
             joined = external.joined(r, sandbox, replace(joining, state=EndpointState.JOINED), undo)
             r.files.joined(sandbox, joined, undo)
+            segments.publish(r, network, joined, sandbox, undo)
             r.store.commit(put=[joined] if _is_recorded(sandbox) else [sandbox, joined], durable=False)
             undo.pop_all()
         r.model.replace(joined)
@@ -341,12 +343,14 @@ class EndpointVerbs:
             undo.callback(r.store.commit, put=[endpoint], durable=False)
             undo.callback(r.kernel.apply, merge((*states, before)))
             external.leave(r, network, endpoint, sandbox, undo)
+            segments.withdraw(r, network, endpoint, sandbox, undo)
             r.kernel.remove(handover.departing(states), wait)
             if intent is EndpointState.DELETING:
                 external.delete_endpoint(r, network, endpoint, undo)
             r.files.left(sandbox, undo)
             yield
             undo.pop_all()
+        segments.left(r, network, endpoint)
         self._release(endpoint.ports)
         r.kernel.forget_flows(_addresses(endpoint))
         r.naming.left(sandbox, Attached(endpoint, network), wanted.attached(r, sandbox))

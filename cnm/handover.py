@@ -2,7 +2,8 @@
 
 *Moved*: the link is made on the host under a name that dockerd is told; dockerd moves it into its sandbox, renames it
 and gives it its addresses and routes. *Direct*: the link is made inside the sandbox, with its addresses; dockerd adds
-the default routes. In both, what is on the host is the driver's as ever.
+the default routes. In both, what is on the host is the driver's as ever, and what is in a network's own namespace: the
+other end of a pair whose one end stays there is made on the host.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import ipaddress
 from collections.abc import Iterator, Sequence
 
 from cnm.endpoint import Endpoint
+from cnm.kernel.diff import merge
 from cnm.kernel.state import HOST, Address, Group, KernelState, Link, LinkKind, Route, Sysctl
 from cnm.network import Network
 from cnm.sandbox import Sandbox, SandboxKind, SandboxState
@@ -34,7 +36,7 @@ def for_dockerd(
     """What a driver's `join_state` becomes in a sandbox of dockerd's."""
     if endpoint.moved:
         return tuple(_moved(states, endpoint))
-    return tuple(state if state.namespace == HOST else _direct(state, network) for state in states)
+    return tuple(state if _stays(state) else _direct(state, network) for state in states)
 
 
 def departing(states: Sequence[KernelState]) -> tuple[KernelState, ...]:
@@ -52,12 +54,18 @@ def given_up(states: Sequence[KernelState]) -> tuple[KernelState, ...]:
     )
 
 
-def left_behind(states: Sequence[KernelState]) -> KernelState:
-    """What may be left on the host of a moved link and its other end, once dockerd has brought it back."""
-    links = (
-        link for state in states for link in state.links if link.leaves or (link.peer and link.peer.leaves)
+def left_behind(states: Sequence[KernelState]) -> tuple[KernelState, ...]:
+    """What may be left, on the host or in its network's namespace, of a moved link and its other end, once dockerd has
+    brought it back."""
+    return tuple(
+        KernelState(
+            namespace=state.namespace,
+            links=tuple(_kept_from_dockerd(link) for link in state.links if _is_handed_over(link)),
+            own=state.own,
+        )
+        for state in merge(states)
+        if any(map(_is_handed_over, state.links))
     )
-    return KernelState(links=tuple(map(_kept_from_dockerd, links)))
 
 
 def tolerated(left: KernelState) -> KernelState:
@@ -66,11 +74,20 @@ def tolerated(left: KernelState) -> KernelState:
         dataclasses.replace(link, leaves=True, group=Group.LEFT if link.kind is LinkKind.VETH else link.group)
         for link in left.links
     )
-    return KernelState(links=tuple(links))
+    return dataclasses.replace(left, links=tuple(links))
+
+
+def _stays(state: KernelState) -> bool:
+    """Whether a state is of the host's namespace or of a network's, and not of the sandbox's."""
+    return state.namespace == HOST or state.own
+
+
+def _is_handed_over(link: Link) -> bool:
+    return link.leaves or (link.peer is not None and link.peer.leaves)
 
 
 def _kept_from_dockerd(link: Link) -> Link:
-    if not link.leaves and not (link.peer and link.peer.leaves):
+    if not _is_handed_over(link):
         return link
     return dataclasses.replace(link, leaves=False, peer=None)
 
@@ -78,7 +95,7 @@ def _kept_from_dockerd(link: Link) -> Link:
 def _moved(states: Sequence[KernelState], endpoint: Endpoint) -> Iterator[KernelState]:
     name = source_name(endpoint)
     for state in states:
-        if state.namespace == HOST:
+        if _stays(state):
             yield dataclasses.replace(
                 state, links=tuple(_with_leaving_peer(link, name) for link in state.links)
             )

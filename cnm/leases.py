@@ -54,7 +54,8 @@ class Leases:
                     self._addresses[pool.pool_id] = {}
             for address in self._store.load(LeasedAddress):
                 if address.plugin == self._plugin and address.pool_id in self._pools:
-                    self._ipam.restore_address(address.pool_id, address.address)
+                    options = {REQUEST_ADDRESS_TYPE: GATEWAY} if address.gateway else {}
+                    self._ipam.restore_address(address.pool_id, address.address, options)
                     self._addresses[address.pool_id][address.address] = address
 
     def dockerd_started(self) -> None:
@@ -69,6 +70,10 @@ class Leases:
     def pools(self) -> list[LeasedPool]:
         with self._lock:
             return list(self._pools.values())
+
+    def addresses(self) -> list[LeasedAddress]:
+        with self._lock:
+            return [address for held in self._addresses.values() for address in held.values()]
 
     def settled_pools(self) -> list[LeasedPool]:
         """The pools that dockerd has had the time to note down."""

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-import ipaddress
 import os
+import socket
 
 
 def generate_mac(ipv4: str, ipv6: str) -> str:
     """The address of an endpoint's interface, as Docker's: 02:42 and the four bytes of its IPv4 address.
 
     Both arguments are CIDR text or ""; an endpoint with IPv6 only gets four bytes of a hash of that address.
+    Raises OSError where `ipv4` is no address.
     """
     if ipv4:
-        return "02:42:" + ipaddress.IPv4Address(ipv4.partition("/")[0]).packed.hex(":")
+        return "02:42:" + socket.inet_pton(socket.AF_INET, ipv4.partition("/")[0]).hex(":")
     return derived_mac("02:42", ipv6.partition("/")[0])
 
 

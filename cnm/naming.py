@@ -20,7 +20,7 @@ from cnm.errors import CnmError, NotFound
 from cnm.kernel.contract import Kernel
 from cnm.kernel.name_sockets import ADDRESS, PORT, NameSockets
 from cnm.model import SHORT
-from cnm.network import Network, Owner
+from cnm.network import EGRESS_NETWORK, Network, Owner
 from cnm.resolver import state
 from cnm.resolver.client import Told
 from cnm.resolver.messages import Message, Verb
@@ -31,8 +31,8 @@ from cnm.sandbox import Sandbox, SandboxKind
 log = logging.getLogger(__name__)
 
 _SERVED = (SandboxKind.OWN, SandboxKind.GIVEN)
-_HOST = "host"
-"""The scope of the host's own programs; no sandbox has such an id."""
+_HOST = "host "
+"""What the ids of scopes begin with that are the host's own, at an address each; no sandbox has such an id."""
 _CONNECTIONS_INSIDE = 2
 """TCP sockets of a worker and a family, to ask a sandbox's own servers with at the same time."""
 _NDOTS = re.compile(r"ndots:(\d{1,2})")
@@ -48,12 +48,18 @@ class Attached(NamedTuple):
 
 
 def is_nameable(network: Network) -> bool:
-    """Whether names are known on a network: Docker's rule leaves out the predefined ones."""
-    return not network.predefined and network.owner is Owner.CNM and bool(network.pools)
+    """Whether names are known on a network: Docker's rule leaves out the predefined ones, and the way out."""
+    named = not network.predefined and network.name != EGRESS_NETWORK
+    return named and network.owner is Owner.CNM and bool(network.pools)
 
 
 def names_of(sandbox: Sandbox, endpoint: Endpoint) -> tuple[str, ...]:
-    """What a sandbox is called on the endpoint's network: its name first, then in Docker's order."""
+    """What a sandbox is called on the endpoint's network: its name first, then in Docker's order.
+
+    Of dockerd's, what dockerd told, as far as it was asked yet.
+    """
+    if sandbox.kind is SandboxKind.DOCKERD:
+        return endpoint.aliases
     generated = f"ep-{endpoint.id[:SHORT]}"
     own = () if endpoint.name == generated else (endpoint.name,)
     names = (sandbox.name, *own, *endpoint.aliases, sandbox.id[:SHORT], sandbox.hostname)
@@ -84,9 +90,9 @@ class Naming:
         """The resolver's counters (`resolver.stats`), none where it does not run."""
         return self._resolver.stats()
 
-    def listens_at(self) -> str:
-        """Where the host's own programs are answered, a bare address; "" where they are not."""
-        return self._settings.dns_listen if _HOST in self._scopes else ""
+    def listens_at(self) -> tuple[str, ...]:
+        """Where the host's own programs, and others that reach it, are answered: bare addresses."""
+        return tuple(each for each in self._settings.dns_addresses if _HOST + each in self._scopes)
 
     def close(self) -> None:
         """The resolver serves on; the next daemon takes it up."""
@@ -107,7 +113,7 @@ class Naming:
             lost = [
                 ident
                 for ident, sockets in held.items()
-                if ident != _HOST
+                if not ident.startswith(_HOST)
                 and not (
                     ident in paths
                     and {"udp", "tcp"} <= sockets.keys()
@@ -137,28 +143,27 @@ class Naming:
             for sandbox, attached in sandboxes:
                 if is_served(sandbox, attached):
                     self._take_up(sandbox, attached, held.pop(sandbox.id, {}))
-            self._listen_on_host(held.pop(_HOST, {}))
+            for address in self._settings.dns_addresses:
+                self._listen_on_host(address, held.pop(_HOST + address, {}))
             for sockets in held.values():
                 _close(sockets)
             if self._scopes or self._resolver.pid:
                 self._resolver.tell(())  # and it is told everything
 
-    def _listen_on_host(self, held: Sockets) -> None:
-        """For the host's own programs, where the settings want it. Networks come first: a failure is logged."""
-        address = self._settings.dns_listen
-        if held and address and {each.getsockname()[:2] for each in held.values()} == {(address, PORT)}:
-            self._sockets[_HOST] = held
+    def _listen_on_host(self, address: str, held: Sockets) -> None:
+        """Where the settings want it. Networks come first: a failure is logged."""
+        ident = _HOST + address
+        if {each.getsockname()[:2] for each in held.values()} == {(address, PORT)}:
+            self._sockets[ident] = held
         else:
             _close(held)
-            if not address:
-                return
             try:
                 opened = self._kernel.open_host_name_sockets(address)
             except CnmError as error:
                 log.error("%s: choose another dns-listen in the settings", error)
                 return
-            self._sockets[_HOST] = {"udp": opened.udp, "tcp": opened.tcp}
-        self._scopes[_HOST] = Scope(id=_HOST, zones=(), everywhere=True)
+            self._sockets[ident] = {"udp": opened.udp, "tcp": opened.tcp}
+        self._scopes[ident] = Scope(id=ident, zones=(), everywhere=True)
 
     def _take_up(self, sandbox: Sandbox, attached: Sequence[Attached], held: Sockets) -> None:
         """One sandbox that cannot be served does not stop the start."""
@@ -243,6 +248,22 @@ class Naming:
         with self.lock:
             told = list(self._told_zone(network))
             if self._scopes:
+                self._resolver.tell(told)
+
+    def elsewhere(self, network: Network, members: Mapping[str, Member | None]) -> None:
+        """Endpoints of the network on other hosts, by id; None for one that is gone."""
+        with self.lock:
+            told = list(self._told_zone(network)) if network.id not in self._zones else []
+            known = self._members.setdefault(network.id, {})
+            for ident, member in members.items():
+                if member is not None:
+                    known[ident] = member
+                    told.append(Told(Message(Verb.MEMBER, network.id, member)))
+                elif known.pop(ident, None):
+                    told.append(Told(Message(Verb.UNMEMBER, network.id, ident)))
+            if told and (
+                self._scopes or self._resolver.is_told()
+            ):  # else it is told everything when it starts
                 self._resolver.tell(told)
 
     def network_gone(self, network: Network) -> None:
@@ -332,7 +353,9 @@ class Naming:
     def _everything(self) -> Iterator[Told]:
         yield Told(Message(Verb.BEGIN))
         resolv_conf = os.path.join(self._settings.etc, "resolv.conf")
-        settings = state.Settings(resolv_conf, self._settings.dns_cache, (ADDRESS, self._settings.dns_listen))
+        settings = state.Settings(
+            resolv_conf, self._settings.dns_cache, (ADDRESS, *self._settings.dns_addresses)
+        )
         yield Told(Message(Verb.SETTINGS, "", settings))
         for zone in self._zones:
             yield from self._told_zone(self._zones[zone])

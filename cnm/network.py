@@ -33,6 +33,9 @@ class Owner(StrEnum):
 DEFAULT_NETWORK = "bridge"
 """The one that Docker's containers are on unless they say otherwise; names are not resolved there."""
 
+EGRESS_NETWORK = "cnm_gwbridge"
+"""The one that sandboxes get out by which are on networks of the cluster only; made when it is first needed."""
+
 PREDEFINED = (DEFAULT_NETWORK, "host", "none")
 """Networks that exist from first start and cannot be deleted."""
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from cnm import external, ipam, names, wanted
+from cnm import clustered, external, ipam, names, wanted
 from cnm.errors import Forbidden
 from cnm.kernel.state import KernelState
 from cnm.model import SHORT, new_id
@@ -75,6 +75,7 @@ class NetworkVerbs:
                 undo.callback(ipam.release_network, service, pools)
                 network = msgspec.structs.replace(network, pools=pools)
             network = driver.validate_network(network, r.told_of(network), r.facts_for(driver))
+            network = clustered.create(r, network, undo)
             intent = (
                 network
                 if network.predefined
@@ -143,6 +144,7 @@ class NetworkVerbs:
 
     def _unmake(self, network: Network) -> None:
         r = self._r
+        clustered.delete(r, network)
         states = wanted.network_wanted(r, network)
         deleting = msgspec.structs.replace(network, state=NetworkState.DELETING)
         with contextlib.ExitStack() as undo:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import cnm
 from cnm.kernel.contract import Kernel
@@ -10,7 +10,8 @@ from cnm.resources import Resources
 from cnm.wire.control import Families, Neighbour, Status, Uplink
 
 
-def status(resources: Resources) -> Status:
+def status(resources: Resources, warnings: Iterable[str] = ()) -> Status:
+    """`warnings` are those of others."""
     resources.refresh_facts()
     facts, model = resources.facts, resources.model
     uplink = resources.kernel.uplink()
@@ -27,7 +28,7 @@ def status(resources: Resources) -> Status:
             Neighbour(name=each.name, state=each.state, detail=each.detail)
             for each in resources.neighbours.reports()
         ],
-        warnings=list(_warnings(resources)),
+        warnings=[*_warnings(resources), *warnings],
     )
 
 
@@ -55,3 +56,5 @@ def _warnings(resources: Resources) -> Iterator[str]:
         yield f"port {mapping.host_port}/{mapping.protocol.value} was taken by another program: cnmctl doctor"
     for report in resources.neighbours.reports():
         yield from report.warnings
+    for warner in resources.warners:
+        yield from warner()

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Sequence
+from collections.abc import Callable
 
 import msgspec
 
+from cnm import clustered
 from cnm.errors import Conflict, Forbidden, InvalidParameter, NotFound
 from cnm.naming import is_nameable
 from cnm.network import NameRecord, Network, Owner
@@ -29,23 +30,27 @@ class RecordVerbs:
     def add(self, network_ref: str, name: str, value: str) -> NameRecord:
         """Raises Conflict for a record that is there, or cannot stand beside those that are."""
         record = _record(name, value)
-        with self._r.locks.network(self._known(network_ref).id).exclusive():
-            network = self._known(network_ref)
+
+        def added(network: Network) -> tuple[NameRecord, ...]:
             _check_beside(network, record)
-            self._replace(network, (*network.records, record))
+            return (*network.records, record)
+
+        self._change(network_ref, added)
         return record
 
     def remove(self, network_ref: str, name: str, value: str = "") -> None:
         """All records of the name, or the one with this value. Raises NotFound where there is none."""
         wanted = name.lower().rstrip(".")
         kept_value = _record(name, value).value if value else ""
-        with self._r.locks.network(self._known(network_ref).id).exclusive():
-            network = self._known(network_ref)
+
+        def removed(network: Network) -> tuple[NameRecord, ...]:
             going = [r for r in network.records if r.name == wanted and kept_value in ("", r.value)]
             if not going:
                 what = f"{wanted} with value {value}" if value else wanted
                 raise NotFound(f"network {network.name} has no record {what}: cnmctl dns ls {network.name}")
-            self._replace(network, tuple(r for r in network.records if r not in going))
+            return tuple(r for r in network.records if r not in going)
+
+        self._change(network_ref, removed)
 
     def _known(self, network_ref: str) -> Network:
         network = self._r.model.network(network_ref)
@@ -55,11 +60,15 @@ class RecordVerbs:
             raise InvalidParameter(f"names are known on user-defined networks only, not on {network.name}")
         return network
 
-    def _replace(self, network: Network, records: Sequence[NameRecord]) -> None:
-        changed = msgspec.structs.replace(network, records=tuple(records))
-        self._r.store.commit(put=[changed], durable=True)
-        self._r.model.replace(changed)
-        self._r.naming.records_changed(changed)
+    def _change(self, network_ref: str, change: Callable[[Network], tuple[NameRecord, ...]]) -> None:
+        """`change` is asked for the records that a network is to have, where others change them too more than once."""
+        with self._r.locks.network(self._known(network_ref).id).exclusive():
+            network = self._known(network_ref)
+            records = clustered.change_records(self._r, network, change)
+            changed = msgspec.structs.replace(network, records=records)
+            self._r.store.commit(put=[changed], durable=True)
+            self._r.model.replace(changed)
+            self._r.naming.records_changed(changed)
 
 
 def _record(name: str, value: str) -> NameRecord:

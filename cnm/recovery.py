@@ -7,7 +7,7 @@ from functools import partial
 
 import msgspec
 
-from cnm import external_start, ipam, ports, stale, wanted
+from cnm import cluster_guard, external_start, ipam, ports, probe, segments, stale, wanted
 from cnm.doctor import Doctor, log_findings
 from cnm.endpoint import Endpoint, EndpointState
 from cnm.errors import Conflict
@@ -38,6 +38,9 @@ class Recovery:
             self._load_sandboxes()
             self._load_endpoints()
             self._drop_forgotten()
+            segments.recall(self._r)
+            probe.recall(self._r)
+            self._remove_orphaned_namespaces()
             self._r.naming.adopt(self._r.model.sandboxes())
             self._hold_ports()
             self._agree()
@@ -52,6 +55,7 @@ class Recovery:
         model = self._r.model
         everybody = [(sandbox, wanted.attached(self._r, sandbox)) for sandbox in model.sandboxes()]
         self._r.naming.start(model.networks(), everybody)
+        segments.name_all_here(self._r)
         look = partial(self._r.naming.look_after, model.sandboxes())
         self._r.afterwork.add("resolver", "leading port 53 of sandboxes to it", look)
 
@@ -91,7 +95,6 @@ class Recovery:
             elif sandbox.kind is SandboxKind.OWN and not self._r.kernel.namespace_alive(sandbox.netns):
                 log.info("sandbox %s lost its namespace: made again", sandbox.name)
                 self._sandboxes.recreate_namespace(sandbox)
-        self._remove_orphaned_namespaces()
 
     def _remove_orphaned_namespaces(self) -> None:
         for path in self._doctor.orphaned_namespaces():
@@ -164,6 +167,7 @@ class Recovery:
     def _agree(self) -> None:
         everything = wanted.everything(self._r)
         self._r.host_state, self._r.host_needed = self._r.wanted_host_state(), self._r.host_needs()
+        self._r.cluster_elements = cluster_guard.wanted_elements(self._r)
         self._r.kernel.start_firewall([element for state in everything for element in state.elements])
         findings = self._doctor.differences(everything)
         log_findings("start-up mends", findings)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
 import msgspec
 
 from cnm.afterwork import Afterwork
+from cnm.cluster.cluster import Cluster
 from cnm.config import Settings
 from cnm.driver import Driver, HostFacts, Registry
 from cnm.errors import NotFound
@@ -16,12 +18,13 @@ from cnm.forwarding import THREW_IPV6, Needs, host_state, needs
 from cnm.ipam import GivenIpam, Ipam, RemoteIpam
 from cnm.kernel.contract import Kernel
 from cnm.kernel.reservations import Reservations
-from cnm.kernel.state import KernelState
+from cnm.kernel.state import FirewallElement, KernelState
 from cnm.locks import LockTable
 from cnm.model import Model
 from cnm.naming import Naming
 from cnm.neighbours.worker import Neighbours
 from cnm.network import Network, Owner
+from cnm.participation import Participation
 from cnm.relaying import Relaying
 from cnm.sandbox_files import SandboxFiles
 from cnm.store import Store
@@ -43,6 +46,7 @@ class Resources:
     reservations: Reservations
     relaying: Relaying
     naming: Naming
+    cluster: Cluster
     plugins: Plugins | None = None
     """Other people's, where cnm is to use them."""
     afterwork: Afterwork = field(default_factory=Afterwork)
@@ -55,6 +59,13 @@ class Resources:
     """What the host itself needs for the networks that exist; applied when it changes."""
     host_needed: Needs = field(default_factory=lambda: Needs(ipv4=False, ipv6=False))
     """What `host_state` was computed for."""
+    cluster_ends: tuple[str, ...] = ()
+    """Where tunnels of the cluster's nodes end, when it last answered."""
+    cluster_elements: tuple[FirewallElement, ...] = ()
+    """What the firewall was told of the cluster."""
+    warners: list[Callable[[], Iterable[str]]] = field(default_factory=list)
+    """Who else has something to warn of in `cnmctl status`, one line each."""
+    participation: Participation = field(default_factory=Participation)
     files: SandboxFiles = field(init=False)
 
     def __post_init__(self) -> None:
@@ -81,8 +92,11 @@ class Resources:
         return self.locks.parents if self.driver_of(network).capabilities.on_parent else nullcontext()
 
     def ipam_of(self, network: Network) -> Ipam:
-        given = network.owner is Owner.DOCKERD and network.ipam_driver != "null"
-        return _GIVEN if given else self.ipam(network.ipam_driver)
+        if network.owner is Owner.DOCKERD and network.ipam_driver != "null":
+            return _GIVEN
+        if network.ipam_driver == "default" and self.driver_of(network).capabilities.clustered:
+            return self.cluster.ipam
+        return self.ipam(network.ipam_driver)
 
     def ipam(self, name: str) -> Ipam:
         """The IPAM of a network that exists: nobody is contacted. Raises NotFound."""
@@ -117,6 +131,8 @@ class Resources:
             bridge_nf_ipv4=self.kernel.sysctl("net/bridge/bridge-nf-call-iptables") == "1",
             bridge_nf_ipv6=self.kernel.sysctl("net/bridge/bridge-nf-call-ip6tables") == "1",
             force_forwarding=self.kernel.sysctl("net/ipv6/conf/lo/force_forwarding") is not None,
+            netns=self.settings.netns,
+            underlay=self.cluster.underlay,
         )
 
     def host_needs(self) -> Needs:

@@ -7,9 +7,11 @@ from dataclasses import replace
 
 import msgspec
 
-from cnm import handover, ports
+from cnm import cluster_guard, handover, ports, probe
+from cnm.drivers import overlay
 from cnm.endpoint import Endpoint, EndpointState, PortMapping
 from cnm.gateway import Candidate, Gateways, choose, default_routes
+from cnm.kernel import neighbor_limits
 from cnm.kernel.diff import merge
 from cnm.kernel.state import HOST, Group, KernelState
 from cnm.naming import Attached, is_nameable
@@ -23,11 +25,23 @@ def network_wanted(resources: Resources, network: Network) -> tuple[KernelState,
     driver = resources.driver_of(network)
     if driver.capabilities.needs_ipam and not network.pools:
         return ()
+    if driver.capabilities.clustered and not _takes_part(resources, network):
+        return ()
     return driver.network_state(network, resources.facts)
 
 
+def _takes_part(resources: Resources, network: Network) -> bool:
+    takes_part = overlay.segment_id(network) in resources.participation
+    return takes_part and resources.facts.underlay is not None
+
+
 def network_alone(resources: Resources, network: Network) -> tuple[KernelState, ...]:
-    """What goes with the network: without the links of its parent that another network stands on as well."""
+    """What goes with the network: without the links of its parent that another network stands on as well.
+
+    A segment of the cluster goes with the last endpoint on it.
+    """
+    if resources.driver_of(network).capabilities.clustered:
+        return ()
     states = network_wanted(resources, network)
     if not resources.driver_of(network).capabilities.on_parent:
         return states
@@ -77,8 +91,8 @@ def endpoint_wanted(
     return states
 
 
-def left_behind(resources: Resources, network: Network, endpoint: Endpoint) -> KernelState:
-    """What an endpoint of dockerd's that is in no sandbox may have on the host since it left one."""
+def left_behind(resources: Resources, network: Network, endpoint: Endpoint) -> tuple[KernelState, ...]:
+    """What an endpoint of dockerd's that is in no sandbox may have outside since it left one."""
     moved = msgspec.structs.replace(endpoint, moved=True)
     return handover.left_behind(endpoint_wanted(resources, network, moved, handover.NOWHERE))
 
@@ -118,6 +132,13 @@ def gateway_routes(sandbox: Sandbox, chosen: Gateways) -> KernelState:
     return KernelState(namespace=sandbox.netns, routes=default_routes(chosen))
 
 
+def cluster_limits(resources: Resources) -> KernelState:
+    """Of neighbours, which the sandboxes of overlay networks need many of."""
+    if not resources.cluster.present:
+        return KernelState()
+    return KernelState(sysctls=neighbor_limits.too_low(resources.kernel.sysctl))
+
+
 def everything(resources: Resources) -> tuple[KernelState, ...]:
     """One state a namespace, the host's first."""
     return merge(_everything(resources))
@@ -125,6 +146,9 @@ def everything(resources: Resources) -> tuple[KernelState, ...]:
 
 def _everything(resources: Resources) -> Iterator[KernelState]:
     yield resources.wanted_host_state()
+    yield KernelState(elements=cluster_guard.wanted_elements(resources))
+    yield from probe.wanted(resources)
+    yield cluster_limits(resources)
     networks = {n.id: n for n in _active(resources)}
     for network in networks.values():
         yield from network_wanted(resources, network)
@@ -137,4 +161,4 @@ def _everything(resources: Resources) -> Iterator[KernelState]:
         if network.owner is Owner.DOCKERD:
             for endpoint in resources.model.endpoints_of_network(network.id):
                 if endpoint.state is EndpointState.CREATED:
-                    yield handover.tolerated(left_behind(resources, network, endpoint))
+                    yield from map(handover.tolerated, left_behind(resources, network, endpoint))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from cnm.drivers import option_values
-from cnm.drivers.option_values import INTERFACE_PREFIX, MTU, interface
+from cnm.drivers.option_values import INTERFACE_PREFIX, MTU, boolean, interface
 from cnm.errors import NotBuilt
 from cnm.firewall.modes import GatewayMode
 
@@ -54,15 +54,6 @@ def _parse(options: tuple[tuple[str, str], ...]) -> BridgeOptions:
     return replace(BridgeOptions(), **option_values.read("bridge", options, _PARSERS))
 
 
-def _boolean(text: str) -> bool:
-    """Go's strconv.ParseBool, which Docker uses."""
-    if text in ("1", "t", "T", "TRUE", "true", "True"):
-        return True
-    if text in ("0", "f", "F", "FALSE", "false", "False"):
-        return False
-    raise ValueError("it must be true or false")
-
-
 def _mode(text: str) -> GatewayMode:
     modes = {mode.value: mode for mode in GatewayMode if mode is not GatewayMode.INTERNAL}
     if text not in modes:
@@ -90,18 +81,18 @@ def _interfaces(text: str) -> tuple[str, ...]:
 
 _PARSERS: option_values.Parsers = {
     _BRIDGE + "name": ("bridge_name", interface),
-    _BRIDGE + "enable_icc": ("icc", _boolean),
-    _BRIDGE + "enable_ip_masquerade": ("masquerade", _boolean),
+    _BRIDGE + "enable_icc": ("icc", boolean),
+    _BRIDGE + "enable_ip_masquerade": ("masquerade", boolean),
     _BRIDGE + "gateway_mode_ipv4": ("gateway_mode_ipv4", _mode),
     _BRIDGE + "gateway_mode_ipv6": ("gateway_mode_ipv6", _mode),
-    _BRIDGE + "inhibit_ipv4": ("inhibit_ipv4", _boolean),
+    _BRIDGE + "inhibit_ipv4": ("inhibit_ipv4", boolean),
     _BRIDGE + "host_binding_ipv4": ("host_binding_ipv4", _ipv4),
     _BRIDGE + "trusted_host_interfaces": ("trusted_interfaces", _interfaces),
     _NETWORK + "host_ipv4": ("host_ipv4", _ipv4),
     _NETWORK + "host_ipv6": ("host_ipv6", _ipv6),
     MTU: ("mtu", option_values.mtu),
     INTERFACE_PREFIX: ("interface_prefix", option_values.prefix),
-    "cnm.guard": ("guard", _boolean),
+    "cnm.guard": ("guard", boolean),
 }
 _NOT_BUILT = frozenset(
     {

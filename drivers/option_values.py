@@ -12,6 +12,8 @@ IFNAME = "com.docker.network.endpoint.ifname"
 """The endpoint option that every driver with interfaces knows."""
 MTU = "com.docker.network.driver.mtu"
 INTERFACE_PREFIX = "com.docker.network.container_iface_prefix"
+SHOWN_TO_DOCKER = "cnm.docker"
+"""Of driver overlay only, and told so to whoever asks for it elsewhere: `cnmctl network create --docker`."""
 
 _MIN_MTU = 68
 _MIN_MTU_IPV6 = 1280
@@ -26,7 +28,8 @@ def read(driver: str, options: Iterable[tuple[str, str]], parsers: Parsers) -> d
     values: dict[str, Any] = {}
     for key, text in options:
         if key not in parsers:
-            raise InvalidParameter(f"unknown option {key} for driver {driver}")
+            remedy = ": only networks of driver overlay appear in Docker" if key == SHOWN_TO_DOCKER else ""
+            raise InvalidParameter(f"unknown option {key} for driver {driver}{remedy}")
         field, parser = parsers[key]
         try:
             values[field] = parser(text)
@@ -44,6 +47,20 @@ def one_of(*words: str) -> Callable[[str], str]:
         return text
 
     return read_word
+
+
+def boolean(text: str) -> bool:
+    """Go's strconv.ParseBool, which Docker uses."""
+    if text in ("1", "t", "T", "TRUE", "true", "True"):
+        return True
+    if text in ("0", "f", "F", "FALSE", "false", "False"):
+        return False
+    raise ValueError("it must be true or false")
+
+
+def switch(text: str) -> bool:
+    """Docker's `-o encrypted`: the option alone says yes."""
+    return boolean(text) if text else True
 
 
 def mtu(text: str) -> int:

@@ -30,6 +30,8 @@ class News(NamedTuple):
     network_made: Callable[[Network], None]
     joined: Callable[[], None]
     """A container whose name is not known may have come."""
+    asks: Callable[[str, tuple[str, ...] | None], None] = lambda endpoint_id, servers: None
+    """Whom an endpoint's container asks for names, `()` for the host's servers, None where that is not known."""
 
 
 class NetworkDriver:
@@ -100,6 +102,7 @@ class NetworkDriver:
                 f"leave it out, or create the network with -o {requests.JOIN_OPTION}=moved"
             )
         endpoint = self._dockerd.create_endpoint(network_id, request)
+        self._news.asks(endpoint.id, requests.name_servers(body))
         mac = "" if endpoint.mac_given else endpoint.mac
         return plugin.EndpointCreated(interface=plugin.Interface(mac_address=mac))
 
@@ -123,10 +126,13 @@ class NetworkDriver:
         return self._joined(endpoint)
 
     def _joined(self, endpoint: Endpoint) -> plugin.Joined:
-        """Without a gateway dockerd would make a way out of its own, past every rule of the network."""
+        """Without a gateway dockerd would make a way out of its own, past every rule of the network; it is to, where
+        the network has none."""
         offers = self._dockerd.gateways(endpoint)
         ipv4, ipv6 = map(next_hop, offers)
         on_link = [where for where, offer in zip(_EVERYWHERE, offers, strict=True) if offer == ON_LINK]
+        if endpoint.moved:
+            on_link += self._dockerd.routes(endpoint)
         return plugin.Joined(
             interface_name=plugin.InterfaceName(
                 src_name=handover.source_name(endpoint) if endpoint.moved else "",
@@ -135,7 +141,7 @@ class NetworkDriver:
             gateway=ipv4,
             gateway_ipv6=ipv6,
             static_routes=[plugin.StaticRoute(destination=where, route_type=_CONNECTED) for where in on_link],
-            disable_gateway_service=not ipv4 and not ipv6,
+            disable_gateway_service=not (ipv4 or ipv6 or self._dockerd.leads_out(endpoint)),
         )
 
     def leave(self, body: plugin.EndpointRef) -> None:

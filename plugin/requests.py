@@ -51,6 +51,7 @@ def network_request(body: plugin.CreateNetwork, driver: str) -> NetworkRequest:
         name=f"docker-{ident[:SHORT]}",
         owner=Owner.DOCKERD,
         driver=driver,
+        scope="local",
         direct=_join_mode(user.pop(JOIN_OPTION, "")),
         enable_ipv4=_flag(options, plugin.ENABLE_IPV4, True) and bool(ipv4),
         enable_ipv6=_flag(options, plugin.ENABLE_IPV6, True) and bool(ipv6),
@@ -156,6 +157,18 @@ def _mac_of(encoded: Any) -> str:
         raise InvalidParameter(
             f"invalid value {encoded!r} for {plugin.MAC_ADDRESS}: six bytes in base64 are wanted"
         ) from None
+
+
+def name_servers(body: plugin.CreateEndpoint) -> tuple[str, ...] | None:
+    """The servers that the container's names are asked of, `()` for the host's; None where dockerd does not say.
+
+    It says so together with the ports, once for each container.
+    """
+    options = body.options or {}
+    given = options.get(plugin.DNS_SERVERS)
+    if given is None and plugin.PORT_MAP not in options:
+        return None
+    return tuple(server for server in given or () if isinstance(server, str))
 
 
 def sandbox_key(text: str | None) -> str:

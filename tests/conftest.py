@@ -11,7 +11,7 @@ import pytest
 from netns_fixtures import IsolationError, isolate
 from tests.support.machine import Machine, processes_left
 
-_NEED_ROOT = ("kernel", "packet", "docker", "faults")
+_NEED_ROOT = ("kernel", "packet", "docker", "cluster", "faults")
 _MACHINE = pytest.StashKey[Machine]()
 
 

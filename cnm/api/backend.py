@@ -7,12 +7,22 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
+from cnm.cluster_health import Figures
 from cnm.endpoint import Endpoint, EndpointRequest, PortMapping, PortRequest
 from cnm.events import Event
 from cnm.kernel.state import Finding
 from cnm.network import NameRecord, Network, NetworkRequest
 from cnm.sandbox import NOTHING_ASKED, Resolution, Sandbox
+from cnm.wire.cluster import (
+    ClusterInit,
+    ClusterInitialised,
+    ClusterJoin,
+    ClusterStatus,
+    SnapshotSaved,
+    Token,
+)
 from cnm.wire.control import Status
+from cnm.wire.overlay import NetworkPeers, NodePing
 
 
 class Backend(Protocol):
@@ -102,3 +112,43 @@ class Backend(Protocol):
     def repair(self) -> list[Finding]: ...
 
     def status(self) -> Status: ...
+
+    def network_peers(self, ref: str, *, endpoints: bool) -> NetworkPeers:
+        """The hosts in a network of the cluster, with their endpoints where these are asked for."""
+
+    def network_hosts(self, network: Network) -> list[tuple[str, str]] | None:
+        """(name, end of tunnels) of those in a network that this host takes part in; None for any other."""
+
+    def ping_nodes(self, names: Sequence[str]) -> list[NodePing]: ...
+
+    def last_pings(self) -> list[NodePing]: ...
+
+    def cluster_warnings(self) -> list[str]:
+        """What is wrong with the paths to other hosts, and with the cluster's networks here."""
+
+    def cluster_figures(self) -> Figures | None:
+        """For metrics; None where this host is in no cluster."""
+
+
+class Cluster(Protocol):
+    """This host's part in a cluster (`cnm.membership`); thread-safe, with errors of `cnm.errors`."""
+
+    def status(self) -> ClusterStatus: ...
+
+    def init(self, asked: ClusterInit) -> ClusterInitialised: ...
+
+    def join(self, asked: ClusterJoin, progress: Callable[[str], object]) -> None: ...
+
+    def leave(self, *, force: bool = False) -> None: ...
+
+    def remove(self, name: str, *, force: bool = False) -> None: ...
+
+    def token(self, seconds: int) -> Token: ...
+
+    def rotate(self, *, authority: bool = False) -> None: ...
+
+    def snapshot(self, path: str) -> SnapshotSaved: ...
+
+    def restore(self, path: str, *, force: bool = False) -> None: ...
+
+    def recover(self, *, force: bool = False) -> None: ...

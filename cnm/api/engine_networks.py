@@ -103,4 +103,5 @@ def _detailed(call: Call[None], network: Network) -> engine.Network:
         views.containers(call.backend.endpoints(network_ref=network.id), sandboxes),
         modern=call.version >= _MODERN_SINCE,
         status=views.network_status(call.backend.pool_status(network)) if tells_status else None,
+        hosts=call.backend.network_hosts(network),
     )

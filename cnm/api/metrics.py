@@ -16,6 +16,7 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from cnm.api.backend import Backend
+from cnm.api.cluster_metrics import ClusterMetrics
 from cnm.resolver.stats import BUCKETS
 
 CONTENT_TYPE = exposition.CONTENT_TYPE_PLAIN_0_0_4
@@ -31,6 +32,7 @@ class Metrics:
         ProcessCollector(namespace="cnm", registry=self._registry)
         self._registry.register(_Objects(backend))
         self._registry.register(_Names(backend))
+        self._registry.register(ClusterMetrics(backend))
         self._requests = Counter(
             "cnm_api_requests_total",
             "Requests of the control API that were answered.",

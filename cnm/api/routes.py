@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from cnm.api.backend import Backend
+from cnm.api.backend import Backend, Cluster
 from cnm.api.versions import Version
 from cnm.errors import InvalidParameter
 
@@ -19,6 +19,7 @@ class Call(Generic[B]):
     """One request as a handler sees it; path parameters are the handler's further arguments."""
 
     backend: Backend
+    cluster: Cluster
     version: Version
     query: Mapping[str, str]
     body: B

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, cast
 from flask import Flask, Response, current_app, request
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
-from cnm.api import control, engine_absent, engine_networks, engine_system, versions
-from cnm.api.backend import Backend
+from cnm.api import cluster, control, engine_absent, engine_networks, engine_system, overlay, versions
+from cnm.api.backend import Backend, Cluster
 from cnm.api.metrics import CONTENT_TYPE, Metrics
 from cnm.api.routes import Call, Route, Routes
 from cnm.errors import CnmError, InvalidParameter
@@ -33,17 +33,25 @@ _JSON = "application/json"
 _own = Routes()
 
 
-def create_app(backend: Backend) -> Flask:
-    """The control API of `backend` as a WSGI application."""
+def create_app(backend: Backend, membership: Cluster) -> Flask:
+    """The control API of `backend`, and of this host's part in a cluster, as a WSGI application."""
     app = _ControlApp(Metrics(backend))
     for route in declared_routes():
-        app.add_url_rule(_rule(route.path), route.name, _view(route, backend), methods=[route.method])
+        app.add_url_rule(
+            _rule(route.path), route.name, _view(route, backend, membership), methods=[route.method]
+        )
     return app
 
 
 def declared_routes() -> list[Route]:
     """All routes, in the order of docs/api.md."""
-    parts = (engine_system.routes, engine_networks.routes, engine_absent.routes, control.routes, _own)
+    parts: tuple[Routes, ...] = (
+        engine_system.routes,
+        engine_networks.routes,
+        engine_absent.routes,
+        control.routes,
+    )
+    parts += (cluster.routes, overlay.routes, _own)
     return [route for part in parts for route in part.declared]
 
 
@@ -124,10 +132,10 @@ def _rule(path: str) -> str:
     return re.sub(r"\{(\w+)\}", r"<path:\1>", path)
 
 
-def _view(route: Route, backend: Backend) -> Callable[..., Response]:
+def _view(route: Route, backend: Backend, membership: Cluster) -> Callable[..., Response]:
     def view(**references: str) -> Response:
         body = _body(route.body) if route.body else None
-        call = Call(backend, request.environ[_VERSION], request.args, body)
+        call = Call(backend, membership, request.environ[_VERSION], request.args, body)
         return _answer(route, route.handler(call, **references))
 
     return view

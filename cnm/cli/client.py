@@ -68,9 +68,11 @@ class Client:
             raise DaemonError(_message(content, connection.status), connection.status)
         return self._decode(content) if content.strip() else None
 
-    def stream(self, path: str, query: Mapping[str, str] | None = None) -> Iterator[Any]:
-        """The values of an endless answer of JSON lines, each as soon as it arrives."""
-        connection = self._ask("GET", path, None, query)
+    def stream(
+        self, path: str, query: Mapping[str, str] | None = None, *, method: str = "GET", body: Any = None
+    ) -> Iterator[Any]:
+        """The values of an answer of JSON lines, which may be endless, each as soon as it arrives."""
+        connection = self._ask(method, path, body, query)
         try:
             if connection.status >= 400:
                 raise DaemonError(_message(b"".join(connection.body()), connection.status), connection.status)

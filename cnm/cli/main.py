@@ -20,7 +20,7 @@ INTERRUPTED = 130
 BROKEN_PIPE = 141
 """128 + SIGINT and 128 + SIGPIPE, as a shell reports them."""
 
-GROUPS = ("dns", "endpoint", "network", "port", "sandbox")
+GROUPS = ("cluster", "dns", "endpoint", "network", "port", "sandbox")
 """Nouns; each is a module of its own name, loaded only when it is called."""
 
 COMMANDS = {

@@ -17,6 +17,7 @@ from cnm.cli.output import (
     short_id,
     show_inspected,
 )
+from cnm.cli.peers import PEERS
 from cnm.cli.report import for_each
 
 TYPE_CHECKING = False
@@ -41,6 +42,8 @@ LISTING = Listing(
     },
 )
 
+_SHOWN_TO_DOCKER = "cnm.docker"
+
 PRUNE_WARNING = """WARNING! This will remove all custom networks not used by at least one container.
 Are you sure you want to continue? [y/N] """
 
@@ -64,7 +67,7 @@ def create(client: Client, arguments: Arguments) -> int:
         "Attachable": arguments["attachable"],
         "Ingress": arguments["ingress"],
         "ConfigOnly": arguments["config-only"],
-        "Options": arguments["opt"],
+        "Options": arguments["opt"] | ({_SHOWN_TO_DOCKER: "true"} if arguments["docker"] else {}),
         "Labels": arguments["label"],
     }
     if arguments["config-from"]:
@@ -177,6 +180,7 @@ GROUP = Group(
                 Flag("aux-address", MAP, "Address that the driver must not give out, NAME=ADDRESS"),
                 Flag("config-from", STRING, "Network whose configuration this one takes"),
                 Flag("config-only", BOOLEAN, "Create a configuration that other networks can take"),
+                Flag("docker", BOOLEAN, "Let the network of driver overlay appear in every host's Docker"),
                 Flag("driver", STRING, "Driver of the network", "d", "bridge"),
                 Flag("gateway", STRINGS, "Gateway of a subnet, an IPv4 or IPv6 address"),
                 Flag("ingress", BOOLEAN, "Create the network of the routing mesh"),
@@ -210,6 +214,7 @@ GROUP = Group(
             ),
         ),
         Command("ls", "List networks", ls, "", LIST_FLAGS, ("list",)),
+        PEERS,
         Command(
             "prune",
             "Remove all networks that nothing uses",

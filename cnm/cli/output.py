@@ -19,9 +19,12 @@ if TYPE_CHECKING:
 
 FORMAT_HELP = "Show each item by a format: 'json', or a Go template"
 
+LIST_FORMAT = Flag(
+    "format", STRING, "Show the list by a format: 'table', 'table TEMPLATE', 'json', or a Go template"
+)
 LIST_FLAGS = (
     Flag("filter", FILTER, "Show only what matches NAME=VALUE; may be repeated", "f"),
-    Flag("format", STRING, "Show the list by a format: 'table', 'table TEMPLATE', 'json', or a Go template"),
+    LIST_FORMAT,
     Flag("no-trunc", BOOLEAN, "Do not shorten the output"),
     Flag("quiet", BOOLEAN, "Show IDs only", "q"),
 )
@@ -48,8 +51,11 @@ class Listing:
     `kind` is what a template's error calls the items.
     """
 
-    def __init__(self, kind: str, columns: Sequence[str], headings: Mapping[str, str]) -> None:
-        self.kind = kind
+    def __init__(
+        self, kind: str, columns: Sequence[str], headings: Mapping[str, str], quiet: str = "ID"
+    ) -> None:
+        """`quiet` is the field that `-q` shows."""
+        self.kind, self.quiet = kind, quiet
         self.columns = columns
         self.headings = headings
 
@@ -72,7 +78,7 @@ class Listing:
             )
         elif form in ("", "table"):
             for row in rows:
-                print(row["ID"])
+                print(row[self.quiet])
         elif form == "json":
             for row in rows:
                 print(

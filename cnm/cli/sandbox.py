@@ -76,7 +76,14 @@ def create(client: Client, arguments: Arguments) -> int:
     if arguments["netns"]:
         netns = arguments["netns"]
         body["NetnsPath"] = netns if netns == "host" else os.path.abspath(netns)
-    print(client.post("/cnm/v1/sandboxes", body)["Id"])
+    ident = client.post("/cnm/v1/sandboxes", body)["Id"]
+    try:
+        for network in arguments["network"]:
+            client.post(f"/networks/{quote(network)}/connect", {"Container": ident})
+    except BaseException:
+        client.delete(path(ident), query={"force": "1", "wait": "0"})
+        raise
+    print(ident)
     return 0
 
 
@@ -163,6 +170,7 @@ GROUP = Group(
                 Flag("hostname", STRING, "Host name, perhaps with its domain (by default its short ID)"),
                 Flag("label", LABELS, "Label of the sandbox, KEY[=VALUE]"),
                 Flag("netns", STRING, 'Path of the network namespace to use, or "host"; it is never deleted'),
+                Flag("network", LIST, "Network to connect it to"),
             ),
         ),
         Command(

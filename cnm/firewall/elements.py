@@ -137,6 +137,27 @@ def host_elements(
     return tuple(elements)
 
 
+def overlay_elements(
+    vnis: Iterable[int], encrypted: Iterable[int], nodes: Iterable[str], port: int
+) -> tuple[FirewallElement, ...]:
+    """What the rules must know of a cluster, while this host has networks of it.
+
+    `vnis` are those of all its networks that are here, `encrypted` those among them that never travel in the clear;
+    `nodes` are the bare addresses that its nodes send VXLAN from, to UDP port `port`. None of the cluster's networks
+    here: no elements, and whatever else the host uses VXLAN for is untouched.
+    """
+    ours, secret = frozenset(vnis), frozenset(encrypted)
+    ours |= secret
+    if not ours:
+        return ()
+    elements = [FirewallElement(sets.OVERLAY_VNIS, (port, vni)) for vni in sorted(ours)]
+    elements += [FirewallElement(sets.ENCRYPTED_VNIS, (port, vni)) for vni in sorted(secret)]
+    elements += [FirewallElement(sets.CLEAR_VNIS, (port, vni)) for vni in sorted(ours - secret)]
+    for address in dict.fromkeys(map(_canonical, nodes)):
+        elements.append(FirewallElement(sets.NODES6 if ":" in address else sets.NODES4, (address,)))
+    return tuple(elements)
+
+
 def link_local(mac: str) -> str:
     """The link-local address that Linux derives from a MAC (RFC 4291, modified EUI-64)."""
     octets = bytes.fromhex(mac.replace(":", ""))

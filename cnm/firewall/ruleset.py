@@ -9,6 +9,8 @@ What was weighed and not taken:
 - Whether a packet stays on the bridge that it came from: a set of "br . br" elements would open where one is
   missing, and `fib daddr . iif oif exists` misses frames sent to a sibling's MAC with an address that is not its own
   (they are seen here under br_netfilter). So the packet writes the pair itself, and the next rule looks it up.
+- Only a set of encrypted VNIs: without one of its elements, cleartext would pass. So every VNI of ours is in two sets,
+  and one that nothing allows in the clear is dropped. The port is part of the key for the same reason.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ import socket
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 
-from cnm.firewall.sets import ELEMENT_SETS, GUARD_NA
+from cnm.firewall.sets import CLEAR_VNIS, ELEMENT_SETS, ENCRYPTED_VNIS, GUARD_NA, OVERLAY_VNIS
 from cnm.kernel.nft import ADMIN_CHAIN
 from cnm.kernel.nft_elements import TABLE
 from cnm.kernel.state import ElementSet, FieldType, FirewallElement, Group
@@ -154,6 +156,28 @@ chain redirects {
     oifgroup $BRIDGE icmp type redirect drop
     oifgroup $BRIDGE icmpv6 type nd-redirect drop
 }
+
+# VXLAN of the cluster's networks. Its socket listens at every address of the host, so that cleartext of an encrypted
+# network, and frames of strangers, would be taken in. The VNI is 96 bits behind the start of the UDP header.
+chain overlay_in {
+    type filter hook input priority filter - 1; policy accept;
+    iifgroup $TUNNEL accept
+    udp dport . @th,96,24 @encrypted_vnis counter drop
+    udp dport . @th,96,24 @clear_vnis goto overlay_nodes
+    udp dport . @th,96,24 @overlay_vnis counter drop
+}
+chain overlay_nodes {
+    ip saddr @nodes4 accept
+    ip6 saddr @nodes6 accept
+    counter drop
+}
+chain overlay_out {
+    type filter hook output priority filter - 1; policy accept;
+    oifgroup $TUNNEL accept
+    udp dport . @th,96,24 @encrypted_vnis counter drop
+    udp dport . @th,96,24 @clear_vnis accept
+    udp dport . @th,96,24 @overlay_vnis counter drop
+}
 """
 
 _BRIDGE_CHAINS = """
@@ -228,10 +252,16 @@ def _skeleton(family: str) -> str:
     return f"table {family} {TABLE} {{\n{sets}{_MORE_SETS[family]}{chains}}}\n"
 
 
+_TYPEOF = {GUARD_NA: "typeof iifname . ether saddr . @th,64,128"} | dict.fromkeys(
+    (OVERLAY_VNIS, ENCRYPTED_VNIS, CLEAR_VNIS), "typeof udp dport . @th,96,24"
+)
+"""Of sets with raw fields, which nft 1.0.6 has no type for."""
+
+
 def _declaration(element_set: ElementSet) -> str:
     key = " . ".join(t.value for t in element_set.key)
     if not element_set.is_map:
-        kind = "typeof iifname . ether saddr . @th,64,128" if element_set is GUARD_NA else f"type {key}"
+        kind = _TYPEOF.get(element_set, f"type {key}")
         return f"set {element_set.name} {{ {kind}; }}\n"
     value = " . ".join(t.value for t in element_set.value)
     return f"map {element_set.name} {{ type {key} : {value}; }}\n"
@@ -259,6 +289,7 @@ def _substitute(text: str) -> str:
         .replace("$PORT", str(int(Group.PORT)))
         .replace("$LEFT", str(int(Group.LEFT)))
         .replace("$REAP", str(int(Group.REAP)))
+        .replace("$TUNNEL", str(int(Group.TUNNEL)))
     )
 
 
@@ -287,4 +318,5 @@ def _hexadecimal(address: str | int) -> str:
 _FIELDS: dict[FieldType, Callable[[str | int], str]] = {
     FieldType.IFNAME: _quoted,
     FieldType.RAW128: _hexadecimal,
+    FieldType.RAW24: lambda number: hex(int(number)),
 }

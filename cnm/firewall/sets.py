@@ -14,6 +14,10 @@ test that takes each away in turn holds it to that:
     self*           a container does not reach its own published port
     routing         what is not ours is not forwarded
     loopback_nat    the host's own socket at [::1] gets the packet
+    overlay_vnis    the other two sets still say what their VNI may; only one that is in none of them is not ours
+    encrypted_vnis  `overlay_vnis` drops what no element allows in the clear
+    clear_vnis      the same: the network counts as encrypted
+    nodes*          the host is a stranger
     ports           `bridge cnm` drops what enters by a port of ours
     guard*          the frame counts as forged
 """
@@ -63,6 +67,16 @@ ROUTING = ElementSet("inet", "routing", (_FAMILY,))
 LOOPBACK_NAT = ElementSet("inet", "loopback_nat", (_FAMILY,))
 """IPv6 while br_netfilter leaves it alone: only then can [::1] be translated."""
 
+OVERLAY_VNIS = ElementSet("inet", "overlay_vnis", (_PORT, FieldType.RAW24))
+"""UDP port of the cluster's VXLAN and VNI of each of its networks; other VNIs at that port are other people's."""
+ENCRYPTED_VNIS = ElementSet("inet", "encrypted_vnis", (_PORT, FieldType.RAW24))
+"""Those of encrypted networks: they come and go by tunnels only."""
+CLEAR_VNIS = ElementSet("inet", "clear_vnis", (_PORT, FieldType.RAW24))
+"""The others: they are let in from nodes of the cluster."""
+NODES4 = ElementSet("inet", "nodes4", (_IPV4,))
+NODES6 = ElementSet("inet", "nodes6", (_IPV6,))
+"""Addresses that nodes of the cluster send VXLAN from."""
+
 PORTS = ElementSet("bridge", "ports", (_IFNAME,), (_VERDICT,))
 """Bridge port of an endpoint: `goto guard`, or `accept` where the guard is off."""
 GUARD4 = ElementSet("bridge", "guard4", (_IFNAME, _ETHER, _IPV4))
@@ -74,6 +88,7 @@ GUARD_NA = ElementSet("bridge", "guard_na", (_IFNAME, _ETHER, FieldType.RAW128))
 ELEMENT_SETS = (
     *(FROM, TO, SAME, ICC, TRUSTED, MASQ, SNAT4, SNAT6),
     *(PUBLISH4, PUBLISH6, PUBLISH_ANY4, PUBLISH_ANY6, SELF4, SELF6, OPEN4, OPEN6, ROUTING, LOOPBACK_NAT),
+    *(OVERLAY_VNIS, ENCRYPTED_VNIS, CLEAR_VNIS, NODES4, NODES6),
     *(PORTS, GUARD4, GUARD6, GUARD_NA),
 )
 """All of them, in the order of the ruleset."""

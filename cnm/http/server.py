@@ -35,6 +35,9 @@ log = logging.getLogger("cnm.http")
 LONG_STREAM = "cnm.long_stream"
 """Key of the WSGI environment by which an app has its answer served from a thread of its own."""
 
+PEER_CERTIFICATE = "cnm.peer_certificate"
+"""Key of the WSGI environment with the certificate that the client showed (DER), where it showed one."""
+
 _LEAST_WORKERS = 4
 _IDLE_SECONDS = 10
 """After which a connection that says nothing is closed, and half a request refused."""
@@ -206,6 +209,8 @@ class _Gateway(wsgi.Gateway_10):
     def get_environ(self) -> dict[str, Any]:  # type: ignore[override]
         environ: dict[str, Any] = super().get_environ()  # type: ignore[no-untyped-call]
         environ["PATH_INFO"] = unquote_to_bytes(self.req.uri.partition(b"?")[0]).decode("latin-1")
+        if isinstance(self.req.conn.socket, ssl.SSLSocket):
+            environ[PEER_CERTIFICATE] = self.req.conn.socket.getpeercert(binary_form=True)
         return environ
 
     def respond(self) -> None:

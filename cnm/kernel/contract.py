@@ -7,7 +7,7 @@ from socket import AddressFamily, SocketKind, socket
 from typing import NamedTuple, Protocol
 
 from cnm.kernel.name_sockets import NameSockets
-from cnm.kernel.state import Finding, FirewallElement, KernelState
+from cnm.kernel.state import Finding, FirewallElement, KernelState, ObservedPeers, RemotePeer
 
 
 class Uplink(NamedTuple):
@@ -24,6 +24,20 @@ class PublishedPort(NamedTuple):
     container_port: int
     host_port: int
     host_address: str
+
+
+class Echo(NamedTuple):
+    """An echo request to a bare address; `size` bytes with its IP header, in one piece on its way out of this host."""
+
+    address: str
+    size: int
+
+
+class Port(NamedTuple):
+    """A TCP port at a bare address."""
+
+    address: str
+    port: int
 
 
 class Kernel(Protocol):
@@ -47,11 +61,48 @@ class Kernel(Protocol):
     def repair(self, findings: Sequence[Finding]) -> None:
         """Make what is missing or changed as wanted, and remove what is ours and unwanted."""
 
+    def program_peers(
+        self, namespace: str, link: str, added: Sequence[RemotePeer], removed: Sequence[RemotePeer]
+    ) -> None:
+        """Write the remote endpoints of a VXLAN device: for each one forwarding entry, its own and its bridge's, and a
+        permanent neighbour for each address.
+
+        What is there is replaced: an endpoint that moved to another host is only `added`. `removed` are as they were
+        added, or as `observe_peers` has them; what is gone already is fine, and what is in both stays. Raises
+        KernelError that names the first entry that was refused, when all others are done, and NotFound where there is
+        no namespace.
+        """
+
+    def flood(self, namespace: str, link: str, added: Sequence[str], removed: Sequence[str]) -> None:
+        """Have a VXLAN device copy broadcast and multicast packets to these VTEPs, or to some no more."""
+
+    def observe_peers(self, namespace: str, link: str) -> ObservedPeers:
+        """The remote endpoints that a VXLAN device has entries for; others' and learned ones are left out.
+
+        Raises NotFound where there is no namespace, KernelError where there is no such link.
+        """
+
+    def announce(self, namespace: str, link: str, holders: Sequence[tuple[str, str]]) -> None:
+        """Tell everybody on a link who has which address now: (bare address, MAC). Raises NotFound, KernelError."""
+
+    def echo(self, namespace: str, asked: Sequence[Echo], seconds: float) -> list[float | None]:
+        """Ask all at once; the seconds that each answer took, None where none came within `seconds`.
+
+        Raises NotFound where there is no namespace.
+        """
+
+    def knock(self, namespace: str, asked: Sequence[Port], seconds: float) -> list[int]:
+        """Connect to all at once; 0 for each that took the connection, else the errno, ETIMEDOUT after `seconds`."""
+
     def start_firewall(self, elements: Sequence[FirewallElement]) -> None:
         """Rewrite our tables with exactly `elements`, in one transaction."""
 
-    def create_namespace(self, path: str) -> None:
-        """A namespace at `path`, its loopback up. Raises Conflict when something stands there."""
+    def create_namespace(self, path: str, *, bridged: bool = False) -> None:
+        """A namespace at `path`, its loopback up. Raises Conflict when something stands there.
+
+        In a sandbox's, links have no IPv6 until it is switched on. A `bridged` one is for a network: its links have
+        IPv6, for neighbour entries, but no addresses that they make themselves.
+        """
 
     def remove_namespace(self, path: str) -> None: ...
 
@@ -69,6 +120,9 @@ class Kernel(Protocol):
         """The host's interfaces that are neither loopbacks nor ours: MTUs in bytes by name."""
 
     def uplink(self) -> Uplink | None: ...
+
+    def holder(self, address: str) -> Uplink | None:
+        """The host's interface that has this bare address, None where none has."""
 
     def uplink_addresses(self) -> tuple[str, ...]:
         """The host's own address on its way out, of each family that has one: IPv4's first."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from cnm.kernel.state import (
     HOST,
@@ -15,6 +16,7 @@ from cnm.kernel.state import (
     Problem,
     Record,
     Sysctl,
+    Vxlan,
 )
 
 MARK = "cnm:"
@@ -46,12 +48,20 @@ def _halves(wanted: KernelState, asked: Container[str], exists: Mapping[str, Ker
 
 
 def is_another(wanted: Link, have: Link) -> bool:
-    """Whether a sub-interface stands elsewhere or is of another sort: it cannot be changed, only made anew."""
+    """Whether a sub-interface stands elsewhere or is of another sort, or a VXLAN device of another tunnel: it cannot be
+    changed, only made anew."""
+    if wanted.vxlan and have.vxlan:
+        return _tunnel(wanted.vxlan) != _tunnel(have.vxlan)
     return bool(wanted.parent) and (wanted.kind, wanted.mode, wanted.parent) != (
         have.kind,
         have.mode,
         have.parent,
     )
+
+
+def _tunnel(vxlan: Vxlan) -> tuple[int, int, bool]:
+    """What the kernel does not change of a device: the local address may become another of its family."""
+    return vxlan.vni, vxlan.port, ":" in vxlan.local
 
 
 def merge(states: Iterable[KernelState]) -> tuple[KernelState, ...]:
@@ -72,6 +82,7 @@ def _concatenate(namespace: str, parts: list[KernelState]) -> KernelState:
         fdb=tuple(r for p in parts for r in p.fdb),
         sysctls=tuple(r for p in parts for r in p.sysctls),
         elements=tuple(r for p in parts for r in p.elements),
+        own=any(p.own for p in parts),
     )
 
 
@@ -98,7 +109,7 @@ def _compare(wanted: KernelState, observed: KernelState, halves: Container[str])
                 for r in pick(observed)
                 if r not in wanted_records
             ]
-    return findings
+    return [replace(finding, own=True) for finding in findings] if wanted.own else findings
 
 
 _SETS: tuple[Callable[[KernelState], Iterable[Record]], ...] = (
@@ -144,7 +155,7 @@ def _compare_links(wanted: KernelState, observed: KernelState, halves: Container
             findings.append(Finding(namespace, Problem.CHANGED, link, other, "its other end is gone"))
         elif detail := _changes(link, other):
             findings.append(Finding(namespace, Problem.CHANGED, link, other, detail))
-    orphaned = is_ours if namespace == HOST else is_ours_inside
+    orphaned = is_ours if namespace == HOST else is_ours_alone if wanted.own else is_ours_inside
     findings += [
         Finding(namespace, Problem.FOREIGN, observed=link) for link in have.values() if orphaned(link)
     ]
@@ -165,6 +176,11 @@ def is_ours_inside(link: Link) -> bool:
     return link.kind in (LinkKind.MACVLAN, LinkKind.IPVLAN) and link.group == Group.SUB_INTERFACE
 
 
+def is_ours_alone(link: Link) -> bool:
+    """Whether a link of a network's namespace is ours, marked already or not."""
+    return is_ours(link) or link.group == Group.SEGMENT
+
+
 def is_ours(link: Link) -> bool:
     """Whether a link carries our mark and is not on its way out already."""
     return link.alias.startswith(MARK) and link.group != Group.REAP
@@ -179,9 +195,19 @@ def _changes(wanted: Link, have: Link) -> str:
         value = getattr(wanted, name)
         if value and value != getattr(have, name):
             words.append(f"{name} is {getattr(have, name) or 'not set'}")
+    if wanted.vxlan and have.vxlan:
+        words += _tunnel_changes(wanted.vxlan, have.vxlan)
     if wanted.up and not have.up:
         words.append("is down")
     for name in ("isolated", "hairpin"):
         if wanted.master and getattr(wanted, name) != getattr(have, name):
             words.append(f"{name} is {'on' if getattr(have, name) else 'off'}")
     return ", ".join(words)
+
+
+def _tunnel_changes(wanted: Vxlan, have: Vxlan) -> Iterator[str]:
+    for name in ("vni", "local", "port"):
+        if getattr(wanted, name) != getattr(have, name):
+            yield f"{name} is {getattr(have, name) or 'not set'}"
+    if wanted.learning != have.learning:
+        yield f"learning is {'on' if have.learning else 'off'}"

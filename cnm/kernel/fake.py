@@ -13,8 +13,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from cnm.errors import Conflict, KernelError, NotBuilt, NotFound
-from cnm.kernel.contract import PublishedPort, Uplink
-from cnm.kernel.diff import is_another, is_ours, is_ours_inside
+from cnm.kernel.contract import Echo, Port, PublishedPort, Uplink
+from cnm.kernel.diff import is_another, is_ours, is_ours_alone, is_ours_inside
+from cnm.kernel.fake_peers import FakePeers
 from cnm.kernel.name_sockets import NameSockets
 from cnm.kernel.repair import split_findings
 from cnm.kernel.state import (
@@ -28,9 +29,13 @@ from cnm.kernel.state import (
     Link,
     LinkKind,
     Neighbor,
+    ObservedPeers,
+    Peer,
     Record,
+    RemotePeer,
     Route,
     Sysctl,
+    Vxlan,
 )
 
 
@@ -40,7 +45,13 @@ class _Space:
 
     links: dict[str, Link] = field(default_factory=lambda: {"lo": Link("lo", LinkKind.LOOPBACK)})
     records: set[Address | Route | Neighbor | FdbEntry] = field(default_factory=set)
+    peers: dict[str, FakePeers] = field(default_factory=dict)
+    """By name of a VXLAN device."""
     names_led_to: tuple[int, int] | None = None
+
+
+_USUAL_MTU, _RTT = 1500, 0.0005
+_SOMEWHERE = "a network namespace of another program"
 
 
 class FakeKernel:
@@ -56,6 +67,12 @@ class FakeKernel:
         self.elements: set[FirewallElement] = set()
         self.sysctls: dict[str, str] = {"net/ipv4/ip_forward": "0", "net/ipv6/conf/lo/force_forwarding": "0"}
         self.flushed: list[str] = []
+        self.announced: list[tuple[str, str, str, str]] = []
+        """(namespace, link, address, MAC)."""
+        self.path_mtus: dict[str, int] = {}
+        """Bytes of the biggest packet that gets to an address; 0: none does, and 1,500 to any other."""
+        self.closed: set[Port] = set()
+        """Where nobody takes a connection."""
         self.fail_on = ""
         self.lacking = frozenset(lacking)
         self._uplink = uplink
@@ -105,20 +122,22 @@ class FakeKernel:
         if have is not None and self._is_worthless(link, have):
             self.drop_link(namespace, have)
             have = None
+        if link.vxlan:
+            self._check_tunnel(namespace, link, link.vxlan)
+            space.peers.setdefault(link.name, FakePeers(link.name))
         if link.peer and have is None:
-            inside = self._space(link.peer.namespace)
-            if link.peer.name in inside.links:
-                where = link.peer.namespace or "the host's namespace"
-                raise Conflict(f"interface {link.peer.name} cannot be made in {where}: file exists")
-            inside.links[link.peer.name] = Link(
-                link.peer.name,
-                LinkKind.VETH,
-                link.peer.mac,
-                link.peer.mtu or link.mtu,
-                group=Group.MOVED if link.peer.leaves else Group.NONE,
-                up=False,
-            )
+            self._make_other_end(link, link.peer)
         space.links[link.name] = dataclasses.replace(link, group=Group.NONE) if link.leaves else link
+
+    def _make_other_end(self, link: Link, peer: Peer) -> None:
+        inside = self._space(peer.namespace)
+        if peer.name in inside.links:
+            where = peer.namespace or "the host's namespace"
+            raise Conflict(f"interface {peer.name} cannot be made in {where}: file exists")
+        group = Group.MOVED if peer.leaves else Group.NONE
+        inside.links[peer.name] = Link(
+            peer.name, LinkKind.VETH, peer.mac, peer.mtu or link.mtu, group=group, up=False
+        )
 
     def _take(self, space: _Space, namespace: str, link: Link) -> None:
         theirs = self.spaces[HOST].links.get(link.taken_from)
@@ -163,6 +182,17 @@ class FakeKernel:
                 errno.ENODEV,
             )
 
+    def _check_tunnel(self, namespace: str, link: Link, wanted: Vxlan) -> None:
+        """A VNI is taken once a port, in whatever namespace its device is."""
+        for path, other in [(path, li) for path, space in self.spaces.items() for li in space.links.values()]:
+            same = other.vxlan and (other.vxlan.vni, other.vxlan.port) == (wanted.vni, wanted.port)
+            if same and (path, other.name) != (namespace, link.name):
+                holder = f"interface {other.name} of the host" if path == HOST else _SOMEWHERE
+                raise Conflict(
+                    f"cannot create interface {link.name}: VNI {wanted.vni} on UDP port {wanted.port} is in use by "
+                    f"{holder}: delete that, or give the network another VNI"
+                )
+
     def _set(self, namespace: str, space: _Space, sysctl: Sysctl) -> None:
         parts = sysctl.key.split("/")
         if "conf" in parts and parts[-2] not in (*space.links, "all", "default"):
@@ -193,7 +223,7 @@ class FakeKernel:
                 if link.taken_from:
                     self._give_back(state.namespace, link)
                     continue
-                for have in [h for h in space.links.values() if _is_same(state.namespace, h, link)]:
+                for have in [h for h in space.links.values() if _is_same(state, h, link)]:
                     if link.peer and link.peer.leaves:
                         space.links[have.name] = dataclasses.replace(have, group=Group.LEFT)
                     else:
@@ -212,9 +242,12 @@ class FakeKernel:
         """With all that is on it, and with its other end."""
         space = self.spaces[namespace]
         space.links.pop(link.name, None)
+        space.peers.pop(link.name, None)
         space.records = {record for record in space.records if record.link != link.name}
         for port in [port for port in space.links.values() if port.master == link.name]:
             space.links[port.name] = dataclasses.replace(port, master="")
+            if port.name in space.peers:
+                space.peers[port.name].leave_bridge()
             space.records = {
                 r for r in space.records if not (isinstance(r, FdbEntry) and r.link == port.name)
             }
@@ -263,10 +296,46 @@ class FakeKernel:
             )
         return tuple(observed)
 
+    def program_peers(
+        self, namespace: str, link: str, added: Sequence[RemotePeer], removed: Sequence[RemotePeer]
+    ) -> None:
+        self._peers(namespace, link).program(added, removed)
+
+    def flood(self, namespace: str, link: str, added: Sequence[str], removed: Sequence[str]) -> None:
+        self._peers(namespace, link).change_flood(added, removed)
+
+    def observe_peers(self, namespace: str, link: str) -> ObservedPeers:
+        return self._peers(namespace, link).observed()
+
+    def _peers(self, namespace: str, link: str) -> FakePeers:
+        try:
+            return self._space(namespace).peers[link]
+        except KeyError:
+            raise KernelError(
+                f"interface {link} does not exist: cnmctl doctor shows what is missing", errno.ENODEV
+            ) from None
+
     def repair(self, findings: Sequence[Finding]) -> None:
         wanted, foreign = split_findings(findings)
         self.remove(foreign)
         self.apply(wanted)
+
+    def announce(self, namespace: str, link: str, holders: Sequence[tuple[str, str]]) -> None:
+        self._space(namespace)
+        self.announced += [(namespace, link, *holder) for holder in holders]
+
+    def echo(self, namespace: str, asked: Sequence[Echo], seconds: float) -> list[float | None]:
+        """Every address answers at once, unless `path_mtus` or the links here forbid it."""
+        inside = self._space(namespace).links.values()
+        most = max((link.mtu for link in inside if link.mtu), default=_USUAL_MTU)
+        return [
+            _RTT if each.size <= min(most, self.path_mtus.get(each.address, _USUAL_MTU)) else None
+            for each in asked
+        ]
+
+    def knock(self, namespace: str, asked: Sequence[Port], seconds: float) -> list[int]:
+        self._space(namespace)
+        return [errno.ETIMEDOUT if port in self.closed else 0 for port in asked]
 
     def start_firewall(self, elements: Sequence[FirewallElement]) -> None:
         self.elements = set(elements)
@@ -274,15 +343,17 @@ class FakeKernel:
     def broken_tables(self) -> Sequence[tuple[str, str]]:
         return ()
 
-    def create_namespace(self, path: str) -> None:
+    def create_namespace(self, path: str, *, bridged: bool = False) -> None:
         if path in self.spaces:
             raise Conflict(f"{path} exists already: remove it, or choose another run directory")
         self.spaces[path] = _Space()
 
     def remove_namespace(self, path: str) -> None:
-        for link in list(self.spaces[HOST].links.values()):
-            if any(where == path for where, _ in self._other_ends(link)):
-                self.drop_link(HOST, link)
+        """With the pairs that have one end there, wherever the other is."""
+        everywhere = [(where, link) for where, space in self.spaces.items() for link in space.links.values()]
+        for where, link in everywhere:
+            if where == path or any(other == path for other, _ in self._other_ends(link)):
+                self.drop_link(where, link)
         self.spaces.pop(path, None)
 
     def namespace_alive(self, path: str) -> bool:
@@ -338,6 +409,9 @@ class FakeKernel:
     def uplink(self) -> Uplink | None:
         return self._uplink
 
+    def holder(self, address: str) -> Uplink | None:
+        return self._uplink
+
     def uplink_addresses(self) -> tuple[str, ...]:
         return ("198.51.100.2", "2001:db8:100::2") if self._uplink else ()
 
@@ -387,15 +461,16 @@ def _on_links(state: KernelState) -> Iterable[Address | Route | Neighbor | FdbEn
     yield from state.fdb
 
 
-def _is_same(namespace: str, have: Link, link: Link) -> bool:
+def _is_same(state: KernelState, have: Link, link: Link) -> bool:
     """Whether a link is the one meant: sub-interfaces in sandboxes by their mark, others by name and mark or MAC."""
-    if namespace != HOST and link.kind in (LinkKind.MACVLAN, LinkKind.IPVLAN):
+    if state.namespace != HOST and link.kind in (LinkKind.MACVLAN, LinkKind.IPVLAN):
         same = have.alias == link.alias if link.alias else have.name == link.name
         return same and is_ours_inside(have)
     if have.name != link.name:
         return False
-    if namespace == HOST:
-        return is_ours(have) and have.alias == link.alias
+    if state.namespace == HOST or state.own:
+        ours = is_ours_alone(have) if state.own else is_ours(have)
+        return ours and have.alias == link.alias
     return (have.kind, have.mac) == (link.kind, link.mac)
 
 

@@ -23,7 +23,7 @@ from cnm.kernel.netlink import (
     u8,
     u32,
 )
-from cnm.kernel.state import Group, Link, LinkKind
+from cnm.kernel.state import Group, Link, LinkKind, Vxlan
 
 RTM_NEWLINK = 16
 RTM_DELLINK = 17
@@ -35,6 +35,7 @@ _IFLA_IFNAME = 3
 _IFLA_MTU = 4
 _IFLA_LINK = 5
 _IFLA_MASTER = 10
+_IFLA_PROTINFO = 12
 _IFLA_OPERSTATE = 16
 _IFLA_LINKINFO = 18
 _IFLA_IFALIAS = 20
@@ -46,12 +47,15 @@ _IFLA_INFO_KIND = 1
 _IFLA_INFO_DATA = 2
 _IFLA_INFO_SLAVE_KIND = 4
 _IFLA_INFO_SLAVE_DATA = 5
+_IFLA_BRPORT_STATE = 1
 _IFLA_BRPORT_MODE = 4
+_IFLA_BRPORT_LEARNING = 8
 _IFLA_BRPORT_ISOLATED = 33
 _VETH_INFO_PEER = 1
 _IFLA_INET6_ADDR_GEN_MODE = 8
 _ADDR_GEN_MODE_NONE = 1
 _RTEXT_FILTER_SKIP_STATS = 8
+_AF_BRIDGE = 7
 _AF_INET6 = 10
 _ARPHRD_LOOPBACK = 772
 _IFF_UP = 1
@@ -105,14 +109,20 @@ def create(
     return Request(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, b"".join(parts), f"create interface {link.name}")
 
 
-def create_inside(link: Link, name: str, parent_index: int, namespace_fd: int) -> Request:
-    """Create a sub-interface down in another namespace than its parent's, in which the request is sent.
+def create_inside(
+    link: Link, name: str, namespace_fd: int, parent_index: int = 0, master_index: int = 0
+) -> Request:
+    """Create a link down in another namespace than what carries it, parent or underlay, where the request is sent.
 
     `name` is one that neither namespace has: before Linux 6.15 the kernel looks for it where the request is sent. The
-    group is its mark until `configure_inside`.
+    group is its mark until `configure_inside`. `master_index` is of the link's namespace.
     """
-    parts = [_header(), text(_IFLA_IFNAME, name), u32(_IFLA_LINK, parent_index)]
-    parts += [u32(_IFLA_NET_NS_FD, namespace_fd), u32(_IFLA_GROUP, Group.SUB_INTERFACE)]
+    group = Group.SEGMENT if link.vxlan else Group.SUB_INTERFACE
+    parts = [_header(), text(_IFLA_IFNAME, name), u32(_IFLA_NET_NS_FD, namespace_fd), u32(_IFLA_GROUP, group)]
+    if parent_index:
+        parts.append(u32(_IFLA_LINK, parent_index))
+    if master_index:
+        parts.append(u32(_IFLA_MASTER, master_index))
     if link.mac:
         parts.append(attribute(_IFLA_ADDRESS, mac_bytes(link.mac)))
     if link.mtu:
@@ -122,18 +132,21 @@ def create_inside(link: Link, name: str, parent_index: int, namespace_fd: int) -
 
 
 def configure_inside(link: Link, index: int) -> Request:
-    """Give a new sub-interface its name, mark and state; and its MAC, which passthru takes from the parent at first."""
+    """Give a link made by `create_inside` its name, mark, port flags and state; and its MAC, which passthru takes from
+    the parent at first."""
     parts = [_header(index, _IFF_UP if link.up else 0, _IFF_UP), text(_IFLA_IFNAME, link.name)]
     if link.mac:
         parts.append(attribute(_IFLA_ADDRESS, mac_bytes(link.mac)))
     parts.append(attribute(_IFLA_IFALIAS, link.alias.encode()))
+    if link.master:
+        parts += [_NO_LINK_LOCAL, _port_flags(link)]
     return Request(RTM_NEWLINK, 0, b"".join(parts), f"configure interface {link.name}")
 
 
 def _link_info(link: Link, peer_namespace_fd: int) -> bytes:
     kind = text(_IFLA_INFO_KIND, link.kind.value)
     if link.peer is None:
-        data = link_data.pack(link.kind, link.mode)
+        data = link_data.pack_vxlan(link.vxlan) if link.vxlan else link_data.pack(link.kind, link.mode)
         return nested(_IFLA_LINKINFO, kind, *([nested(_IFLA_INFO_DATA, data)] if data else ()))
     peer = [_header(), text(_IFLA_IFNAME, link.peer.name), attribute(_IFLA_ADDRESS, mac_bytes(link.peer.mac))]
     if link.peer.mtu:
@@ -163,16 +176,20 @@ def configure(link: Link, index: int) -> Request:
     if link.master:
         parts.append(_NO_LINK_LOCAL)
         if link.isolated or link.hairpin:
-            parts.append(_port_flags(link.isolated, link.hairpin))
+            parts.append(_port_flags(link))
     return Request(RTM_NEWLINK, 0, b"".join(parts), f"configure interface {link.name}")
 
 
 _NO_LINK_LOCAL = nested(_IFLA_AF_SPEC, nested(_AF_INET6, u8(_IFLA_INET6_ADDR_GEN_MODE, _ADDR_GEN_MODE_NONE)))
 
 
-def _port_flags(isolated: bool, hairpin: bool) -> bytes:
-    flags = nested(_IFLA_INFO_SLAVE_DATA, u8(_IFLA_BRPORT_MODE, hairpin), u8(_IFLA_BRPORT_ISOLATED, isolated))
-    return nested(_IFLA_LINKINFO, text(_IFLA_INFO_SLAVE_KIND, "bridge"), flags)
+def _port_flags(link: Link) -> bytes:
+    """With learning only where a tunnel says so: what other ports do is the kernel's default."""
+    flags = [u8(_IFLA_BRPORT_MODE, link.hairpin), u8(_IFLA_BRPORT_ISOLATED, link.isolated)]
+    if link.vxlan:
+        flags.append(u8(_IFLA_BRPORT_LEARNING, link.vxlan.learning))
+    data = nested(_IFLA_INFO_SLAVE_DATA, *flags)
+    return nested(_IFLA_LINKINFO, text(_IFLA_INFO_SLAVE_KIND, "bridge"), data)
 
 
 def change(link: Link, found: ObservedLink, master_index: int = 0) -> Request:
@@ -196,8 +213,15 @@ def change(link: Link, found: ObservedLink, master_index: int = 0) -> Request:
 
 def port_flags(link: Link, index: int) -> Request:
     """Set the bridge port flags of an existing port, on and off."""
-    payload = _header(index) + _port_flags(link.isolated, link.hairpin)
+    payload = _header(index) + _port_flags(link)
     return Request(RTM_NEWLINK, 0, payload, f"set the bridge port flags of {link.name}")
+
+
+def change_tunnel(name: str, index: int, vxlan: Vxlan) -> Request:
+    """Give a VXLAN device another local address of the same family; what it forwards to stays."""
+    data = nested(_IFLA_INFO_DATA, link_data.pack_vxlan_change(vxlan))
+    info = nested(_IFLA_LINKINFO, text(_IFLA_INFO_KIND, LinkKind.VXLAN.value), data)
+    return Request(RTM_NEWLINK, 0, _header(index) + info, f"change the tunnel of interface {name}")
 
 
 def up(name: str, index: int, mtu: int = 0) -> Request:
@@ -227,6 +251,16 @@ def cut_off(name: str, index: int) -> Request:
     Setting it down, or taking it out of its bridge, would wait for an RCU grace period each.
     """
     return Request(RTM_SETLINK, 0, _header(index) + u32(_IFLA_GROUP, Group.LEFT), f"cut interface {name} off")
+
+
+def disable_port(name: str, index: int) -> Request:
+    """Let nothing come or go by a bridge port, until its carrier is lost and comes back.
+
+    Asked of the bridge: what is asked of the link ends with a notification at which the bridge enables the port again.
+    """
+    state = nested(_IFLA_PROTINFO, u8(_IFLA_BRPORT_STATE, 0))
+    payload = _IFINFOMSG.pack(_AF_BRIDGE, 0, index, 0, 0) + state
+    return Request(RTM_SETLINK, 0, payload, f"cut interface {name} off")
 
 
 def hand_to_reaper(name: str, index: int) -> Request:
@@ -279,6 +313,7 @@ def parse(message: Message) -> ObservedLink:
     info = attributes(found.get(_IFLA_LINKINFO, b""))
     port = attributes(info.get(_IFLA_INFO_SLAVE_DATA, b""))
     link_kind = _kind(info, kind)
+    data = attributes(info.get(_IFLA_INFO_DATA, b""))
     on_parent = link_kind in link_data.ON_PARENT
     link = Link(
         name=_string(found.get(_IFLA_IFNAME, b"")),
@@ -290,7 +325,10 @@ def parse(message: Message) -> ObservedLink:
         group=_number(found.get(_IFLA_GROUP)),
         isolated=port.get(_IFLA_BRPORT_ISOLATED, b"\0") != b"\0",
         hairpin=port.get(_IFLA_BRPORT_MODE, b"\0") != b"\0",
-        mode=link_data.unpack(link_kind, attributes(info.get(_IFLA_INFO_DATA, b""))) if on_parent else "",
+        mode=link_data.unpack(link_kind, data) if on_parent else "",
+        vxlan=link_data.unpack_vxlan(data, port.get(_IFLA_BRPORT_LEARNING, b"\0") != b"\0")
+        if link_kind is LinkKind.VXLAN
+        else None,
     )
     parent_index = _number(found.get(_IFLA_LINK)) if on_parent else 0
     return ObservedLink(index, _number(found.get(_IFLA_MASTER)), link, parent_index)

@@ -18,21 +18,28 @@ from functools import cache, partial
 from cnm.errors import Conflict, KernelError, NotFound
 from cnm.kernel import (
     address_messages,
+    announcing,
+    echoes,
     link_messages,
     name_sockets,
     neighbor_messages,
     observation,
+    peer_dumps,
     readiness,
+    remote_peers,
     route_messages,
     sub_interfaces,
     sysctls,
     taken_links,
+    tun_links,
+    vxlans,
 )
 from cnm.kernel.conntrack import Conntrack
-from cnm.kernel.contract import PublishedPort, Uplink
-from cnm.kernel.diff import is_ours
+from cnm.kernel.contract import Echo, Port, PublishedPort, Uplink
+from cnm.kernel.diff import is_ours, is_ours_alone
 from cnm.kernel.forgetting import Forgetter
 from cnm.kernel.host_interfaces import HostInterfaces
+from cnm.kernel.interface_indexes import InterfaceIndexes
 from cnm.kernel.link_messages import ObservedLink
 from cnm.kernel.namespaces import Namespaces
 from cnm.kernel.netlink import Message, NetlinkError, NetlinkSocket, Request
@@ -49,6 +56,8 @@ from cnm.kernel.state import (
     KernelState,
     Link,
     LinkKind,
+    ObservedPeers,
+    RemotePeer,
     Sysctl,
 )
 
@@ -56,9 +65,8 @@ _GONE = frozenset({errno.ENODEV, errno.ENOENT, errno.ESRCH, errno.EADDRNOTAVAIL}
 _FAR_AWAY = {socket.AF_INET: "192.0.2.1", socket.AF_INET6: "2001:db8::1"}
 """Addresses for documentation (RFC 5737, RFC 3849): only a default route leads there."""
 _INDEX_ATTEMPTS = 5
-_FIRST_INDEX = 1 << 16
-"""Far from the indexes in sandboxes: where both ends of a pair have the same one, the kernel takes the pair for a
-link to itself and reports its carrier up to a second late."""
+_NO_ADDRESSES = "1"
+"""IN6_ADDR_GEN_MODE_NONE (linux/if_link.h)."""
 
 
 class LinuxKernel:
@@ -81,7 +89,7 @@ class LinuxKernel:
         self._host_lock = threading.Lock()
         self._reaper = Reaper(self._namespaces)
         self._reaper.wake()  # an earlier process may have been killed before it came to it
-        self._next_index = 0
+        self._indexes = InterfaceIndexes()
 
     def close(self) -> None:
         self._reaper.close()
@@ -102,7 +110,14 @@ class LinuxKernel:
             if _touches_rtnetlink(state):
                 with self._socket_in(state.namespace) as netlink:
                     self._apply_in(netlink, state)
-        readiness.await_links(self._get, states)
+        self._await_links(states)
+
+    def _await_links(self, states: Sequence[KernelState]) -> None:
+        readiness.await_links(self._get, (state for state in states if not state.own))
+        for state in states:
+            if state.own and any(link.peer for link in state.links):
+                with self._socket_in(state.namespace) as netlink:
+                    readiness.await_links(netlink.get, [state])
 
     def _get(self, request: Request) -> Message | None:
         with self._socket_in(HOST) as netlink:
@@ -114,10 +129,10 @@ class LinuxKernel:
             if link.taken_from:
                 with self._host_lock:
                     taken_links.take(self._host, netlink, self._namespaces, state.namespace, link)
-            elif link.parent and state.namespace != HOST:
-                self._make_inside(netlink, state.namespace, link)
+            elif link.vxlan or (link.parent and state.namespace != HOST):
+                self._make_inside(netlink, state.namespace, link, index(link.master) if link.master else 0)
             elif _is_made_here(link):
-                self._make(netlink, link, index(link.master) if link.master else 0)
+                self._make(netlink, state.namespace, link, index(link.master) if link.master else 0)
         for sysctl in state.sysctls:
             sysctls.write(sysctl)
         requests = list(_additions(state, index))
@@ -128,13 +143,16 @@ class LinuxKernel:
                 self._tolerate_same_route(netlink, state, request, error)
         readiness.await_addresses(netlink.get, (a.address for a in state.addresses if ":" in a.address))
 
-    def _make(self, netlink: NetlinkSocket, link: Link, master: int) -> None:
+    def _make(self, netlink: NetlinkSocket, namespace: str, link: Link, master: int) -> None:
         """Create a link, or bring one of ours that exists to what it should be; `master` is an index, 0 for none."""
+        if link.kind is LinkKind.TUN:
+            self._make_tun(netlink, link)
+            return
         parent = sub_interfaces.parent_index(netlink, link)
         descriptor = self._namespaces.open(link.peer.namespace) if link.peer else -1
         try:
             for _ in range(_INDEX_ATTEMPTS):
-                index = self._take_index(netlink)
+                index = self._indexes.take(namespace, netlink)
                 created, configured = netlink.send(
                     [
                         link_messages.create(link, index, master, descriptor, parent),
@@ -153,7 +171,7 @@ class LinuxKernel:
                     return
                 if link.parent:
                     self._reaper.flush()  # a VLAN that was retired still has the number
-                self._next_index = 0
+                self._indexes.forget(namespace)
         finally:
             if descriptor >= 0:
                 os.close(descriptor)
@@ -163,6 +181,10 @@ class LinuxKernel:
                 "there: use that as the parent, or delete it"
             )
         raise KernelError(f"cannot create interface {link.name}: no free interface index was found")
+
+    def _make_tun(self, netlink: NetlinkSocket, link: Link) -> None:
+        if not self._change_existing(netlink, link, 0) and not tun_links.make(link, netlink):
+            raise Conflict(f"interface {link.name} was made by another program meanwhile: delete it")
 
     def _change_existing(self, netlink: NetlinkSocket, link: Link, master: int) -> bool:
         """False when nothing of that name exists, so that only the index was taken."""
@@ -194,23 +216,20 @@ class LinuxKernel:
             return link.peer.name not in self.interface_names(link.peer.namespace)
         return sub_interfaces.is_of_another_sort(link, found, lambda: nullcontext(netlink))
 
-    def _make_inside(self, netlink: NetlinkSocket, namespace: str, link: Link) -> None:
+    def _make_inside(self, netlink: NetlinkSocket, namespace: str, link: Link, master: int) -> None:
+        """Of a link that is carried by the host's namespace, wherever itself is."""
+        host = self._host_socket if namespace != HOST else lambda: nullcontext(netlink)
         descriptor = self._namespaces.open(namespace)
         try:
-            sub_interfaces.make(link, namespace, descriptor, netlink, self._host_socket)
+            if link.vxlan:
+                vxlans.make(link, master, descriptor, netlink, host, self._reaper.flush)
+            else:
+                sub_interfaces.make(link, namespace, descriptor, netlink, self._host_socket)
         finally:
             os.close(descriptor)
 
     def _host_socket(self) -> AbstractContextManager[NetlinkSocket]:
         return self._socket_in(HOST)
-
-    def _take_index(self, netlink: NetlinkSocket) -> int:
-        if not self._next_index:
-            links = netlink.dump(link_messages.list_all())
-            self._next_index = max(_FIRST_INDEX, *(link_messages.parse(m).index + 1 for m in links))
-        index = self._next_index
-        self._next_index += 1
-        return index
 
     def _tolerate_same_route(
         self, netlink: NetlinkSocket, state: KernelState, request: Request, error: NetlinkError
@@ -232,23 +251,37 @@ class LinuxKernel:
         elements = [element for state in states for element in state.elements]
         if elements:
             self._nft.apply((), elements)
-        retired = False
         for state in reversed(states):
             with suppress(NotFound):
                 if _touches_rtnetlink(state):
                     with self._socket_in(state.namespace) as netlink:
-                        retired |= _remove_in(netlink, state)
+                        if _remove_in(netlink, state):
+                            self._reaper.wake(NetlinkSocket() if state.own else None)
                         self._give_back(netlink, state)
         if wait:
             self._reaper.flush()
-        elif retired:
-            self._reaper.wake()
 
     def _give_back(self, netlink: NetlinkSocket, state: KernelState) -> None:
         for link in state.links:
             if link.taken_from:
                 with self._host_lock:
                     taken_links.give_back(self._host, netlink, self._namespaces, link)
+
+    # Remote endpoints
+
+    def program_peers(
+        self, namespace: str, link: str, added: Sequence[RemotePeer], removed: Sequence[RemotePeer]
+    ) -> None:
+        with self._socket_in(namespace) as netlink:
+            remote_peers.program(netlink, link, _index(link), added, removed)
+
+    def flood(self, namespace: str, link: str, added: Sequence[str], removed: Sequence[str]) -> None:
+        with self._socket_in(namespace) as netlink:
+            remote_peers.flood(netlink, link, _index(link), added, removed)
+
+    def observe_peers(self, namespace: str, link: str) -> ObservedPeers:
+        with self._socket_in(namespace) as netlink:
+            return peer_dumps.observe(netlink, _index(link))
 
     # Reading
 
@@ -258,11 +291,27 @@ class LinuxKernel:
         for state in states:
             try:
                 with self._socket_in(state.namespace) as netlink:
-                    observed.append(observation.observe(netlink, state, host_name))
+                    have = observation.observe(netlink, state, host_name)
+                    if state.own and any(link.group == Group.REAP for link in have.links):
+                        self._reaper.wake(NetlinkSocket())  # maybe left by an earlier process
+                    observed.append(have)
             except NotFound:
                 continue
         elements = tuple(self._nft.observe(self._element_sets))
         return (*observed, KernelState(namespace=HOST, elements=elements)) if elements else tuple(observed)
+
+    def announce(self, namespace: str, link: str, holders: Sequence[tuple[str, str]]) -> None:
+        try:
+            announcing.announce(self._namespaces, namespace, link, holders)
+        except OSError as error:
+            why = os.strerror(error.errno or 0).lower()
+            raise KernelError(f"cannot announce addresses on {link}: {why}", error.errno or 0) from None
+
+    def echo(self, namespace: str, asked: Sequence[Echo], seconds: float) -> list[float | None]:
+        return echoes.ask(self._namespaces, namespace, asked, seconds)
+
+    def knock(self, namespace: str, asked: Sequence[Port], seconds: float) -> list[int]:
+        return echoes.knock(self._namespaces, namespace, asked, seconds)
 
     def interface_names(self, namespace: str) -> frozenset[str]:
         with self._namespaces.inside(namespace):
@@ -282,6 +331,10 @@ class LinuxKernel:
     def uplink(self) -> Uplink | None:
         with self._socket_in(HOST) as netlink:
             return observation.uplink(netlink)
+
+    def holder(self, address: str) -> Uplink | None:
+        with self._socket_in(HOST) as netlink:
+            return observation.holder(netlink, address)
 
     def uplink_addresses(self) -> tuple[str, ...]:
         return tuple(filter(None, (_source_towards(family, far) for family, far in _FAR_AWAY.items())))
@@ -317,7 +370,8 @@ class LinuxKernel:
     def _restore_mac(self, finding: Finding) -> None:
         """Of the sandbox's end of a pair, which `apply` does not make: it would cost every attach something."""
         link, have = finding.wanted, finding.observed
-        if finding.namespace == HOST or not isinstance(link, Link) or not isinstance(have, Link):
+        made_here = finding.namespace == HOST or finding.own
+        if made_here or not isinstance(link, Link) or not isinstance(have, Link):
             return
         if link.mac not in ("", have.mac) and link.kind is have.kind and not link.taken_from:
             with self._socket_in(finding.namespace) as netlink:
@@ -325,13 +379,16 @@ class LinuxKernel:
 
     # Namespaces
 
-    def create_namespace(self, path: str) -> None:
+    def create_namespace(self, path: str, *, bridged: bool = False) -> None:
         with self._namespaces.created(path), NetlinkSocket() as netlink:
-            sysctls.write(Sysctl("net/ipv6/conf/default/disable_ipv6", "1"))
+            sysctls.write(Sysctl("net/ipv6/conf/default/disable_ipv6", "0" if bridged else "1"))
+            if bridged:
+                sysctls.write(Sysctl("net/ipv6/conf/default/addr_gen_mode", _NO_ADDRESSES))
             netlink.execute([link_messages.up("lo", 1)])
 
     def remove_namespace(self, path: str) -> None:
         self._namespaces.remove(path)
+        self._indexes.forget(path)
 
     def namespace_alive(self, path: str) -> bool:
         return self._namespaces.is_alive(path)
@@ -450,11 +507,11 @@ def _remove_in(netlink: NetlinkSocket, state: KernelState) -> bool:
             requests += sub_interfaces.deletions(netlink, link)
         elif message := netlink.get(link_messages.get(link.name)):
             found = link_messages.parse(message)
-            if state.namespace != HOST:
+            if state.namespace != HOST and not state.own:
                 if found.link.kind is link.kind and found.link.mac == link.mac:
                     requests.append(link_messages.rename_down(link.name, found.index, f"cr{found.index:x}"))
-            elif is_ours(found.link) and found.link.alias == link.alias:
-                requests.append(_taking_away(link, found))
+            elif _is_same(state, found.link, link):
+                requests += _taking_away(state, link, found)
                 reap |= not (link.peer and link.peer.leaves)
     for error in netlink.send(requests) if requests else ():
         if error is not None and error.errno not in _GONE:
@@ -462,13 +519,22 @@ def _remove_in(netlink: NetlinkSocket, state: KernelState) -> bool:
     return reap
 
 
-def _taking_away(link: Link, found: ObservedLink) -> Request:
-    """Of a link of ours on the host; where its other end leaves, it is deleted in a second step."""
+def _is_same(state: KernelState, have: Link, link: Link) -> bool:
+    """Whether a link of the host's or a network's namespace is the one meant."""
+    ours = is_ours_alone(have) if state.own else is_ours(have)
+    return ours and have.alias == link.alias
+
+
+def _taking_away(state: KernelState, link: Link, found: ObservedLink) -> Iterator[Request]:
+    """Of a link of ours that we made here; where its other end leaves, it is deleted in a second step."""
     if link.peer and link.peer.leaves:
-        return link_messages.cut_off(link.name, found.index)
-    if found.link.group == Group.LEFT:
-        return link_messages.hand_to_reaper(link.name, found.index)
-    return link_messages.retire(link.name, found.index, f"cr{found.index:x}")
+        yield link_messages.cut_off(link.name, found.index)
+        if state.own:  # there is no firewall that knows the group
+            yield link_messages.disable_port(link.name, found.index)
+    elif found.link.group == Group.LEFT:
+        yield link_messages.hand_to_reaper(link.name, found.index)
+    else:
+        yield link_messages.retire(link.name, found.index, f"cr{found.index:x}")
 
 
 def _deletions(state: KernelState) -> Iterator[Request]:

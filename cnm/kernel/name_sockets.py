@@ -140,8 +140,9 @@ def _bound(where: str, address: str = ADDRESS, port: int = 0) -> NameSockets:
         if port:
             tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # for what rests in TIME-WAIT
         for each in (udp, tcp):
-            if not port:
-                each.setsockopt(socket.IPPROTO_IP, _IP_FREEBIND, 1)  # the loopback may not be up yet
+            each.setsockopt(
+                socket.IPPROTO_IP, _IP_FREEBIND, 1
+            )  # the address may come later, as a bridge of Docker's
             each.bind((address, port))
         tcp.listen(_BACKLOG)
     except OSError as error:

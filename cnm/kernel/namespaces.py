@@ -10,6 +10,7 @@ import ctypes
 import errno
 import fcntl
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -36,6 +37,7 @@ class Namespaces:
 
     def __init__(self) -> None:
         self._home = os.open(_THREAD_NAMESPACE, os.O_RDONLY | os.O_CLOEXEC)
+        self._thread = threading.local()
 
     def close(self) -> None:
         os.close(self._home)
@@ -56,19 +58,22 @@ class Namespaces:
 
     @contextmanager
     def inside(self, path: str) -> Iterator[None]:
-        """Run the body with the calling thread in the namespace at `path`."""
-        if path == HOST:
+        """Run the body with the calling thread in the namespace at `path`, from wherever it is."""
+        outer = getattr(self._thread, "descriptor", self._home)
+        if path == HOST and outer == self._home:
             yield
             return
         descriptor = self.open(path)
         try:
             _call(f"enter network namespace {path}", _libc.setns(descriptor, CLONE_NEWNET))
+            self._thread.descriptor = descriptor
+            try:
+                yield
+            finally:
+                self._thread.descriptor = outer
+                _return_to(outer)
         finally:
             os.close(descriptor)
-        try:
-            yield
-        finally:
-            self._return_home()
 
     @contextmanager
     def created(self, path: str) -> Iterator[None]:
@@ -93,7 +98,7 @@ class Namespaces:
                 yield
                 _call(f"bind a network namespace to {path}", _bind(_THREAD_NAMESPACE, path))
             finally:
-                self._return_home()
+                _return_to(self._home)
         except BaseException:
             self.remove(path)
             raise
@@ -125,10 +130,11 @@ class Namespaces:
             os.close(descriptor)
         return status.st_dev, status.st_ino
 
-    def _return_home(self) -> None:
-        if _libc.setns(self._home, CLONE_NEWNET) != 0:
-            # This thread would go on with the host's verbs in a sandbox's namespace: nothing is safe any more.
-            os.abort()
+
+def _return_to(descriptor: int) -> None:
+    if _libc.setns(descriptor, CLONE_NEWNET) != 0:
+        # This thread would go on with the host's verbs in a sandbox's namespace: nothing is safe any more.
+        os.abort()
 
 
 def list_directory(directory: str) -> tuple[str, ...]:

@@ -22,6 +22,7 @@ NLM_F_ROOT_AND_MATCH = 0x300
 NLM_F_REPLACE = 0x100
 NLM_F_EXCL = 0x200
 NLM_F_CREATE = 0x400
+NLM_F_APPEND = 0x800
 NLM_F_CAPPED = 0x100
 NLM_F_ACK_TLVS = 0x200
 
@@ -38,10 +39,20 @@ _NETLINK_GET_STRICT_CHK = 12
 _NLMSGERR_ATTR_MSG = 1
 
 _HEADER = struct.Struct("=IHHII")
+_HEADER_BYTES = _HEADER.size
+_unpack_header = _HEADER.unpack_from
 _ATTRIBUTE = struct.Struct("=HH")
 _U32 = struct.Struct("=I")
+_FLAGS = struct.Struct("=H")
 _ERROR = struct.Struct("=i")
 _RECEIVE_BYTES = 1 << 17
+_SO_RCVBUFFORCE = 33
+_BULK_ANSWER_BYTES = 1 << 21
+"""Room for a refusal of every message of a bulk: the kernel counts some 800 bytes each."""
+_NUMBER = struct.Struct("=II")
+BULK_LONGEST = 600
+_BULK_NUMBERS = tuple(_NUMBER.pack(number, 0) for number in range(1, BULK_LONGEST + 1))
+"""Sequence and port numbers, at this place in a header."""
 _NONE_THERE = (errno.ENODEV, errno.ENOENT, errno.ESRCH, errno.ENETUNREACH, errno.EHOSTUNREACH)
 _DUMP_RETRIES = 10
 
@@ -80,6 +91,17 @@ def attributes(data: memoryview | bytes, offset: int = 0) -> dict[int, bytes]:
         found[kind & NLA_TYPE_MASK] = bytes(data[offset + 4 : offset + length])
         offset += (length + 3) & ~3
     return found
+
+
+def elements(data: bytes) -> Iterator[bytes]:
+    """The contents of a list: attributes that are all of one kind, or numbered."""
+    offset = 0
+    while offset + 4 <= len(data):
+        (length, _kind) = _ATTRIBUTE.unpack_from(data, offset)
+        if length < 4:
+            return
+        yield data[offset + 4 : offset + length]
+        offset += (length + 3) & ~3
 
 
 class Request(NamedTuple):
@@ -152,6 +174,31 @@ class NetlinkSocket:
                     outcome[sequence - first] = NetlinkError(requests[sequence - first].doing, number, detail)
         return outcome
 
+    def send_bulk(self, messages: Sequence[tuple[bytes, bytes]]) -> list[tuple[int, int, str]]:
+        """Send at most BULK_LONGEST messages in one system call, of which only the last is acknowledged.
+
+        Each is what comes before and after its sequence and port numbers. The answer has (position, errno, the kernel's
+        words) for each that was refused, in order.
+        """
+        self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BULK_ANSWER_BYTES)
+        packed = bytearray().join(
+            part
+            for (head, tail), number in zip(messages, _BULK_NUMBERS, strict=False)
+            for part in (head, number, tail)
+        )
+        last = len(packed) - sum(map(len, messages[-1])) - _NUMBER.size
+        _FLAGS.pack_into(packed, last + 6, _FLAGS.unpack_from(packed, last + 6)[0] | NLM_F_ACK)
+        self._socket.send(packed)
+        refused = []
+        sequence = 0
+        while sequence != len(messages):
+            for kind, flags, sequence, payload in self._receive():
+                if kind == NLMSG_ERROR:
+                    number, detail = _parse_error(payload, flags)
+                    if number:
+                        refused.append((sequence - 1, number, detail))
+        return refused
+
     def execute(self, requests: Sequence[Request]) -> None:
         """Send all requests and raise the first error."""
         if not requests:
@@ -185,14 +232,14 @@ class NetlinkSocket:
     def _dump_once(self, request: Request) -> tuple[list[Message], bool]:
         self._sequence_send(request, NLM_F_ROOT_AND_MATCH)
         messages: list[Message] = []
-        interrupted = False
+        interrupted = 0
         while True:
             for kind, flags, sequence, payload in self._receive():
                 if sequence != self._sequence:
                     continue
-                interrupted |= bool(flags & NLM_F_DUMP_INTR)
+                interrupted |= flags & NLM_F_DUMP_INTR
                 if kind == NLMSG_DONE:
-                    return messages, interrupted
+                    return messages, bool(interrupted)
                 if kind == NLMSG_ERROR:
                     number, detail = _parse_error(payload, flags)
                     raise NetlinkError(request.doing, number, detail)
@@ -214,10 +261,10 @@ class NetlinkSocket:
 
 def messages_of(data: bytes) -> Iterator[tuple[int, int, int, bytes]]:
     """Split one datagram into (type, flags, sequence, payload)."""
-    offset = 0
-    while offset + _HEADER.size <= len(data):
-        length, kind, flags, sequence, _pid = _HEADER.unpack_from(data, offset)
-        yield kind, flags, sequence, data[offset + _HEADER.size : offset + length]
+    offset, last = 0, len(data) - _HEADER_BYTES
+    while offset <= last:
+        length, kind, flags, sequence, _pid = _unpack_header(data, offset)
+        yield kind, flags, sequence, data[offset + _HEADER_BYTES : offset + length]
         offset += (length + 3) & ~3
 
 

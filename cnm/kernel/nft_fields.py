@@ -110,6 +110,13 @@ def _name_of(names: dict[str, int]) -> Callable[[bytes], Field]:
     return lambda data: known.get(data[0], data[0])
 
 
+def _raw24(number: Field) -> bytes:
+    try:
+        return int(number).to_bytes(3)
+    except OverflowError:
+        raise ValueError(number) from None
+
+
 def _port_number(data: bytes) -> int:
     return data[0] << 8 | data[1]
 
@@ -123,6 +130,7 @@ _SIZES = {
     FieldType.INET_SERVICE: 2,
     FieldType.NF_PROTO: 1,
     FieldType.RAW128: 16,
+    FieldType.RAW24: 3,
 }
 _PACKERS: dict[FieldType, Callable[[Field], bytes]] = {
     FieldType.IFNAME: _ifname,
@@ -133,6 +141,7 @@ _PACKERS: dict[FieldType, Callable[[Field], bytes]] = {
     FieldType.INET_SERVICE: _PORT.pack,
     FieldType.NF_PROTO: _byte_of(_NF_PROTOCOLS),
     FieldType.RAW128: _ipv6,
+    FieldType.RAW24: _raw24,
 }
 _UNPACKERS: dict[FieldType, Callable[[bytes], Field]] = {
     FieldType.IFNAME: _ifname_text,
@@ -143,6 +152,7 @@ _UNPACKERS: dict[FieldType, Callable[[bytes], Field]] = {
     FieldType.INET_SERVICE: _port_number,
     FieldType.NF_PROTO: _name_of(_NF_PROTOCOLS),
     FieldType.RAW128: _ipv6_text,
+    FieldType.RAW24: int.from_bytes,
 }
 
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import socket
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
-from cnm.kernel.netlink import NLM_F_CREATE, NLM_F_EXCL, attribute, attributes, nested, text
+from cnm.kernel.netlink import NLM_F_CREATE, NLM_F_EXCL, attribute, attributes, elements, nested, text
 from cnm.kernel.nft_elements import Message
 
 _SUBSYSTEM = 10 << 8  # NFNL_SUBSYS_NFTABLES
@@ -91,8 +91,8 @@ def rules_of(table: str, chain: str) -> bytes:
 def rewrite_of(payload: bytes) -> Rewrite | None:
     """What a rule that the kernel lists (its message's payload) does; None where it is another sort of rule."""
     rule = attributes(payload, len(_FAMILY_HEADER))
-    elements = list(_elements(rule.get(RULE_EXPRESSIONS, b"")))
-    steps = [_step(element) for element in elements]
+    listed = list(elements(rule.get(RULE_EXPRESSIONS, b"")))
+    steps = [_step(element) for element in listed]
     values = [value for _name, value in steps if value]
     if [name for name, _value in steps] != _STEPS or [len(value) for value in values] != [4, 1, 2, 2]:
         return None
@@ -102,22 +102,13 @@ def rewrite_of(payload: bytes) -> Rewrite | None:
         socket.inet_ntoa(address),
         int.from_bytes(port),
         int.from_bytes(becomes),
-        source=_offset(elements[0]) == _SOURCE_ADDRESS,
+        source=_offset(listed[0]) == _SOURCE_ADDRESS,
     )
 
 
 def _offset(element: bytes) -> int:
     """Of a payload expression."""
     return int.from_bytes(attributes(attributes(element)[_EXPRESSION_DATA])[3])
-
-
-def _elements(data: bytes) -> Iterator[bytes]:
-    """The elements of a list, all of one kind."""
-    offset = 0
-    while offset + 4 <= len(data):
-        (length,) = struct.unpack_from("=H", data, offset)
-        yield data[offset + 4 : offset + length]
-        offset += (length + 3) & ~3
 
 
 @lru_cache(maxsize=256)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
 from cnm.kernel import address_messages, link_messages, neighbor_messages, route_messages, sysctls
@@ -33,7 +33,8 @@ HostName = Callable[[int], str]
 
 
 def observe(netlink: NetlinkSocket, wanted: KernelState, host_name: HostName) -> KernelState:
-    """Everything of the namespace that `netlink` is in; of /proc/sys what `wanted` names.
+    """Everything of the namespace that `netlink` is in; of /proc/sys what `wanted` names, of forwarding entries and of
+    neighbours elsewhere than on the host what is on the links that it names: an overlay's devices have thousands.
 
     In the host's namespace only links with our mark or a wanted name count, and what is on them.
     """
@@ -46,8 +47,10 @@ def observe(netlink: NetlinkSocket, wanted: KernelState, host_name: HostName) ->
         links=tuple(links.values()),
         addresses=tuple(_addresses(netlink, links)) if wanted.addresses else (),
         routes=tuple(_routes(netlink, links)) if wanted.routes else (),
-        neighbors=tuple(_neighbors(netlink, links)) if wanted.neighbors or wanted.namespace == HOST else (),
-        fdb=tuple(_fdb(netlink, links)) if wanted.fdb else (),
+        neighbors=tuple(
+            _neighbors(netlink, links, [0] if wanted.namespace == HOST else _indexes(wanted.neighbors, links))
+        ),
+        fdb=tuple(_fdb(netlink, links, _indexes(wanted.fdb, links))),
         sysctls=tuple(_sysctls(wanted)),
     )
 
@@ -103,19 +106,27 @@ def routes(netlink: NetlinkSocket) -> tuple[Route, ...]:
     return tuple(_routes(netlink, _links(netlink)))
 
 
-def _neighbors(netlink: NetlinkSocket, links: dict[int, Link]) -> Iterator[Neighbor]:
-    for family in _FAMILIES:
-        for message in netlink.dump(neighbor_messages.list_family(family)):
-            parsed = neighbor_messages.parse(message)
+def _indexes(records: Iterable[Neighbor | FdbEntry], links: dict[int, Link]) -> list[int]:
+    """Of the links that records are on."""
+    names = {record.link for record in records}
+    return [index for index, link in links.items() if link.name in names]
+
+
+def _neighbors(netlink: NetlinkSocket, links: dict[int, Link], indexes: Iterable[int]) -> Iterator[Neighbor]:
+    for index in indexes:
+        for family in _FAMILIES:
+            for message in netlink.dump(neighbor_messages.list_family(family, index)):
+                parsed = neighbor_messages.parse(message)
+                if parsed and parsed[0] in links:
+                    yield Neighbor(links[parsed[0]].name, parsed[1].address, parsed[1].mac)
+
+
+def _fdb(netlink: NetlinkSocket, links: dict[int, Link], indexes: Iterable[int]) -> Iterator[FdbEntry]:
+    for index in indexes:
+        for message in netlink.dump(neighbor_messages.list_fdb(index)):
+            parsed = neighbor_messages.parse_fdb(message)
             if parsed and parsed[0] in links:
-                yield Neighbor(links[parsed[0]].name, parsed[1].address, parsed[1].mac)
-
-
-def _fdb(netlink: NetlinkSocket, links: dict[int, Link]) -> Iterator[FdbEntry]:
-    for message in netlink.dump(neighbor_messages.list_fdb()):
-        parsed = neighbor_messages.parse_fdb(message)
-        if parsed and parsed[0] in links:
-            yield FdbEntry(links[parsed[0]].name, parsed[1].mac, parsed[1].remote)
+                yield FdbEntry(links[parsed[0]].name, parsed[1].mac, parsed[1].remote)
 
 
 def _sysctls(wanted: KernelState) -> Iterator[Sysctl]:
@@ -136,6 +147,17 @@ def uplink(netlink: NetlinkSocket) -> Uplink | None:
         if defaults:
             message = netlink.get(link_messages.get_index(min(defaults)[1]))
             link = link_messages.parse(message).link if message else None
+            return Uplink(link.name, link.mtu) if link else None
+    return None
+
+
+def holder(netlink: NetlinkSocket, address: str) -> Uplink | None:
+    """The link that has this bare address, None where none has."""
+    for message in netlink.dump(address_messages.list_all()):
+        index, cidr, _automatic = address_messages.parse(message)
+        if cidr.partition("/")[0] == address:
+            found = netlink.get(link_messages.get_index(index))
+            link = link_messages.parse(found).link if found else None
             return Uplink(link.name, link.mtu) if link else None
     return None
 

@@ -21,29 +21,35 @@ log = logging.getLogger(__name__)
 
 
 class Reaper:
-    """One thread with a socket of its own in the host's namespace."""
+    """One thread with a socket of its own in the host's namespace, and those it is given of others."""
 
     def __init__(self, namespaces: Namespaces) -> None:
         with namespaces.inside(HOST):
             self._socket = NetlinkSocket()
+        self._elsewhere: list[NetlinkSocket] = []
         self._lock = threading.Lock()
         self._work = threading.Event()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="reaper", daemon=True)
         self._thread.start()
 
-    def wake(self) -> None:
-        """There is something in the group."""
+    def wake(self, elsewhere: NetlinkSocket | None = None) -> None:
+        """There is something in the group: on the host, or in the namespace of a socket.
+
+        The socket is the reaper's from now on. It keeps the namespace until its links are gone, one by one as they
+        should: where the namespace goes first, a VXLAN device keeps its VNI for a moment.
+        """
+        if elsewhere is not None:
+            self._elsewhere.append(elsewhere)
         self._work.set()
 
     def flush(self) -> None:
         """Delete what is in the group now and return when it is gone."""
         with self._lock:
-            try:
-                self._socket.execute([link_messages.delete_group(Group.REAP)])
-            except NetlinkError as error:
-                if error.errno != errno.ENODEV:
-                    raise
+            while self._elsewhere:
+                with self._elsewhere.pop() as netlink:
+                    _delete(netlink)
+            _delete(self._socket)
 
     def close(self) -> None:
         self._stopping.set()
@@ -61,3 +67,11 @@ class Reaper:
                 self.flush()
             except NetlinkError as error:
                 log.error("%s; the next retired interface tries again", error)
+
+
+def _delete(netlink: NetlinkSocket) -> None:
+    try:
+        netlink.execute([link_messages.delete_group(Group.REAP)])
+    except NetlinkError as error:
+        if error.errno != errno.ENODEV:
+            raise

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 
 from cnm.kernel.diff import link_of
 from cnm.kernel.state import (
@@ -33,7 +33,8 @@ def split_findings(findings: Sequence[Finding]) -> tuple[tuple[KernelState, ...]
             wanted.setdefault(finding.namespace, []).append(finding.wanted)
         elif finding.problem is Problem.FOREIGN and finding.observed is not None:
             foreign.setdefault(finding.namespace, []).append(finding.observed)
-    return _states(wanted), _states(foreign)
+    own = {finding.namespace for finding in findings if finding.own}
+    return _states(wanted, own), _states(foreign, own)
 
 
 def _stays_away(finding: Finding) -> bool:
@@ -45,11 +46,13 @@ def _stays_away(finding: Finding) -> bool:
     return link.leaves or (taken and finding.problem is Problem.MISSING)
 
 
-def _states(by_namespace: dict[str, list[Record]]) -> tuple[KernelState, ...]:
-    return tuple(state_of(namespace, records) for namespace, records in by_namespace.items())
+def _states(by_namespace: dict[str, list[Record]], own: Container[str]) -> tuple[KernelState, ...]:
+    return tuple(
+        state_of(namespace, records, own=namespace in own) for namespace, records in by_namespace.items()
+    )
 
 
-def state_of(namespace: str, records: Iterable[Record]) -> KernelState:
+def state_of(namespace: str, records: Iterable[Record], *, own: bool = False) -> KernelState:
     """Records of any kind grouped into a state."""
     records = tuple(records)
     return KernelState(
@@ -61,4 +64,5 @@ def state_of(namespace: str, records: Iterable[Record]) -> KernelState:
         fdb=tuple(r for r in records if isinstance(r, FdbEntry)),
         sysctls=tuple(r for r in records if isinstance(r, Sysctl)),
         elements=tuple(r for r in records if isinstance(r, FirewallElement)),
+        own=own,
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum, IntEnum
+from typing import NamedTuple
 
 HOST = ""
 """The namespace that the daemon was started in."""
@@ -30,6 +31,10 @@ class Group(IntEnum):
     killed before it could mark it is known for ours), and on the host the VLANs and dummies that we made for them."""
     MOVED = 0x636E6D04
     """Links that were made for another program, which moves them away."""
+    TUNNEL = 0x636E6D05
+    """Links that encrypt: what the cluster's rules let encrypted networks' packets through by."""
+    SEGMENT = 0x636E6D06
+    """VXLAN devices in networks' namespaces, given at creation: one whose maker was killed is known for ours by it."""
     LEFT = 0x636E6D0E
     """Links that are cut off already, whose other end another program takes away before they are deleted."""
     REAP = 0x636E6D0F
@@ -46,6 +51,9 @@ class LinkKind(Enum):
     IPVLAN = "ipvlan"
     VLAN = "vlan"
     DUMMY = "dummy"
+    WIREGUARD = "wireguard"
+    TUN = "tun"
+    """A process's own link; ours outlive the process, with their addresses and routes."""
     LOOPBACK = "loopback"
     OTHER = "other"
 
@@ -61,6 +69,20 @@ class Peer:
     leaves: bool = False
     """Made for another program (dockerd), which moves and renames it: where it is now is not our affair. A pair of
     which our end is gone is missing, but `repair` never makes it: nobody would take the new one's other end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Vxlan:
+    """What is particular to a VXLAN device (RFC 7348). Its packets leave from the host's namespace, wherever itself is;
+    it answers ARP and ND from its neighbour entries (proxy)."""
+
+    vni: int
+    local: str
+    """Address of the host that its packets come from, without prefix length; its family is the underlay's."""
+    port: int = 4789
+    """UDP port, here and at all peers. A VNI is taken once a port in the host's namespace."""
+    learning: bool = False
+    """Whether the device, or its bridge port, learns from packets: never with ours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +114,8 @@ class Link:
     """Made for another program (dockerd), which moves and renames it: it may be absent, and nothing is said of it or of
     what it is like now. `repair` never makes it, `remove` deletes it where it is still (or again) here. It gets no
     group: in the namespace that it goes to, this would be the mark of a link that we made there."""
+    vxlan: Vxlan | None = None
+    """Given for kind VXLAN."""
     taken_from: str = ""
     """Another program's link, of any kind and without our mark: its name in the host's namespace, where it is taken
     from when it is wanted here and given back to, down and under that name, when it is not."""
@@ -137,6 +161,28 @@ class FdbEntry:
     remote: str = ""
 
 
+class RemotePeer(NamedTuple):
+    """An endpoint on another host, as a VXLAN device and its bridge know it.
+
+    Not a `Record`: there are tens of thousands, `Kernel.program_peers` writes them and `observe_peers` reads them.
+    """
+
+    mac: str
+    vtep: str
+    """Address of its host's VXLAN device. "" where it is observed and a forwarding entry is missing: the device's, or
+    the bridge's, without which the bridge floods what is for it."""
+    addresses: tuple[str, ...]
+    """Without prefix length, in the kernel's words."""
+
+
+class ObservedPeers(NamedTuple):
+    """What a VXLAN device forwards to. Who compares it while entries change should look twice at what differs."""
+
+    peers: tuple[RemotePeer, ...]
+    flood: tuple[str, ...]
+    """VTEPs that broadcast and multicast packets are copied to."""
+
+
 @dataclass(frozen=True, slots=True)
 class Sysctl:
     """A value under /proc/sys, key with slashes ("net/ipv4/conf/cnm-x/forwarding"): names may hold dots."""
@@ -157,6 +203,8 @@ class FieldType(Enum):
     NF_PROTO = "nf_proto"
     RAW128 = "raw128"
     """16 raw bytes, written as an IPv6 address; nft 1.0.6 needs `typeof @th,64,128` for it."""
+    RAW24 = "raw24"
+    """3 raw bytes, written as a number: a VNI; nft 1.0.6 needs `typeof @th,96,24` for it."""
     VERDICT = "verdict"
 
 
@@ -195,6 +243,9 @@ class KernelState:
     fdb: tuple[FdbEntry, ...] = ()
     sysctls: tuple[Sysctl, ...] = ()
     elements: tuple[FirewallElement, ...] = ()
+    own: bool = False
+    """A network's namespace, ours alone: its links are made and marked as the host's are, and whatever carries our mark
+    there and is not wanted is an orphan."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,3 +320,5 @@ class Finding:
     wanted: Record | None = None
     observed: Record | None = None
     detail: str = field(default="", compare=False)
+    own: bool = field(default=False, compare=False)
+    """Of the namespace: see `KernelState.own`."""

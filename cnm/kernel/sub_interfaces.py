@@ -67,7 +67,7 @@ def _create(
     """None where it went well; else nothing is left."""
     interim = f"cm{os.urandom(6).hex()}"
     with host() as netlink:
-        (error,) = netlink.send([link_messages.create_inside(link, interim, parent, descriptor)])
+        (error,) = netlink.send([link_messages.create_inside(link, interim, descriptor, parent)])
     if error is not None:
         return error
     message = inside.get(link_messages.get(interim))

@@ -139,6 +139,13 @@ class NetworkStatus(_Record, kw_only=True):
     ipam: IpamStatus
 
 
+class PeerInfo(_Record, kw_only=True):
+    """One line of a global network's `Peers`: a host that has endpoints in it, and its end of tunnels."""
+
+    name: str
+    ip: str = msgspec.field(name="IP")
+
+
 class Network(_Record, kw_only=True):
     """Answer of GET /networks/{ref}, and one line of GET /networks. Keys in Docker's order."""
 
@@ -158,6 +165,7 @@ class Network(_Record, kw_only=True):
     containers: dict[str, EndpointResource]
     options: dict[str, str]
     labels: dict[str, str]
+    peers: list[PeerInfo] | msgspec.UnsetType = msgspec.UNSET
     status: NetworkStatus | msgspec.UnsetType = msgspec.UNSET
 
 

@@ -21,8 +21,12 @@ def network(
     *,
     modern: bool = True,
     status: engine.NetworkStatus | None = None,
+    hosts: Iterable[tuple[str, str]] | None = None,
 ) -> engine.Network:
-    """A network as Docker shows it; `modern` false: as it did before EnableIPv4, with [] for no subnets, not null."""
+    """A network as Docker shows it; `modern` false: as it did before EnableIPv4, with [] for no subnets, not null.
+
+    `hosts` are (name, address) of those in a global one, None where that is not known here.
+    """
     return engine.Network(
         name=noun.name,
         id=noun.id,
@@ -37,6 +41,9 @@ def network(
         containers=dict(containers),
         options=noun.options,
         labels=noun.labels,
+        peers=msgspec.UNSET
+        if hosts is None
+        else [engine.PeerInfo(name=name, ip=address) for name, address in hosts],
         status=status or msgspec.UNSET,
     )
 

@@ -4,7 +4,19 @@
 _cnmctl_grammar() {
     flags= valued= operands= words=
     case $1 in
-        '') flags='-H --host -v --version' valued='-H --host' operands='WORD' words='dns endpoint network port sandbox doctor events status version' ;;
+        '') flags='-H --host -v --version' valued='-H --host' operands='WORD' words='cluster dns endpoint network port sandbox doctor events status version' ;;
+        'cluster') operands='WORD' words='init join leave ping recover rm rotate snapshot status token' ;;
+        'cluster init') flags='--advertise --client-port --enrol-port --name --peer-port --ca --cert --etcd --key --vxlan-port' valued='--advertise --client-port --enrol-port --name --peer-port --ca --cert --etcd --key --vxlan-port' ;;
+        'cluster join') flags='--client --advertise --client-port --enrol-port --name --peer-port' valued='--advertise --client-port --enrol-port --name --peer-port' operands='TOKEN HOST' ;;
+        'cluster leave') flags='-f --force' ;;
+        'cluster ping') flags='--format -q --quiet' valued='--format' operands='[NODE...]' ;;
+        'cluster recover') flags='-f --force' ;;
+        'cluster rm') flags='-f --force' operands='NODE' ;;
+        'cluster remove') flags='-f --force' operands='NODE' ;;
+        'cluster rotate') flags='--authority' ;;
+        'cluster snapshot') flags='-f --force' operands='save|restore FILE' ;;
+        'cluster status') flags='-f --format' valued='-f --format' ;;
+        'cluster token') flags='-q --quiet --ttl' valued='--ttl' ;;
         'dns') operands='WORD' words='add ls rm' ;;
         'dns add') operands='NETWORK NAME ADDRESS|NAME' ;;
         'dns ls') flags='-q --quiet' operands='NETWORK' ;;
@@ -20,13 +32,14 @@ _cnmctl_grammar() {
         'endpoint list') flags='-f --filter --format --no-trunc -q --quiet' valued='-f --filter --format' ;;
         'endpoint rm') flags='-f --force' operands='NETWORK/NAME [NETWORK/NAME...]' ;;
         'endpoint remove') flags='-f --force' operands='NETWORK/NAME [NETWORK/NAME...]' ;;
-        'network') operands='WORD' words='connect create disconnect inspect ls prune rm' ;;
+        'network') operands='WORD' words='connect create disconnect inspect ls peers prune rm' ;;
         'network connect') flags='--alias --driver-opt --gw-priority --ifname --ip --ip6 --link --link-local-ip --mac-address -p --publish' valued='--alias --driver-opt --gw-priority --ifname --ip --ip6 --link --link-local-ip --mac-address -p --publish' operands='NETWORK SANDBOX' ;;
-        'network create') flags='--attachable --aux-address --config-from --config-only -d --driver --gateway --ingress --internal --ip-range --ipam-driver --ipam-opt --ipv4 --ipv6 --label -o --opt --scope --subnet' valued='--aux-address --config-from -d --driver --gateway --ip-range --ipam-driver --ipam-opt --label -o --opt --scope --subnet' operands='NAME' ;;
+        'network create') flags='--attachable --aux-address --config-from --config-only --docker -d --driver --gateway --ingress --internal --ip-range --ipam-driver --ipam-opt --ipv4 --ipv6 --label -o --opt --scope --subnet' valued='--aux-address --config-from -d --driver --gateway --ip-range --ipam-driver --ipam-opt --label -o --opt --scope --subnet' operands='NAME' ;;
         'network disconnect') flags='-f --force' operands='NETWORK SANDBOX' ;;
         'network inspect') flags='-f --format -v --verbose' valued='-f --format' operands='NETWORK [NETWORK...]' ;;
         'network ls') flags='-f --filter --format --no-trunc -q --quiet' valued='-f --filter --format' ;;
         'network list') flags='-f --filter --format --no-trunc -q --quiet' valued='-f --filter --format' ;;
+        'network peers') flags='--endpoints --format --no-trunc -q --quiet' valued='--format' operands='NETWORK' ;;
         'network prune') flags='--filter -f --force' valued='--filter' ;;
         'network rm') flags='-f --force' operands='NETWORK [NETWORK...]' ;;
         'network remove') flags='-f --force' operands='NETWORK [NETWORK...]' ;;
@@ -37,7 +50,7 @@ _cnmctl_grammar() {
         'port rm') operands='SANDBOX SPEC [SPEC...]' ;;
         'port remove') operands='SANDBOX SPEC [SPEC...]' ;;
         'sandbox') operands='WORD' words='create exec inspect ls rm' ;;
-        'sandbox create') flags='--add-host --dns --dns-opt --dns-search --hostname --label --netns' valued='--add-host --dns --dns-opt --dns-search --hostname --label --netns' operands='NAME' ;;
+        'sandbox create') flags='--add-host --dns --dns-opt --dns-search --hostname --label --netns --network' valued='--add-host --dns --dns-opt --dns-search --hostname --label --netns --network' operands='NAME' ;;
         'sandbox exec') operands='SANDBOX COMMAND [ARG...]' ;;
         'sandbox inspect') flags='-f --format' valued='-f --format' operands='SANDBOX [SANDBOX...]' ;;
         'sandbox ls') flags='-f --filter --format --no-trunc -q --quiet' valued='-f --filter --format' ;;

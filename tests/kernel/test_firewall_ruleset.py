@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from cnm.firewall import ruleset, sets
-from cnm.firewall.elements import attach_elements, host_elements, network_elements
+from cnm.firewall.elements import attach_elements, host_elements, network_elements, overlay_elements
 from cnm.firewall.modes import GatewayMode
 from cnm.kernel.nft import Nft
 from cnm.kernel.state import FirewallElement
@@ -28,7 +28,7 @@ def nft(topology: Topology) -> Iterator[Nft]:
 
 
 def networks(count: int) -> tuple[FirewallElement, ...]:
-    """Elements of as many networks, the modes in turn, with an endpoint each, and of the host."""
+    """Elements of as many networks, the modes in turn, with an endpoint each, of the host, and of a cluster."""
     modes = list(GatewayMode)
     found = list(host_elements(routing_ipv4=True, routing_ipv6=True, bridge_nf_ipv6=False))
     for index in range(count):
@@ -52,6 +52,10 @@ def networks(count: int) -> tuple[FirewallElement, ...]:
             mode_ipv4=mode,
             mode_ipv6=mode,
         )
+    nodes = [f"192.0.2.{index}" for index in range(count)] + [
+        f"2001:db8::{index:x}" for index in range(count)
+    ]
+    found += overlay_elements(range(100, 100 + count), range(100, 100 + count, 3), nodes, 4789)
     return tuple(found)
 
 

@@ -28,6 +28,7 @@ from cnm.kernel.state import (
     Peer,
     Route,
     Sysctl,
+    Vxlan,
 )
 from netns_fixtures import Host, Topology
 
@@ -43,6 +44,10 @@ class Machine(ABC):
     @abstractmethod
     def add_link(self, name: str, alias: str = "", namespace: str = HOST) -> None:
         """An interface that somebody made."""
+
+    @abstractmethod
+    def add_vxlan(self, name: str, vni: int) -> None:
+        """A VXLAN device that somebody made in the host's namespace."""
 
     @abstractmethod
     def add_pair(self, name: str) -> None:
@@ -82,6 +87,9 @@ class FakeMachine(Machine):
 
     def add_link(self, name: str, alias: str = "", namespace: str = HOST) -> None:
         self.fake.spaces[namespace].links[name] = Link(name, LinkKind.OTHER, alias=alias)
+
+    def add_vxlan(self, name: str, vni: int) -> None:
+        self.fake.spaces[HOST].links[name] = Link(name, LinkKind.VXLAN, vxlan=Vxlan(vni, "192.0.2.99"))
 
     def add_pair(self, name: str) -> None:
         for end in (name, f"{name}p"):
@@ -132,6 +140,9 @@ class LinuxMachine(Machine):
         self.run(f"ip link add {name} type bridge", namespace)
         if alias:
             self.run(f"ip link set {name} alias {alias}", namespace)
+
+    def add_vxlan(self, name: str, vni: int) -> None:
+        self.run(f"ip link add {name} type vxlan id {vni} local 192.0.2.99 dstport 4789")
 
     def add_pair(self, name: str) -> None:
         self.run(f"ip link add {name} address 06:00:00:00:00:01 type veth peer name {name}p")
@@ -204,7 +215,7 @@ def _link(link: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-_ON_NOTHING = ("dummy", "bridge")
+_ON_NOTHING = ("dummy", "bridge", "wireguard")
 
 
 def lacks(kind: str) -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import socketserver
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -15,12 +16,15 @@ class Request(NamedTuple):
     path: str
     headers: Mapping[str, str]
     body: bytes
+    method: str = "GET"
 
 
 class Response(NamedTuple):
     status: int
     content_type: str
-    body: bytes
+    body: bytes = b""
+    stream: Iterable[bytes] | None = None
+    """Sent as it comes, instead of a body."""
 
 
 Answering = Callable[[Request], Response]
@@ -37,14 +41,27 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _serve(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        answer = self.server.answering(Request(self.path, dict(self.headers.items()), body))
+        answer = self.server.answering(Request(self.path, dict(self.headers.items()), body, self.command))
         self.send_response(answer.status)
         self.send_header("Content-Type", answer.content_type)
+        if answer.stream is not None:
+            self._stream(answer.stream)
+            return
         self.send_header("Content-Length", str(len(answer.body)))
         self.end_headers()
         self.wfile.write(answer.body)
 
-    do_GET = do_POST = _serve
+    def _stream(self, parts: Iterable[bytes]) -> None:
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        self.wfile.flush()
+        self.close_connection = True
+        with contextlib.suppress(OSError):
+            for part in parts:
+                self.wfile.write(f"{len(part):x}\r\n".encode() + part + b"\r\n")
+                self.wfile.flush()
+
+    do_GET = do_POST = do_DELETE = _serve
 
     def log_message(self, format: str, *args: object) -> None:
         """Nothing is logged."""

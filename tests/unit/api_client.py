@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from cnm.api.wsgi import create_app
 from tests.unit.memory_backend import MemoryBackend
+from tests.unit.memory_cluster import MemoryCluster
 
 
 class Answer(NamedTuple):
@@ -26,7 +27,8 @@ class Api:
 
     def __init__(self) -> None:
         self.backend = MemoryBackend()
-        self.app = create_app(self.backend)
+        self.cluster = MemoryCluster()
+        self.app = create_app(self.backend, self.cluster)
         self.http = self.app.test_client()
 
     def get(self, path: str) -> Answer:

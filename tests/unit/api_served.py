@@ -16,6 +16,7 @@ from cnm.api.wsgi import create_app
 from cnm.http.listener import UnixPlace
 from cnm.http.server import Server
 from tests.unit.memory_backend import MemoryBackend
+from tests.unit.memory_cluster import MemoryCluster
 
 PATIENCE = 20.0
 """Seconds until a test gives up on an answer."""
@@ -27,7 +28,8 @@ class Served:
     def __init__(self, path: str, threads: int) -> None:
         self.path = path
         self.backend = MemoryBackend()
-        self.server = Server(create_app(self.backend), UnixPlace(path), threads=threads)
+        self.cluster = MemoryCluster()
+        self.server = Server(create_app(self.backend, self.cluster), UnixPlace(path), threads=threads)
         self.server.bind()
         self._thread = threading.Thread(target=self.server.serve)
         self._thread.start()

@@ -53,8 +53,8 @@ class FakeDaemon:
     def refuses(self, method: str, path: str, status: int, message: str) -> None:
         self._answers[method, path] = Answer(status, {"message": message})
 
-    def streams(self, path: str, *lines: Any) -> None:
-        self._answers["GET", path] = Answer(lines=tuple(msgspec.to_builtins(line) for line in lines))
+    def streams(self, path: str, *lines: Any, method: str = "GET") -> None:
+        self._answers[method, path] = Answer(lines=tuple(msgspec.to_builtins(line) for line in lines))
 
     def sends(self, method: str, path: str, raw: bytes) -> None:
         self._answers[method, path] = Answer(raw=raw)

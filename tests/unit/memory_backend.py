@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
+from cnm.cluster_health import Figures
 from cnm.endpoint import Endpoint, EndpointRequest, EndpointState, PortMapping, PortRequest
 from cnm.errors import Conflict, Forbidden, InvalidParameter, NotFound
 from cnm.events import Event, EventBus
@@ -20,6 +21,7 @@ from cnm.model import Model, new_id
 from cnm.network import PREDEFINED, NameRecord, Network, NetworkRequest, NetworkState, Pool
 from cnm.sandbox import NOTHING_ASKED, Resolution, Sandbox, SandboxKind, SandboxState
 from cnm.wire.control import Families, Neighbour, Status, Uplink
+from cnm.wire.overlay import NetworkPeer, NetworkPeers, NodePing, PeerEndpoint
 
 CREATED = "2026-01-02T03:04:05.678901234Z"
 
@@ -33,6 +35,10 @@ class MemoryBackend:
         self.found: list[state.Finding] = []
         self.names: dict[str, Any] = {}
         """The name server's counters."""
+        self.pings: list[NodePing] = []
+        self.peers: list[NetworkPeer] = []
+        self.peer_endpoints: list[PeerEndpoint] = []
+        self.figures: Figures | None = None
         self._subnets = itertools.count(18)
         self._hosts = itertools.count(2)
         self._host_ports = itertools.count(32768)
@@ -114,6 +120,31 @@ class MemoryBackend:
         if kept == network.records:
             raise NotFound(f"network {network.name} has no record {name}")
         self.model.replace(msgspec.structs.replace(network, records=kept))
+
+    def network_peers(self, ref: str, *, endpoints: bool) -> NetworkPeers:
+        network = self.model.network(ref)
+        return NetworkPeers(
+            network=network.name,
+            network_id=network.id,
+            takes_part=True,
+            peers=self.peers,
+            endpoints=self.peer_endpoints if endpoints else None,
+        )
+
+    def network_hosts(self, network: Network) -> list[tuple[str, str]] | None:
+        return [(each.name, each.address) for each in self.peers] if self.peers else None
+
+    def ping_nodes(self, names: Sequence[str]) -> list[NodePing]:
+        return [each for each in self.pings if not names or each.name in names]
+
+    def last_pings(self) -> list[NodePing]:
+        return self.pings
+
+    def cluster_warnings(self) -> list[str]:
+        return [each.detail for each in self.pings if each.detail]
+
+    def cluster_figures(self) -> Figures | None:
+        return self.figures
 
     def sandboxes(self) -> list[Sandbox]:
         return self.model.sandboxes()

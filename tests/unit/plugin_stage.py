@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from cnm.ipam import Ipam
 from cnm.kernel.state import HOST
 from cnm.lease import LeasedAddress, LeasedPool
 from cnm.leases import Leases
@@ -43,7 +44,7 @@ class _Told(Learner):
     """Learns nothing, but whether direct links are safe."""
 
     def __init__(self, stage: PluginStage) -> None:
-        super().__init__(None, stage.controller.dockerd, {NAME: stage.leases})
+        super().__init__(None, stage.controller.dockerd, {stage.plugin: stage.leases})
         self._stage = stage
 
     def direct_is_safe(self, process: int) -> bool:
@@ -53,6 +54,7 @@ class _Told(Learner):
 class PluginStage(Stage):
     """One host with the plugin `cnm`; what dockerd asks goes to `ask` and `say`, or to `socket` while `serving`."""
 
+    plugin = NAME
     leases: Leases
     face: Face
     direct_is_safe = False
@@ -60,14 +62,17 @@ class PluginStage(Stage):
 
     def start(self) -> None:
         super().start()
-        self.leases = Leases(NAME, self.resources.ipam("default"), self.resources.store)
+        self.leases = Leases(self.plugin, self.plugin_ipam(), self.resources.store)
         self.leases.restore()
         learner = _Told(self)
-        self.face = Face(NAME, self.controller.dockerd, self.leases, lambda _network: True, learner)
+        self.face = Face(self.plugin, self.controller.dockerd, self.leases, lambda _network: True, learner)
+
+    def plugin_ipam(self) -> Ipam:
+        return self.resources.ipam("default")
 
     @property
     def socket(self) -> str:
-        return socket_path(self.settings.plugin_dir, NAME)
+        return socket_path(self.settings.plugin_dir, self.plugin)
 
     @contextmanager
     def serving(self) -> Iterator[None]:
@@ -278,7 +283,7 @@ def dockerd(stage: PluginStage, version: str, **more: Any) -> FakeDockerd:
     return FakeDockerd(
         version,
         stage.socket,
-        name=NAME,
+        name=stage.plugin,
         netns=stage.place / "netns",
         mover=StageMover(stage),
         link_exists=lambda name: name in stage.links(),

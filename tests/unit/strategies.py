@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_network
 
 from hypothesis import settings
@@ -12,6 +13,7 @@ from cnm.firewall import sets
 from cnm.ipam.cidr import Subnet
 from cnm.ipam.pools import AddressPool
 from cnm.kernel.state import ElementSet, FieldType, FirewallElement
+from cnm.kernel.wireguard_records import WireGuardPeer
 
 settings.register_profile("cnm", deadline=None)  # a busy machine is no fault
 settings.load_profile("cnm")
@@ -96,6 +98,7 @@ _FIELDS: dict[FieldType, st.SearchStrategy[str | int]] = {
     FieldType.IPV4: st.ip_addresses(v=4).map(str),
     FieldType.IPV6: st.integers(2**64, 2**128 - 1).map(lambda number: str(IPv6Address(number))),
     FieldType.ETHER: st.binary(min_size=6, max_size=6).map(lambda octets: octets.hex(":")),
+    FieldType.RAW24: st.integers(0, 2**24 - 1),
     FieldType.INET_PROTO: st.sampled_from(["tcp", "udp", "sctp"]),
     FieldType.INET_SERVICE: st.integers(0, 65535),
     FieldType.NF_PROTO: st.sampled_from(["ipv4", "ipv6"]),
@@ -113,3 +116,20 @@ def _elements_of(element_set: ElementSet) -> st.SearchStrategy[FirewallElement]:
 def firewall_elements() -> st.SearchStrategy[FirewallElement]:
     """Elements of any of our sets whose fields fit it."""
     return st.sampled_from(sets.ELEMENT_SETS).flatmap(_elements_of)
+
+
+def wireguard_keys() -> st.SearchStrategy[str]:
+    return st.binary(min_size=32, max_size=32).filter(any).map(lambda raw: base64.b64encode(raw).decode())
+
+
+def wireguard_peers() -> st.SearchStrategy[WireGuardPeer]:
+    ipv4, ipv6 = st.ip_addresses(v=4).map(str), st.ip_addresses(network="2000::/3").map(str)
+    alone = st.one_of(ipv4.map(lambda address: f"{address}/32"), ipv6.map(lambda address: f"{address}/128"))
+    return st.builds(
+        WireGuardPeer,
+        public_key=wireguard_keys(),
+        endpoint=st.none() | st.tuples(st.one_of(ipv4, ipv6), st.integers(1, 65535)),
+        allowed_ips=st.lists(alone, max_size=3).map(tuple),
+        keepalive=st.integers(0, 65535),
+        preshared_key=st.just("") | wireguard_keys(),
+    )

@@ -37,6 +37,35 @@ def test_create_prints_the_id(daemon: FakeDaemon, capsys: pytest.CaptureFixture[
     assert daemon.requests[0].body == {"Name": "front", "Labels": {"a": "b"}}
 
 
+def test_create_connects_to_networks(daemon: FakeDaemon, capsys: pytest.CaptureFixture[str]) -> None:
+    daemon.answers("POST", "/cnm/v1/sandboxes", sandbox("front"), status=201)
+    daemon.answers("POST", "/networks/web/connect", None)
+    daemon.answers("POST", "/networks/db/connect", None)
+
+    code, out, _ = said(capsys, "sandbox", "create", "--network", "web", "--network=db", "front")
+
+    assert (code, out) == (0, "5" * 64 + "\n")
+    assert [request.path for request in daemon.requests[1:]] == [
+        "/networks/web/connect",
+        "/networks/db/connect",
+    ]
+    assert daemon.requests[1].body == {"Container": "5" * 64}
+
+
+def test_create_leaves_nothing_where_a_network_cannot_be_joined(
+    daemon: FakeDaemon, capsys: pytest.CaptureFixture[str]
+) -> None:
+    daemon.answers("POST", "/cnm/v1/sandboxes", sandbox("front"), status=201)
+    daemon.answers("POST", "/networks/web/connect", {"message": "network web not found"}, status=404)
+    daemon.answers("DELETE", f"/cnm/v1/sandboxes/{'5' * 64}", None, status=204)
+
+    code, out, err = said(capsys, "sandbox", "create", "--network", "web", "front")
+
+    assert (code, out) == (1, "")
+    assert "network web not found" in err
+    assert daemon.requests[-1].method == "DELETE"
+
+
 def test_create_makes_a_relative_namespace_path_absolute(
     daemon: FakeDaemon, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

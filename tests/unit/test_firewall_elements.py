@@ -12,6 +12,7 @@ from cnm.firewall.elements import (
     host_elements,
     link_local,
     network_elements,
+    overlay_elements,
     publish_elements,
 )
 from cnm.firewall.modes import GatewayMode
@@ -198,3 +199,23 @@ def test_the_host_says_what_it_forwarded_before_and_whether_ipv6_loopback_is_tra
 def test_the_link_local_address_of_a_mac_has_its_universal_bit_turned() -> None:
     assert link_local("02:42:0a:00:00:02") == "fe80::42:aff:fe00:2"
     assert link_local("00:00:00:00:00:01") == "fe80::200:ff:fe00:1"
+
+
+def test_every_vni_of_ours_is_in_two_sets_so_that_none_opens_when_one_is_lost() -> None:
+    elements = set(overlay_elements([10, 13], [13], [], 4789))
+
+    assert of(elements, "overlay_vnis") == {(4789, 10), (4789, 13)}
+    assert of(elements, "clear_vnis") == {(4789, 10)}
+    assert of(elements, "encrypted_vnis") == {(4789, 13)}
+
+
+def test_nodes_are_told_apart_by_family_and_written_as_the_kernel_does() -> None:
+    elements = set(overlay_elements([10], [], ["192.0.2.1", "2001:DB8:0::1", "2001:db8::1"], 8472))
+
+    assert of(elements, "nodes4") == {("192.0.2.1",)}
+    assert of(elements, "nodes6") == {("2001:db8::1",)}
+    assert of(elements, "clear_vnis") == {(8472, 10)}
+
+
+def test_without_networks_of_a_cluster_nothing_is_wanted() -> None:
+    assert overlay_elements([], [], ["192.0.2.1"], 4789) == ()

@@ -22,6 +22,9 @@ _VERBS = (
     *("resources", "wanted", "model", "locks", "forwarding", "relaying", "naming", "record_verbs"),
     "sandbox_files",
     *("external", "external_start", "afterwork"),
+    *("clustered", "cluster_guard", "own_node", "segments", "participation", "egress", "hearing"),
+    *("probe", "paths", "pinging", "peering", "rounds", "audit", "cluster_health", "cluster_warnings"),
+    *("stand_ins", "dockerd_ipam"),
     *("dockerd_verbs", "handover", "leases", "stale"),
 )
 _FLOORS = (
@@ -30,11 +33,12 @@ _FLOORS = (
     _NOUNS,
     ("wire", "store", "kernel", "sidecar"),
     ("relay", "resolver"),
-    ("ipam", "firewall", "neighbours", "cluster", "relays", "resolvers"),
+    ("ipam", "firewall", "neighbours", "relays", "resolvers"),
+    ("cluster",),
     ("drivers",),
     _VERBS,
     ("http",),
-    ("api", "plugin", "watcher", "collector", "claim"),
+    ("api", "plugin", "watcher", "collector", "claim", "membership"),
     ("daemon",),
 )
 """From the ground up: a part may import all floors below it. Drivers emit the firewall's elements."""
@@ -61,6 +65,9 @@ _ONLY_IN = {
     "pyroute2": set(),
     "nftables": {"kernel"},
     "jeepney": {"neighbours"},
+    "grpc": {"cluster"},
+    "google": {"cluster"},
+    "cryptography": {"cluster"},
     "sqlite3": {"store"},
 }
 """Packages that show where an effect lives."""

@@ -78,6 +78,12 @@ def test_a_single_field_is_not_padded() -> None:
     assert message.payload.endswith(struct.pack("=HH", 5, 1) + b"\x0a\0\0\0")
 
 
+def test_a_vni_is_three_bytes_behind_its_port() -> None:
+    (message,) = pack(NEW_ELEMENT, 0, [FirewallElement(sets.CLEAR_VNIS, (4789, 0xABCDEF))])
+
+    assert message.payload.endswith(struct.pack("=HH", 12, 1) + bytes.fromhex("12b50000abcdef00"))
+
+
 def test_a_deletion_carries_the_key_only() -> None:
     element = FirewallElement(sets.PUBLISH_ANY4, ("tcp", 80), ("10.0.0.2", 8080))
 
@@ -110,6 +116,8 @@ def test_many_elements_are_split_into_messages_that_an_attribute_can_hold() -> N
         FirewallElement(sets.SAME, ("", "cnm-1")),
         FirewallElement(sets.GUARD4, ("cv1", "02:42:0a", "10.0.0.2")),
         FirewallElement(sets.ROUTING, ("arp",)),
+        FirewallElement(sets.CLEAR_VNIS, (4789, 2**24)),
+        FirewallElement(sets.CLEAR_VNIS, (4789, -1)),
         FirewallElement(sets.SNAT4, ("cnm-1",), ("fd00::2",)),
         FirewallElement(sets.PORTS, ("cv1",)),
         FirewallElement(sets.PORTS, ("cv1",), ("goto",)),

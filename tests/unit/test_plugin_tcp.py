@@ -55,7 +55,10 @@ def test_sound_settings_pass(settings: Make) -> None:
 @pytest.mark.parametrize(
     ("listen", "words"),
     [
-        ({"cmn": "127.0.0.1:1"}, "there is no plugin 'cmn': cnm, cnm-macvlan, cnm-ipvlan are served"),
+        (
+            {"cmn": "127.0.0.1:1"},
+            "there is no plugin 'cmn': cnm, cnm-overlay, cnm-macvlan, cnm-ipvlan are served",
+        ),
         ({"cnm": "127.0.0.1"}, "'127.0.0.1' is not an address with a port"),
         ({"cnm": ":2471"}, "':2471' is not an address with a port"),
         ({"cnm": "127.0.0.1:0"}, "is not an address with a port"),

@@ -218,7 +218,7 @@ def test_a_macvlan_names_its_parent_and_its_mode(mode: str) -> None:
 @pytest.mark.parametrize(("flag", "bits"), [("bridge", 0), ("private", 1), ("vepa", 2)])
 def test_an_ipvlan_names_its_layer_and_its_flag(layer: str, number: int, flag: str, bits: int) -> None:
     link = a_sub_interface(LinkKind.IPVLAN, f"{layer}:{flag}")
-    message = decoded(ifinfmsg, link_messages.create_inside(link, "cm1", 12, 9))
+    message = decoded(ifinfmsg, link_messages.create_inside(link, "cm1", namespace_fd=9, parent_index=12))
 
     kind, data = info_of(message)
     assert (kind, data.get_attr("IFLA_IPVLAN_MODE")) == ("ipvlan", number)
@@ -227,7 +227,7 @@ def test_an_ipvlan_names_its_layer_and_its_flag(layer: str, number: int, flag: s
 
 
 def request_payload(link: Link) -> bytes:
-    return link_messages.create_inside(link, "cm1", 12, 9).payload
+    return link_messages.create_inside(link, "cm1", namespace_fd=9, parent_index=12).payload
 
 
 @given(st.integers(1, 4094))
@@ -247,7 +247,7 @@ def test_a_dummy_needs_nothing_but_its_kind() -> None:
 
 def test_a_sub_interface_is_made_in_the_sandbox_down_and_with_its_group() -> None:
     link = a_sub_interface(LinkKind.MACVLAN, "bridge")
-    message = decoded(ifinfmsg, link_messages.create_inside(link, "cm1", 12, 9))
+    message = decoded(ifinfmsg, link_messages.create_inside(link, "cm1", namespace_fd=9, parent_index=12))
 
     assert (message["index"], message["flags"] & 1) == (0, 0)
     assert message.get_attr("IFLA_IFNAME") == "cm1"

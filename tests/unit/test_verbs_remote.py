@@ -135,7 +135,10 @@ def test_a_scope_that_is_none_is_refused_and_asked_for_again(
 def test_an_unknown_driver_is_refused_at_once_in_dockers_words(stage: Stage) -> None:
     message = refused(lambda: network(stage), NotFound)
 
-    assert message == 'could not find network driver "lp": known are bridge, host, ipvlan, macvlan, null'
+    assert (
+        message
+        == 'could not find network driver "lp": known are bridge, host, ipvlan, macvlan, null, overlay'
+    )
     assert stage.clock.pauses == []
 
 

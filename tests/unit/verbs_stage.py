@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from cnm.cluster.cluster import Cluster
 from cnm.config import Settings
 from cnm.controller import Controller
 from cnm.driver import Registry
@@ -19,6 +20,7 @@ from cnm.drivers.host import HostDriver
 from cnm.drivers.ipvlan import IpvlanDriver
 from cnm.drivers.macvlan import MacvlanDriver
 from cnm.drivers.null import NullDriver
+from cnm.drivers.overlay import OverlayDriver
 from cnm.drivers.remote import RemoteDriver
 from cnm.endpoint import Endpoint, PortRequest
 from cnm.errors import CnmError, KernelError
@@ -93,6 +95,9 @@ class FakeResolver(Resolver):
     @property
     def pid(self) -> int:
         return 0
+
+    def is_told(self) -> bool:
+        return True
 
     def adopt(self) -> Held:
         return {}
@@ -185,13 +190,21 @@ class Stage:
         self.resources = Resources(
             settings=self.settings,
             registry=Registry(
-                [BridgeDriver(), HostDriver(), NullDriver(), MacvlanDriver(), IpvlanDriver()],
+                [
+                    BridgeDriver(),
+                    HostDriver(),
+                    NullDriver(),
+                    MacvlanDriver(),
+                    IpvlanDriver(),
+                    OverlayDriver(),
+                ],
                 lambda name: RemoteDriver(name, self.plugins),
             ),
             plugins=self.plugins,
             ipams={"default": Faulty(self.ipam, "ipam", self.faults), "null": NullIpam()},
             relaying=self.relaying,
             naming=self.naming,
+            cluster=Cluster(faulty["kernel"], self.kernel.on_link_routes),
             **faulty,
         )
         self.resources.files = Faulty(self.resources.files, "files", self.faults)  # type: ignore[assignment]

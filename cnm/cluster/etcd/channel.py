@@ -1,0 +1,103 @@
+"""One connection to one member of etcd."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from cnm.cluster.etcd.messages import Method
+from cnm.errors import InvalidParameter
+
+# Children that we start exec at once; the handlers of gRPC would stop its threads around each fork. And what it logs by
+# itself is in the errors that we raise.
+os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+
+import grpc
+
+_OPTIONS = (
+    ("grpc.enable_http_proxy", 0),
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.use_local_subchannel_pool", 1),
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 1000),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+)
+"""The two last ones: how long a member that went away may stay unnoticed once it is back."""
+
+_WITH_LEADER = (("hasleader", "true"),)
+"""A member without a leader says so at once, instead of waiting for one."""
+
+
+class Credentials(NamedTuple):
+    """PEM. `server_name` is in the certificate of every member."""
+
+    ca: bytes
+    cert: bytes
+    key: bytes
+    server_name: str
+
+    def check(self) -> None:
+        """Raises InvalidParameter for what is no PEM; gRPC would only be unable to connect."""
+        for what, pem, mark in (
+            ("authority", self.ca, b"CERTIFICATE-----"),
+            ("certificate", self.cert, b"CERTIFICATE-----"),
+            ("private key", self.key, b"PRIVATE KEY-----"),
+        ):
+            if mark not in pem:
+                raise InvalidParameter(f"the {what} for etcd is no PEM text")
+
+
+class Connection:
+    """To the member at an endpoint, HOST:PORT. It connects when it is first used. Thread-safe.
+
+    Its errors are gRPC's; those of calls that it was closed under are CANCELLED.
+    """
+
+    def __init__(self, endpoint: str, credentials: Credentials) -> None:
+        self.endpoint = endpoint
+        self.late = 0
+        """How many calls in a row have had no answer in time."""
+        self._channel = grpc.secure_channel(
+            _target(endpoint),
+            grpc.ssl_channel_credentials(credentials.ca, credentials.key, credentials.cert),
+            (*_OPTIONS, ("grpc.ssl_target_name_override", credentials.server_name)),
+        )
+        self._calls: dict[str, Any] = {}
+
+    def call(self, method: Method, request: Any, seconds: float, *, leader: bool = True) -> Any:
+        """The answer. Raises grpc.RpcError, also when it takes longer than `seconds`, and ValueError when closed."""
+        call = self._calls.get(method.path) or self._prepare(method, self._channel.unary_unary)
+        return call(request, seconds, _WITH_LEADER if leader else None)
+
+    def begin(self, method: Method, request: Any, seconds: float, *, leader: bool = True) -> Any:
+        """A future of the answer (gRPC's)."""
+        call = self._calls.get(method.path) or self._prepare(method, self._channel.unary_unary)
+        return call.future(request, seconds, _WITH_LEADER if leader else None)
+
+    def converse(self, method: Method, requests: Iterator[Any]) -> Any:
+        """An iterator of the answers to `requests`, which a thread of its own takes; it can be cancelled."""
+        call = self._calls.get(method.path) or self._prepare(method, self._channel.stream_stream)
+        return call(requests, metadata=_WITH_LEADER)
+
+    def download(self, method: Method, request: Any) -> Any:
+        """An iterator of the answers to one request; it can be cancelled."""
+        call = self._calls.get(method.path) or self._prepare(method, self._channel.unary_stream)
+        return call(request)
+
+    def _prepare(self, method: Method, shape: Any) -> Any:
+        made = shape(method.path, method.request.SerializeToString, method.response.FromString)
+        return self._calls.setdefault(method.path, made)
+
+    def close(self) -> None:
+        """Whatever is on its way is cancelled."""
+        self._channel.close()
+
+
+def _target(endpoint: str) -> str:
+    """As gRPC wants it: addresses as such, so that nothing is resolved."""
+    host = endpoint.rpartition(":")[0]
+    if host.startswith("["):
+        return f"ipv6:{endpoint}"
+    return f"ipv4:{endpoint}" if host.replace(".", "").isdigit() else f"dns:///{endpoint}"

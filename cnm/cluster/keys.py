@@ -1,0 +1,93 @@
+"""What is where in etcd. Names of keys and the records behind them are one versioned format: docs/cluster.md tells it.
+
+A key's parts are names of nodes and networks' ids, which hold no slash; subnets are written with an underscore. Another
+version of the format has another prefix; within one, records only get new fields, with defaults.
+"""
+
+from __future__ import annotations
+
+ROOT = "/cnm/v1/"
+
+CLUSTER = ROOT + "cluster"
+"""What the hosts agreed on (`records.Cluster`). Written once."""
+REGISTRATIONS = ROOT + "member/"
+"""Every node that was enrolled, whether it is there or not (`records.Registration`); written by members' root user."""
+TOKENS = ROOT + "token/"
+"""Join tokens that are not used yet, by a digest of their secret (`records.Token`), each under a lease of its own."""
+NODES = ROOT + "node/"
+"""Nodes that are alive (`records.Node`), under the node's lease."""
+NETWORKS = ROOT + "net/"
+"""Networks by id (`records.SharedNetwork`)."""
+NETWORK_NAMES = ROOT + "netname/"
+"""The ids of networks by name."""
+VNIS = ROOT + "vni/"
+"""The ids of networks by VNI."""
+POOLS_CHANGED = ROOT + "pools"
+"""Written with every pool: whoever takes one has seen all others."""
+POOLS = ROOT + "pool/"
+"""Pools by subnet and ip-range (`records.SharedPool`)."""
+ADDRESSES = ROOT + "addr/"
+"""Claims of addresses by subnet and address (`records.Claim`); not under a lease: who is away keeps its addresses."""
+PARTICIPANTS = ROOT + "part/"
+"""Which node takes part in which network: /part/NODE/NETWORK. A member answers it by letting the node write there."""
+ENDPOINTS = ROOT + "ep/"
+"""Endpoints that packets can be sent to (`records.SharedEndpoint`): /ep/NETWORK/NODE/ENDPOINT, under a node's lease."""
+
+
+def registration(node: str) -> str:
+    return REGISTRATIONS + node
+
+
+def token(digest: str) -> str:
+    return TOKENS + digest
+
+
+def node(name: str) -> str:
+    return NODES + name
+
+
+def network(network_id: str) -> str:
+    return NETWORKS + network_id
+
+
+def network_name(name: str) -> str:
+    return NETWORK_NAMES + name
+
+
+def vni(number: int) -> str:
+    return f"{VNIS}{number}"
+
+
+def pool(lease: str) -> str:
+    """`lease` is a subnet, or a subnet and its ip-range, with a slash between them."""
+    return POOLS + lease.replace("/", "_")
+
+
+def addresses(subnet: str) -> str:
+    """The prefix of all claims in a subnet."""
+    return f"{ADDRESSES}{subnet.replace('/', '_')}/"
+
+
+def address(subnet: str, bare: str) -> str:
+    return addresses(subnet) + bare
+
+
+def participants_of(node_name: str) -> str:
+    return f"{PARTICIPANTS}{node_name}/"
+
+
+def participant(node_name: str, network_id: str) -> str:
+    return participants_of(node_name) + network_id
+
+
+def endpoints(network_id: str) -> str:
+    """The prefix of all endpoints of a network."""
+    return f"{ENDPOINTS}{network_id}/"
+
+
+def endpoints_of(network_id: str, node_name: str) -> str:
+    return f"{endpoints(network_id)}{node_name}/"
+
+
+def endpoint(network_id: str, node_name: str, endpoint_id: str) -> str:
+    return endpoints_of(network_id, node_name) + endpoint_id

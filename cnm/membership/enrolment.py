@@ -1,0 +1,215 @@
+"""A member's listener for those who join: HTTPS with the cluster's own certificate, off in no cluster.
+
+Whoever asks for enrolment shows no certificate, but the secret of a join token; whoever renews or leaves shows the
+certificate that it has. Little is taken from strangers: short bodies, and few requests a second.
+"""
+
+from __future__ import annotations
+
+import logging
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from cnm.cluster import certificates, tokens
+from cnm.cluster.addresses import parse
+from cnm.cluster.home import Home
+from cnm.cluster.identity import node_of
+from cnm.cluster.registry import Applicant, Registry
+from cnm.errors import CnmError, Forbidden, InvalidParameter, NotFound, Unavailable
+from cnm.http.listener import TlsPlace
+from cnm.http.server import PEER_CERTIFICATE, Server
+from cnm.wire import codec
+from cnm.wire.cluster import Authority, Enrol, Enrolled, Renew, Renewed
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+
+log = logging.getLogger("cnm.cluster")
+
+MAX_BODY = 64 * 1024
+"""Bytes of a request's body; a request for a certificate is under 1,000."""
+MAX_ADDRESSES = 64
+_THREADS = 8
+_BURST, _PER_SECOND = 30.0, 2.0
+"""Requests of one host at once, and in the long run."""
+_ALL_BURST, _ALL_PER_SECOND = 100.0, 20.0
+"""Of all together."""
+_REASONS = {
+    200: "OK",
+    400: "Bad Request",
+    403: "Forbidden",
+    404: "Not Found",
+    409: "Conflict",
+    413: "Content Too Large",
+    500: "Internal Server Error",
+    501: "Not Implemented",
+    503: "Service Unavailable",
+}
+
+
+class Where(NamedTuple):
+    """What the newly enrolled is told of the cluster."""
+
+    cluster_id: str
+    endpoints: list[str]
+    enrols_at: list[str]
+
+
+class Enrolment:
+    """The requests, as a WSGI application."""
+
+    def __init__(self, registry: Registry, home: Home, where: Callable[[], Where]) -> None:
+        self._registry = registry
+        self._home = home
+        self._where = where
+        self._limit = RateLimit()
+        self._answers: dict[tuple[str, str], Callable[[WSGIEnvironment], Any]] = {
+            ("GET", "/cnm/v1/authority"): self._authority,
+            ("POST", "/cnm/v1/enrol"): self._enrol,
+            ("POST", "/cnm/v1/renew"): self._renew,
+            ("POST", "/cnm/v1/confirm"): self._confirm,
+            ("POST", "/cnm/v1/leave"): self._leave,
+        }
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        path, peer = environ.get("PATH_INFO", ""), environ.get("REMOTE_ADDR", "")
+        try:
+            status, body = 200, self._answer(path, peer, environ)
+        except CnmError as error:
+            log.warning("%s of %s is refused: %s", path[:40], peer, error)
+            status, body = error.status if error.status in _REASONS else 500, {"message": str(error)}
+        except Exception:
+            log.exception("%s of %s failed", path[:40], peer)
+            status, body = 500, {"message": "internal error: see the member's log"}
+        content = codec.encode(body)
+        headers = [("Content-Type", "application/json"), ("Content-Length", str(len(content)))]
+        start_response(f"{status} {_REASONS[status]}", headers)
+        return [content]
+
+    def _answer(self, path: str, peer: str, environ: WSGIEnvironment) -> Any:
+        answer = self._answers.get((environ["REQUEST_METHOD"], path))
+        if answer is None:
+            raise NotFound("page not found")
+        if not self._limit.passes(peer):
+            raise Unavailable("too many requests from this host: try again in a few seconds")
+        return answer(environ)
+
+    def _authority(self, _environ: WSGIEnvironment) -> Authority:
+        return Authority(certificate=self._home.read(self._home.authority))
+
+    def _enrol(self, environ: WSGIEnvironment) -> Enrolled:
+        asked = codec.decode(_body(environ), Enrol)
+        if not 0 < len(asked.addresses) <= MAX_ADDRESSES:
+            raise InvalidParameter(f"a node has between 1 and {MAX_ADDRESSES} addresses")
+        addresses = [parse(each) for each in asked.addresses]
+        secret = tokens.parse_secret(asked.secret)
+        applicant = Applicant(asked.name, addresses, asked.csr, asked.member)
+        certificate = self._registry.enrol(secret, applicant)
+        log.info("node %s of %s is enrolled", asked.name, addresses[0])
+        where = self._where()
+        return Enrolled(
+            certificate=certificate,
+            authority=self._home.read(self._home.authority),
+            cluster_id=where.cluster_id,
+            endpoints=where.endpoints,
+            enrols_at=where.enrols_at,
+            authority_key=self._home.read(self._home.authority_key) if asked.member else "",
+        )
+
+    def _renew(self, environ: WSGIEnvironment) -> Renewed:
+        user = certificates.user(_shown(environ))
+        asked = codec.decode(_body(environ), Renew)
+        certificate = self._registry.renew(user, asked.csr)
+        log.info("the certificate of %s is renewed", node_of(user))
+        return Renewed(certificate=certificate)
+
+    def _confirm(self, environ: WSGIEnvironment) -> dict[str, str]:
+        self._registry.confirm(_shown(environ))
+        return {}
+
+    def _leave(self, environ: WSGIEnvironment) -> dict[str, str]:
+        """For nodes that run no member: those that do are root themselves."""
+        user = certificates.user(_shown(environ))
+        self._registry.check_user(user)
+        self._registry.remove(node_of(user))
+        log.info("node %s has left", node_of(user))
+        return {}
+
+
+class Listener:
+    """The server of an `Enrolment`; `start` returns when it listens."""
+
+    def __init__(self, app: Enrolment, home: Home, address: str, port: int) -> None:
+        self._home = home
+        self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self._tls.minimum_version = ssl.TLSVersion.TLSv1_3
+        self._tls.verify_mode = ssl.CERT_OPTIONAL
+        self._tls.load_verify_locations(str(home.authority))
+        self.reload()
+        self._server = Server(app, TlsPlace(address, port, self._tls), threads=_THREADS)
+        self._thread: threading.Thread | None = None
+
+    def reload(self) -> None:
+        """For handshakes from now on: this node's certificate was renewed."""
+        self._tls.load_cert_chain(str(self._home.node))
+
+    def start(self) -> None:
+        """Raises InvalidParameter where nobody can listen."""
+        self._server.bind()
+        self._thread = threading.Thread(target=self._server.serve, name="enrolment", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        if self._thread is not None:
+            self._server.stop()
+            self._thread.join()
+
+
+class RateLimit:
+    """A bucket of requests for each host, which fills again, and one for all. Thread-safe."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._buckets: dict[str, tuple[float, float]] = {}
+        """(requests left, when that was) by host; "" for all."""
+
+    def passes(self, host: str) -> bool:
+        with self._lock:
+            return self._take_locked(host, _BURST, _PER_SECOND) and self._take_locked(
+                "", _ALL_BURST, _ALL_PER_SECOND
+            )
+
+    def _take_locked(self, host: str, burst: float, per_second: float) -> bool:
+        now = self._clock()
+        if len(self._buckets) > 10_000:
+            self._buckets.clear()
+        left, since = self._buckets.get(host, (burst, now))
+        left = min(burst, left + (now - since) * per_second)
+        self._buckets[host] = (left - 1 if left >= 1 else left, now)
+        return left >= 1
+
+
+def _body(environ: WSGIEnvironment) -> bytes:
+    length = environ.get("CONTENT_LENGTH") or ""
+    if length.isdecimal() and int(length) > MAX_BODY:
+        raise _TooLong(f"the request's body is larger than {MAX_BODY} bytes")
+    body: bytes = environ["wsgi.input"].read(MAX_BODY + 1)
+    if len(body) > MAX_BODY:
+        raise _TooLong(f"the request's body is larger than {MAX_BODY} bytes")
+    return body
+
+
+class _TooLong(InvalidParameter):
+    status = 413
+
+
+def _shown(environ: WSGIEnvironment) -> str:
+    """The certificate that the client showed, PEM; the handshake has looked whether it is of our authority."""
+    found: bytes | None = environ.get(PEER_CERTIFICATE)
+    if not found:
+        raise Forbidden("this is asked with the node's certificate, and none was shown")
+    return ssl.DER_cert_to_PEM_cert(found)

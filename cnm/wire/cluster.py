@@ -1,0 +1,216 @@
+"""Records of /cnm/v1/cluster: what a host says to its own cnmd, and what it says to a member's when it joins.
+
+Requests refuse unknown keys, but for those between hosts: their versions may differ.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from cnm.wire.keys import docker_key
+
+
+class _Record(msgspec.Struct, kw_only=True, rename=docker_key):
+    """A record with keys in Docker's style."""
+
+
+class _Request(_Record, kw_only=True, forbid_unknown_fields=True):
+    """A record that a client sends."""
+
+
+# The control API
+
+
+class ExistingEtcd(_Request, kw_only=True):
+    """An etcd that somebody else runs: URLs of its members, and paths of PEM files on this host."""
+
+    endpoints: list[str]
+    ca: str = ""
+    cert: str = ""
+    key: str = ""
+
+
+class ClusterInit(_Request, kw_only=True):
+    """Body of POST /cnm/v1/cluster/init; without `advertise` the uplink's address, without `name` the host's."""
+
+    advertise: str = ""
+    name: str = ""
+    vxlan_port: int = 4789
+    client_port: int = 0
+    peer_port: int = 0
+    enrol_port: int = 0
+    etcd: ExistingEtcd | None = None
+
+
+class ClusterJoin(_Request, kw_only=True):
+    """Body of POST /cnm/v1/cluster/join; `host` is a member, with the port of its listener where it is another."""
+
+    token: str
+    host: str
+    name: str = ""
+    advertise: str = ""
+    client: bool = False
+    client_port: int = 0
+    peer_port: int = 0
+    enrol_port: int = 0
+
+
+class ClusterLeave(_Request, kw_only=True):
+    """Body of POST /cnm/v1/cluster/leave; `force`: also where others need this member, or nobody answers."""
+
+    force: bool = False
+
+
+class TokenCreate(_Request, kw_only=True):
+    """Body of POST /cnm/v1/cluster/token; `ttl` in seconds."""
+
+    ttl: int = 3600
+
+
+class Token(_Record, kw_only=True):
+    """A join token, and where it is good: HOST or HOST:PORT."""
+
+    token: str
+    host: str
+    expires: str
+
+
+class ClusterInitialised(_Record, kw_only=True):
+    """Answer of POST /cnm/v1/cluster/init."""
+
+    cluster_id: str = msgspec.field(name="ClusterId")
+    name: str
+    advertise: str
+    join: Token
+
+
+class SnapshotFile(_Request, kw_only=True):
+    """Body of POST /cnm/v1/cluster/snapshot; an absolute path on the daemon's host."""
+
+    path: str
+
+
+class SnapshotRestore(_Request, kw_only=True):
+    """Body of POST /cnm/v1/cluster/restore; `force`: yes, what the cluster knows now is to be forgotten."""
+
+    path: str
+    force: bool = False
+
+
+class SnapshotSaved(_Record, kw_only=True):
+    """Answer of POST /cnm/v1/cluster/snapshot; bytes."""
+
+    path: str
+    size: int
+
+
+class ClusterRecover(_Request, kw_only=True):
+    """Body of POST /cnm/v1/cluster/recover; `force`: yes, the other members are lost for good."""
+
+    force: bool = False
+
+
+class ClusterRotate(_Request, kw_only=True):
+    """Body of POST /cnm/v1/cluster/rotate; `authority`: the cluster's own certificate instead of this node's."""
+
+    authority: bool = False
+
+
+class Progress(_Record, kw_only=True):
+    """A line of the answer to POST /cnm/v1/cluster/join: what is done now, or why it failed."""
+
+    progress: str = ""
+    error: str = ""
+
+
+class ClusterMember(_Record, kw_only=True):
+    """A member of etcd; `state` leader, follower, learner or unreachable; `lag` changes that it has still to take."""
+
+    name: str
+    endpoint: str
+    state: str
+    lag: int
+    milliseconds: float
+    version: str
+    db_size: int
+    error: str
+
+
+class ClusterNode(_Record, kw_only=True):
+    """A node; `state` ready or down; `address` its end of tunnels (VTEP); times RFC 3339, "" where not known."""
+
+    name: str
+    role: str
+    state: str
+    address: str
+    mtu: int
+    version: str
+    since: str
+    certificate_expires: str
+    docker: str
+
+
+class ClusterStatus(_Record, kw_only=True):
+    """Answer of GET /cnm/v1/cluster; `state` out, starting, ready, degraded, away or removed.
+
+    With a `stale` answer the nodes are as one member knew them last: there is no majority.
+    """
+
+    state: str
+    stale: bool
+    cluster_id: str = msgspec.field(name="ClusterId")
+    created: str
+    name: str
+    role: str
+    advertise: str
+    vxlan_port: int
+    certificate_expires: str
+    certificate_since: str
+    authority_expires: str
+    members: list[ClusterMember]
+    nodes: list[ClusterNode]
+    warnings: list[str]
+
+
+# Between hosts
+
+
+class Enrol(_Record, kw_only=True):
+    """Body of POST /cnm/v1/enrol at a member; `addresses` are the host's, the advertised one first."""
+
+    secret: str
+    name: str
+    addresses: list[str]
+    csr: str
+    member: bool
+    version: str
+
+
+class Enrolled(_Record, kw_only=True):
+    """Its answer: certificates and keys in PEM; `authority_key` for members only.
+
+    `endpoints` are the members of etcd, `enrols_at` their listeners, HOST:PORT.
+    """
+
+    certificate: str
+    authority: str
+    cluster_id: str = msgspec.field(name="ClusterId")
+    endpoints: list[str]
+    enrols_at: list[str]
+    authority_key: str = ""
+
+
+class Authority(_Record, kw_only=True):
+    """Answer of GET /cnm/v1/authority: the certificate that a join token has the digest of."""
+
+    certificate: str
+
+
+class Renew(_Record, kw_only=True):
+    """Body of POST /cnm/v1/renew, asked with the certificate that is to be replaced."""
+
+    csr: str
+
+
+class Renewed(_Record, kw_only=True):
+    certificate: str

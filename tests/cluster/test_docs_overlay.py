@@ -1,0 +1,76 @@
+"""What the page about overlay networks shows is what its commands print, run in its order on three fresh hosts."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.cluster.hosts import (
+    NEEDS_ETCD,
+    ClusterHost,
+    ClusterLab,
+    cluster_lab,
+    drop_place,
+    eventually,
+    short_place,
+)
+from tests.support.pages import constant
+
+pytestmark = [pytest.mark.root, NEEDS_ETCD]
+
+_PAGE = (Path(__file__).parents[2] / "docs/overlay.md").read_text()
+_BLOCK = re.compile(r"(?m)(?:^(?:    .*)?\n)+")
+_VARIES = (
+    (r"CNM1-[a-z0-9]+-[a-z0-9]+", "TOKEN"),
+    (r"\d{4}-\d\d-\d\dT[\d:]+Z", "WHEN"),
+    (r"\(10\.0\.0\.\d+\)", "(ADDRESS)"),
+    (r"[\d.]+/[\d.]+/[\d.]+/[\d.]+ ms", "TIMES"),
+    (r"time \d+ms", "time T"),
+)
+
+
+def commands() -> list[tuple[str, str, str]]:
+    """(host, command, what it prints)."""
+    found = []
+    for block in _BLOCK.findall(_PAGE):
+        for piece in re.split(r"(?m)^    (?=h\d\$ )", block)[1:]:
+            first, _, printed = piece.partition("\n")
+            host, _, command = first.partition("$ ")
+            found.append((host, command, printed))
+    return found
+
+
+def steady(printed: str) -> list[str]:
+    for pattern, stands_for in _VARIES:
+        printed = re.sub(pattern, stands_for, printed)
+    return constant(printed)
+
+
+def run(lab: ClusterLab, host: ClusterHost, command: str) -> str:
+    environment = {
+        "PATH": f"{Path(sys.prefix) / 'bin'}:{os.environ['PATH']}",
+        "CNM_HOST": f"unix://{host.cnmd.socket}",
+    }
+    for word in ("ANOTHER-TOKEN", "TOKEN"):
+        if word in command:
+            command = command.replace(word, lab.h[1].token())
+    return host.net.run(["sh", "-c", f"{{ {command}; }} 2>&1"], env=environment, check=False).stdout
+
+
+def test_every_command_prints_what_the_page_shows() -> None:
+    shown = commands()
+    place = short_place()
+    try:
+        with cluster_lab(place, 3) as lab:
+            for name, command, expected in shown:
+                host = lab.h[int(name.removeprefix("h"))]
+                if "--network web" in command:
+                    eventually(lambda host=host: host.cnmd.request("GET", "/networks/web")[0] == 200)
+                assert (command, steady(run(lab, host, command))) == (command, steady(expected))
+    finally:
+        drop_place(place)
+    assert len(shown) == 8
