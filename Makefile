@@ -26,6 +26,8 @@ bench:
 	@.venv/bin/python -m bench
 	@.venv/bin/python -m bench.docker
 	@.venv/bin/python -m bench.names
+	@.venv/bin/python -m bench.overlay
+	@.venv/bin/python -m bench.cluster_scale
 
 clean:
 	@scripts/clean

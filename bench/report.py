@@ -175,5 +175,6 @@ def _footprint_table(footprint: Footprint) -> str:
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [heads, ["---"] + ["---:"] * (len(heads) - 3) + ["---"] * 2, *rows]
+    """Of Markdown, with two columns of text at the end of more than two others."""
+    lines = [heads, (["---"] + ["---:"] * (len(heads) - 3) + ["---"] * 2)[: len(heads)], *rows]
     return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)

@@ -1,0 +1,140 @@
+"""Hosts as far as etcd knows them: many of the project's own clients in few processes, each with a connection of its
+own, a lease, and a watch on the endpoints of one network.
+
+It reads commands, one JSON line each, and answers with one; started by `Watchers`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from bench import processor
+from cnm.cluster import keys
+from cnm.cluster.etcd.client import Client
+from cnm.cluster.etcd.contract import Event, Following, Listener
+
+_PROCESSES = 4
+_LEASE_SECONDS = 10
+_PATIENCE_SECONDS = 120.0
+
+
+class _Work:
+    """What the commands do."""
+
+    def __init__(self, place: Path, endpoints: Sequence[str]) -> None:
+        self._pems = [(place / name).read_bytes() for name in ("ca.pem", "root.pem", "root-key.pem")]
+        self._endpoints = endpoints
+        self._clients: list[Client] = []
+        self._lock = threading.Lock()
+        self._heard: dict[str, list[float]] = {}
+        self._deliveries = 0
+
+    def open(self, networks: list[str]) -> float:
+        """A watcher for each; seconds until all hear of changes. Each reads its network first, as a host does."""
+        began, missing = time.monotonic(), threading.Semaphore(0)
+        for network in networks:
+            client = Client(self._endpoints, *self._pems)
+            self._clients.append(client)
+            prefix = keys.endpoints(network)
+            snapshot = client.list(prefix, stale=True)
+            client.keep_lease(_LEASE_SECONDS, lambda lease: None)
+
+            def stands(how: Following) -> None:
+                if how is Following.CURRENT:
+                    missing.release()
+
+            client.watch(prefix, snapshot.revision + 1, Listener(self._changed, stands))
+        for _ in networks:
+            if not missing.acquire(timeout=_PATIENCE_SECONDS):
+                raise RuntimeError("a watcher hears of nothing")
+        return time.monotonic() - began
+
+    def _changed(self, events: Sequence[Event], revision: int) -> None:
+        now = time.monotonic()
+        with self._lock:
+            for event in events:
+                self._deliveries += 1
+                self._heard.setdefault(event.key, []).append(now)
+
+    def heard(self) -> dict[str, list[float]]:
+        """When each key's change came to each watcher, since the last time."""
+        with self._lock:
+            heard, self._heard = self._heard, {}
+        return heard
+
+    def deliveries(self) -> int:
+        with self._lock:
+            return self._deliveries
+
+
+class Watchers:
+    """Some processes; what one process would answer is put together."""
+
+    def __init__(self, place: Path, endpoints: Sequence[str]) -> None:
+        """`place` is an EtcdCluster's."""
+        command = [sys.executable, "-m", __spec__.name, str(place), *endpoints]
+        self._processes = [
+            subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+            for _ in range(_PROCESSES)
+        ]
+
+    def open(self, networks: Sequence[str]) -> float:
+        """Seconds until all hear of changes; all begin at once."""
+        return max(self._ask([["open", list(networks[n::_PROCESSES])] for n in range(_PROCESSES)]))
+
+    def heard(self) -> dict[str, list[float]]:
+        joined: dict[str, list[float]] = {}
+        for each in self._ask([["heard"]] * _PROCESSES):
+            for key, times in each.items():
+                joined.setdefault(key, []).extend(times)
+        return joined
+
+    def deliveries(self) -> int:
+        return sum(self._ask([["deliveries"]] * _PROCESSES))
+
+    def seconds(self) -> float:
+        """Of the processor."""
+        return sum(processor.seconds(each.pid) for each in self._processes)
+
+    def _ask(self, commands: Sequence[list[Any]]) -> list[Any]:
+        for process, command in zip(self._processes, commands, strict=True):
+            assert process.stdin is not None
+            process.stdin.write(json.dumps(command) + "\n")
+            process.stdin.flush()
+        return [self._answer(process) for process in self._processes]
+
+    @staticmethod
+    def _answer(process: subprocess.Popen[str]) -> Any:
+        assert process.stdout is not None
+        if not (line := process.stdout.readline()):
+            raise RuntimeError(f"watchers ended with {process.wait()}")
+        return json.loads(line)
+
+    def __enter__(self) -> Watchers:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        for process in self._processes:
+            process.kill()
+            process.communicate()
+
+
+def main() -> int:
+    place, *endpoints = sys.argv[1:]
+    work = _Work(Path(place), endpoints)
+    for line in sys.stdin:
+        verb, *arguments = json.loads(line)
+        print(json.dumps(getattr(work, verb)(*arguments)), flush=True)
+    os._exit(0)  # hundreds of connections need no farewell
+
+
+if __name__ == "__main__":
+    sys.exit(main())
