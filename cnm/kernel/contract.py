@@ -101,7 +101,7 @@ class Kernel(Protocol):
         """A namespace at `path`, its loopback up. Raises Conflict when something stands there.
 
         In a sandbox's, links have no IPv6 until it is switched on. A `bridged` one is for a network: its links have
-        IPv6, for neighbour entries, but no addresses that they make themselves.
+        IPv6, for neighbour entries, but no addresses that they make themselves, and bridged frames pass no firewall.
         """
 
     def remove_namespace(self, path: str) -> None: ...

@@ -66,6 +66,8 @@ _FAR_AWAY = {socket.AF_INET: "192.0.2.1", socket.AF_INET6: "2001:db8::1"}
 """Addresses for documentation (RFC 5737, RFC 3849): only a default route leads there."""
 _INDEX_ATTEMPTS = 5
 _NO_ADDRESSES = "1"
+_BRIDGED_PACKETS = tuple(f"net/bridge/bridge-nf-call-{name}tables" for name in ("ip", "ip6", "arp"))
+"""There where br_netfilter is loaded: bridged packets pass hooks that have nothing to say of them, at a price."""
 """IN6_ADDR_GEN_MODE_NONE (linux/if_link.h)."""
 
 
@@ -384,6 +386,9 @@ class LinuxKernel:
             sysctls.write(Sysctl("net/ipv6/conf/default/disable_ipv6", "0" if bridged else "1"))
             if bridged:
                 sysctls.write(Sysctl("net/ipv6/conf/default/addr_gen_mode", _NO_ADDRESSES))
+                for switch in _BRIDGED_PACKETS:
+                    if sysctls.read(switch) is not None:
+                        sysctls.write(Sysctl(switch, "0"))
             netlink.execute([link_messages.up("lo", 1)])
 
     def remove_namespace(self, path: str) -> None:

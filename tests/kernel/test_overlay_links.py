@@ -24,6 +24,7 @@ from cnm.kernel.state import (
     Problem,
     RemotePeer,
 )
+from netns_fixtures import Host
 from tests.support.kernels import Machine, fake_machine, linux_machine
 from tests.support.names_lab import eventually
 from tests.support.overlays import DEVICE, bridge, device, inside, mac, network, peer, port
@@ -98,6 +99,19 @@ def test_a_vni_is_free_at_once_when_its_device_was_removed(machine: Machine) -> 
     machine.kernel.apply(whole(machine))
 
     assert differences(machine, *whole(machine)) == []
+
+
+def test_bridged_frames_of_a_network_pass_no_firewall(tmp_path: Path) -> None:
+    with linux_machine(tmp_path) as made:
+        if made.kernel.sysctl("net/bridge/bridge-nf-call-iptables") is None:
+            pytest.skip("br_netfilter is not loaded")
+        made.kernel.create_namespace(overlay(made), bridged=True)
+        try:
+            host = Host("overlay", overlay(made))
+            for name in ("ip", "ip6", "arp"):
+                assert host.sysctl(f"bridge/bridge-nf-call-{name}tables") == "0"
+        finally:
+            made.kernel.remove_namespace(overlay(made))
 
 
 def test_a_network_comes_back_in_a_new_namespace_at_once(machine: Machine) -> None:
