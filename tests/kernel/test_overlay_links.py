@@ -109,7 +109,7 @@ def test_bridged_frames_of_a_network_pass_no_firewall(tmp_path: Path) -> None:
         try:
             host = Host("overlay", overlay(made))
             for name in ("ip", "ip6", "arp"):
-                assert host.sysctl(f"bridge/bridge-nf-call-{name}tables") == "0"
+                assert host.sysctl(f"net.bridge.bridge-nf-call-{name}tables") == "0"
         finally:
             made.kernel.remove_namespace(overlay(made))
 
