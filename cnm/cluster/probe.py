@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from cnm.cluster.records import Node
-from cnm.cluster.segment import comparable
+from cnm.cluster.segment import differences
 from cnm.errors import CnmError
 from cnm.kernel.contract import Kernel
 from cnm.kernel.state import RemotePeer
@@ -113,12 +113,8 @@ class ProbeSegment:
         return len(extra) + len(missing)
 
     def _differences(self) -> tuple[list[RemotePeer], list[RemotePeer]]:
-        have = {
-            comparable(peer): peer for peer in self._kernel.observe_peers(self.namespace, self.tunnel).peers
-        }
-        wanted = {comparable(peer): peer for peer in (self._record(*item) for item in self._nodes.items())}
-        extra = [peer for key, peer in have.items() if key not in wanted]
-        return extra, [peer for key, peer in wanted.items() if key not in have]
+        wanted = [self._record(*item) for item in self._nodes.items()]
+        return differences(self._kernel.observe_peers(self.namespace, self.tunnel).peers, wanted)
 
     def _try(self, added: list[RemotePeer], removed: list[RemotePeer]) -> None:
         try:

@@ -101,11 +101,9 @@ class Segment:
         return len(extra) + len(missing)
 
     def _differences(self) -> tuple[list[RemotePeer], list[RemotePeer]]:
-        observed = self._kernel.observe_peers(self.namespace, self.tunnel)
-        have = {comparable(peer): peer for peer in observed.peers}
-        wanted = {comparable(peer): peer for peer in self.peers.records()}
-        extra = [peer for key, peer in have.items() if key not in wanted]
-        return extra, [peer for key, peer in wanted.items() if key not in have]
+        return differences(
+            self._kernel.observe_peers(self.namespace, self.tunnel).peers, self.peers.records()
+        )
 
     def _program(self, removed: Iterable[RemotePeer], added: Iterable[RemotePeer]) -> None:
         removed, added = list(removed), list(added)
@@ -143,8 +141,16 @@ class Segment:
             self._named(self.network_id, change.endpoints)
 
 
-def comparable(peer: RemotePeer) -> tuple[str, str, tuple[str, ...]]:
-    """Whatever the order of its addresses."""
+def differences(
+    have: Iterable[RemotePeer], wanted: Iterable[RemotePeer]
+) -> tuple[list[RemotePeer], list[RemotePeer]]:
+    """(those that are too many, those that lack), whatever the order of their addresses."""
+    found, asked = ({_comparable(peer): peer for peer in peers} for peers in (have, wanted))
+    too_many = [peer for key, peer in found.items() if key not in asked]
+    return too_many, [peer for key, peer in asked.items() if key not in found]
+
+
+def _comparable(peer: RemotePeer) -> tuple[str, str, tuple[str, ...]]:
     return peer.mac, peer.vtep, tuple(sorted(peer.addresses))
 
 

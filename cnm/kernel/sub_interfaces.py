@@ -55,19 +55,19 @@ def make(link: Link, namespace: str, descriptor: int, inside: NetlinkSocket, hos
             return
         inside.execute([link_messages.delete(link.name, found.index)])
     deadline = time.monotonic() + _LONGEST_SECONDS
-    while (error := _create(link, parent, descriptor, inside, host)) is not None:
+    while (error := create(link, descriptor, inside, host, parent=parent)) is not None:
         if error.errno not in _PASSING or time.monotonic() > deadline:
             raise explained(error, link)
         time.sleep(_PAUSE_SECONDS)
 
 
-def _create(
-    link: Link, parent: int, descriptor: int, inside: NetlinkSocket, host: HostSocket
+def create(
+    link: Link, descriptor: int, inside: NetlinkSocket, host: HostSocket, *, parent: int = 0, master: int = 0
 ) -> NetlinkError | None:
-    """None where it went well; else nothing is left."""
+    """None where it went well; else nothing is left. `parent` is an index of the host's, `master` of the other's."""
     interim = f"cm{os.urandom(6).hex()}"
     with host() as netlink:
-        (error,) = netlink.send([link_messages.create_inside(link, interim, descriptor, parent)])
+        (error,) = netlink.send([link_messages.create_inside(link, interim, descriptor, parent, master)])
     if error is not None:
         return error
     message = inside.get(link_messages.get(interim))

@@ -7,11 +7,10 @@ until it has its own name and its alias.
 from __future__ import annotations
 
 import errno
-import os
 import time
 from collections.abc import Callable
 
-from cnm.errors import CnmError, Conflict, KernelError
+from cnm.errors import CnmError, Conflict
 from cnm.kernel import link_messages, sub_interfaces
 from cnm.kernel.diff import is_another, is_ours
 from cnm.kernel.netlink import NetlinkError, NetlinkSocket
@@ -39,7 +38,7 @@ def make(
     assert link.vxlan is not None
     deadline, pause = time.monotonic() + _LONGEST_SECONDS, 0.0
     while not _is_there(link, link.vxlan, master, inside):
-        error = _create(link, master, descriptor, inside, host)
+        error = sub_interfaces.create(link, descriptor, inside, host, master=master)
         if error is None:
             return
         if error.errno not in _PASSING or time.monotonic() > deadline:
@@ -68,25 +67,6 @@ def _is_there(link: Link, vxlan: Vxlan, master: int, inside: NetlinkSocket) -> b
     if vxlan != found.link.vxlan:
         inside.execute([link_messages.change_tunnel(link.name, found.index, vxlan)])
     return True
-
-
-def _create(
-    link: Link, master: int, descriptor: int, inside: NetlinkSocket, host: HostSocket
-) -> NetlinkError | None:
-    """None where it went well; else nothing is left."""
-    interim = f"cm{os.urandom(6).hex()}"
-    with host() as netlink:
-        (error,) = netlink.send([link_messages.create_inside(link, interim, descriptor, master_index=master)])
-    if error is not None:
-        return error
-    message = inside.get(link_messages.get(interim))
-    if message is None:
-        raise KernelError(f"interface {link.name} was deleted while it was made: try again")
-    index = link_messages.parse(message).index
-    (error,) = inside.send([link_messages.configure_inside(link, index)])
-    if error is not None:
-        inside.send([link_messages.delete(interim, index)])
-    return error
 
 
 def _explained(error: NetlinkError, link: Link, vxlan: Vxlan, host: HostSocket) -> CnmError:
