@@ -1,18 +1,17 @@
 """A host's agent as a process of its own: the project's `Cluster` over the real kernel, and what it costs.
 
-It reads commands, one JSON line each, and answers with one; started by `Agent`.
+It reads commands, one JSON line each, and answers with one; started by `agent`.
 """
 
 from __future__ import annotations
 
-import json
-import subprocess
 import sys
 import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from bench.child import Child, serve
 from bench.cluster_population import node_name, vtep
 from cnm.cluster.cluster import Cluster, Listeners, Place
 from cnm.cluster.etcd.client import Client
@@ -133,43 +132,13 @@ def _place(namespace: str, network_id: str) -> Place:
     return Place(network_id, namespace, BRIDGE, DEVICE, encrypted=False, multicast=False)
 
 
-class Agent:
-    """The process, as those who measure see it: `ask("enter", ...)` and so on are the methods above."""
+def agent(place: Path, endpoints: Sequence[str]) -> Child:
+    """The process, as those who measure see it: `ask("enter", ...)` and so on are the methods above.
 
-    def __init__(self, place: Path, endpoints: Sequence[str]) -> None:
-        """`place` is an EtcdCluster's."""
-        command = [sys.executable, "-m", __spec__.name, str(place), *endpoints]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-
-    def ask(self, verb: str, *arguments: str) -> dict[str, float]:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps([verb, *arguments]) + "\n")
-        self._process.stdin.flush()
-        answer = self._process.stdout.readline()
-        if not answer:
-            raise RuntimeError(f"the agent ended with {self._process.wait()}")
-        return dict(json.loads(answer))
-
-    def kill(self) -> None:
-        self._process.kill()
-        self._process.communicate()
-
-    def __enter__(self) -> Agent:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.kill()
-
-
-def main() -> int:
-    place, *endpoints = sys.argv[1:]
-    work = _Work(Path(place), endpoints)
-    for line in sys.stdin:
-        verb, *arguments = json.loads(line)
-        print(json.dumps(getattr(work, verb)(*arguments)), flush=True)
-    return 0
+    `place` is an EtcdCluster's.
+    """
+    return Child(__spec__.name, str(place), *endpoints)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    serve(_Work(Path(sys.argv[1]), sys.argv[2:]))

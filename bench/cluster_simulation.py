@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from typing import NamedTuple
 
 HOSTS, ENDPOINTS, CHANGES = 1000, 100_000, 100
@@ -23,8 +24,31 @@ CLUSTERS = tuple(
 _HOME = 4
 
 
-def simulated(cluster: Placement, microseconds: float) -> tuple[str, ...]:
-    """A row: how it is spread, and what the members' processors take when a delivery costs so much."""
+class Costs(NamedTuple):
+    """Of the members' processors in all, microseconds."""
+
+    change: float
+    delivery: float
+
+
+def fitted(measured: Sequence[tuple[int, int, float]]) -> Costs:
+    """From (changes, deliveries, seconds): least squares."""
+    cc, cd, dd, ct, dt = (
+        sum(one * other for one, other in pairs)
+        for pairs in (
+            [(c, c) for c, _, _ in measured],
+            [(c, d) for c, d, _ in measured],
+            [(d, d) for _, d, _ in measured],
+            [(c, t) for c, _, t in measured],
+            [(d, t) for _, d, t in measured],
+        )
+    )
+    determinant = cc * dd - cd * cd
+    return Costs(1e6 * (dd * ct - cd * dt) / determinant, 1e6 * (cc * dt - cd * ct) / determinant)
+
+
+def simulated(cluster: Placement, costs: Costs) -> tuple[str, ...]:
+    """A row: how it is spread, and what the members' processors take."""
     chance = random.Random(1)
     hosts = [_hosts(cluster, chance) for _ in range(cluster.networks)]
     each = ENDPOINTS // cluster.networks
@@ -37,7 +61,7 @@ def simulated(cluster: Placement, microseconds: float) -> tuple[str, ...]:
         f"{watchers:,.0f}",
         f"{known:,.0f}",
         f"{deliveries:,.0f}",
-        f"{deliveries * microseconds / 1e6:.2f}",
+        f"{(CHANGES * costs.change + deliveries * costs.delivery) / 1e6:.2f}",
     )
 
 

@@ -6,17 +6,14 @@ It reads commands, one JSON line each, and answers with one; started by `Watcher
 
 from __future__ import annotations
 
-import json
 import os
-import subprocess
 import sys
 import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from bench import processor
+from bench.child import Child, serve
 from cnm.cluster import keys
 from cnm.cluster.etcd.client import Client
 from cnm.cluster.etcd.contract import Event, Following, Listener
@@ -80,61 +77,32 @@ class Watchers:
 
     def __init__(self, place: Path, endpoints: Sequence[str]) -> None:
         """`place` is an EtcdCluster's."""
-        command = [sys.executable, "-m", __spec__.name, str(place), *endpoints]
-        self._processes = [
-            subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-            for _ in range(_PROCESSES)
-        ]
+        self._children = [Child(__spec__.name, str(place), *endpoints) for _ in range(_PROCESSES)]
 
     def open(self, networks: Sequence[str]) -> float:
         """Seconds until all hear of changes; all begin at once."""
-        return max(self._ask([["open", list(networks[n::_PROCESSES])] for n in range(_PROCESSES)]))
+        for number, child in enumerate(self._children):
+            child.begin("open", networks[number::_PROCESSES])
+        return max(float(child.finish()) for child in self._children)
 
     def heard(self) -> dict[str, list[float]]:
         joined: dict[str, list[float]] = {}
-        for each in self._ask([["heard"]] * _PROCESSES):
-            for key, times in each.items():
+        for child in self._children:
+            for key, times in child.ask("heard").items():
                 joined.setdefault(key, []).extend(times)
         return joined
 
     def deliveries(self) -> int:
-        return sum(self._ask([["deliveries"]] * _PROCESSES))
-
-    def seconds(self) -> float:
-        """Of the processor."""
-        return sum(processor.seconds(each.pid) for each in self._processes)
-
-    def _ask(self, commands: Sequence[list[Any]]) -> list[Any]:
-        for process, command in zip(self._processes, commands, strict=True):
-            assert process.stdin is not None
-            process.stdin.write(json.dumps(command) + "\n")
-            process.stdin.flush()
-        return [self._answer(process) for process in self._processes]
-
-    @staticmethod
-    def _answer(process: subprocess.Popen[str]) -> Any:
-        assert process.stdout is not None
-        if not (line := process.stdout.readline()):
-            raise RuntimeError(f"watchers ended with {process.wait()}")
-        return json.loads(line)
+        return sum(child.ask("deliveries") for child in self._children)
 
     def __enter__(self) -> Watchers:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        for process in self._processes:
-            process.kill()
-            process.communicate()
-
-
-def main() -> int:
-    place, *endpoints = sys.argv[1:]
-    work = _Work(Path(place), endpoints)
-    for line in sys.stdin:
-        verb, *arguments = json.loads(line)
-        print(json.dumps(getattr(work, verb)(*arguments)), flush=True)
-    os._exit(0)  # hundreds of connections need no farewell
+        for child in self._children:
+            child.kill()
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    serve(_Work(Path(sys.argv[1]), sys.argv[2:]))
+    os._exit(0)  # hundreds of connections need no farewell

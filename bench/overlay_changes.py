@@ -12,7 +12,8 @@ import time
 from pathlib import Path
 
 from bench import cluster_population as population
-from bench.cluster_agent import Agent
+from bench.child import Child
+from bench.cluster_agent import agent
 from bench.samples import Samples
 from cnm.cluster.etcd.client import Client
 from cnm.mac import generate_mac
@@ -56,14 +57,14 @@ def _root(etcd: EtcdCluster) -> Client:
 def _measure_programming(
     samples: Samples, etcd: EtcdCluster, namespace: str, network: str, members: int, rounds: int
 ) -> None:
-    with Agent(etcd.place, etcd.endpoints) as agent:
-        agent.ask("begin")
+    with agent(etcd.place, etcd.endpoints) as host:
+        host.ask("begin")
         for _ in range(rounds):
-            told = agent.ask("enter", namespace, network)
+            told = host.ask("enter", namespace, network)
             samples.add(f"{members} entered", told["seconds"] * 1000)
             samples.add(f"{members} listed", told["listed"] * 1000)
             samples.add(f"{members} programmed", told["wrote"] * 1000)
-            agent.ask("exit", namespace, network)
+            host.ask("exit", namespace, network)
 
 
 def _measure_following(
@@ -76,19 +77,19 @@ def _measure_following(
     seconds: int,
 ) -> None:
     """Endpoints come and move between hosts, `RATE` a second."""
-    with Agent(etcd.place, etcd.endpoints) as agent:
-        agent.ask("begin")
-        agent.ask("enter", namespace, network)
-        agent.ask("written")
-        before = agent.ask("figures")
+    with agent(etcd.place, etcd.endpoints) as host:
+        host.ask("begin")
+        host.ask("enter", namespace, network)
+        host.ask("written")
+        before = host.ask("figures")
         put = _write_steadily(root, network, RATE * seconds)
-        written = _all_written(agent, put)
-        after = agent.ask("figures")
+        written = _all_written(host, put)
+        after = host.ask("figures")
         for mac, when in put.items():
             samples.add(f"{members} lag", (written[mac] - when) * 1000)
         samples.add(f"{members} change cpu", (after["cpu"] - before["cpu"]) * 1000 / len(put))
         samples.add(f"{members} rate", len(put) / (max(put.values()) - min(put.values())))
-        agent.kill()  # without a farewell: what it wrote stays for the next
+        host.kill()  # without a farewell: what it wrote stays for the next
 
 
 def _write_steadily(root: Client, network: str, count: int) -> dict[str, float]:
@@ -106,14 +107,14 @@ def _write_steadily(root: Client, network: str, count: int) -> dict[str, float]:
     return put
 
 
-def _all_written(agent: Agent, put: dict[str, float]) -> dict[str, float]:
+def _all_written(host: Child, put: dict[str, float]) -> dict[str, float]:
     written: dict[str, float] = {}
     deadline = time.monotonic() + _WAIT_SECONDS
     while put.keys() - written.keys():
         if time.monotonic() > deadline:
             raise RuntimeError(f"{len(put.keys() - written.keys())} changes were not followed")
         time.sleep(0.2)
-        written |= agent.ask("written")
+        written |= host.ask("written")
     return written
 
 
@@ -123,14 +124,14 @@ def _measure_restarts(
     """The network is in the kernel: a new process reads what the cluster has and what the kernel has, and compares."""
     for _ in range(rounds):
         began = time.monotonic()
-        with Agent(etcd.place, etcd.endpoints) as agent:
-            agent.ask("figures")  # it has started
+        with agent(etcd.place, etcd.endpoints) as host:
+            host.ask("figures")  # it has started
             start = time.monotonic()
-            agent.ask("begin", namespace, network)
+            host.ask("begin", namespace, network)
             now = time.monotonic()
             samples.add(f"{members} restart", (now - began) * 1000)
             samples.add(f"{members} reconciled", (now - start) * 1000)
-            agent.kill()
+            host.kill()
 
 
 __all__ = ["ENDPOINTS", "RATE", "measure"]
