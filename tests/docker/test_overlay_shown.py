@@ -29,9 +29,8 @@ def test_a_dockerd_that_was_away_gets_the_network_when_it_comes(lab: DockerClust
     eventually(lambda: two.has_network("web"))
     eventually(lambda: any("network web of the cluster cannot be shown" in w for w in one.docker_warnings()))
     (said,) = one.docker_warnings()
-    assert said.endswith(
-        'does not answer: [Errno 111] Connection refused; where there is to be none, set docker-host = ""'
-    ) or ("no dockerd runs behind" in said)
+    assert "docker.sock does not answer" in said
+    assert said.endswith('; where there is to be none, set docker-host = ""')
 
     one.start_docker()
     eventually(lambda: one.has_network("web"))
