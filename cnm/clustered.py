@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import msgspec
 
 from cnm import cluster_guard
 from cnm.cluster import networks
 from cnm.cluster.records import SharedNetwork
+from cnm.cluster.shared_ipam import OF_A_NETWORK
 from cnm.drivers import overlay
 from cnm.drivers.overlay_options import STANDS_FOR, parse
 from cnm.endpoint import Endpoint
@@ -30,6 +31,11 @@ log = logging.getLogger(__name__)
 
 def is_clustered(r: Resources, network: Network) -> bool:
     return r.driver_of(network).capabilities.clustered
+
+
+def auxiliary_options(r: Resources, network: Network) -> Mapping[str, str] | None:
+    """With which a network's auxiliary addresses are asked for: the cluster's IPAM claims them in no host's name."""
+    return OF_A_NETWORK if r.ipam_of(network) is r.cluster.ipam else None
 
 
 def create(r: Resources, network: Network, undo: contextlib.ExitStack) -> Network:

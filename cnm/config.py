@@ -75,8 +75,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Let our networks through where other programs block them (Docker), tell systemd-resolved of `dns_listen`; off:
     take away what was written for it."""
     dns_listen: str = ""
-    """Addresses of the host's, commas between them, at which NAME.NETWORK is answered on port 53: a loopback one to its
-    own programs, others to whoever reaches them; "": none."""
+    """Addresses of the host's, commas between them, at which names are answered on port 53: at a loopback's
+    NAME.NETWORK to its own programs, at others what dockerd's containers may know of the cluster; "": none."""
     dns_cache: bool = True
     """Keep what they answer, for as long as they say."""
     etcd: str = ""

@@ -99,6 +99,7 @@ class Controller:
         """Make the kernel agree with the store."""
         own_node.recall(self._r)
         Recovery(self._r, self._sandboxes, self._doctor).run()
+        self.dockerd.look_who_asks()
         self._egress.resume()
 
     # Networks

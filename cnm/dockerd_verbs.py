@@ -27,8 +27,10 @@ from cnm.locks import Turns
 from cnm.model import SHORT
 from cnm.network import Network, NetworkRequest, NetworkState, Owner
 from cnm.network_verbs import NetworkVerbs, now
+from cnm.resolver.host_servers import HostServers
 from cnm.resources import Resources
 from cnm.sandbox import Sandbox, SandboxKind, SandboxState
+from cnm.visitors import Visitors
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +51,7 @@ class DockerdVerbs:
         self._networks = networks
         self._endpoints = endpoints
         self._turns = Turns()
+        self._visitors = Visitors(resources)
 
     # Networks
 
@@ -256,6 +259,7 @@ class DockerdVerbs:
                 network = self._r.model.network(endpoint.network_id)
                 self._endpoints.leave(network, endpoint, self._r.model.sandbox(ident))
             self._drop_if_empty(ident)
+        self._visitors.left()
 
     # Ports
 
@@ -424,6 +428,16 @@ class DockerdVerbs:
     def name_servers(self) -> tuple[str, ...]:
         """Addresses at which dockerd's containers are answered by our resolver."""
         return tuple(each for each in self._r.naming.listens_at() if not ip_address(each).is_loopback)
+
+    def other_servers(self) -> tuple[str, ...]:
+        """Whom dockerd's containers ask where it was told nothing: the host's servers that are no loopback's."""
+        known = HostServers(time.monotonic).get(os.path.join(self._r.settings.etc, "resolv.conf"), ())
+        reached = (each.address for each in known if "%" not in each.address)
+        return tuple(each for each in reached if not ip_address(each).is_loopback)
+
+    def look_who_asks(self) -> None:
+        """Containers are answered there of the networks that they are on; what they ask from changes with those."""
+        self._visitors.look(self.name_servers())
 
     # What dockerd forgot
 

@@ -12,6 +12,7 @@ import re
 import socket
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from ipaddress import ip_address
 from typing import Any, NamedTuple
 
 from cnm.config import Settings
@@ -24,7 +25,7 @@ from cnm.network import EGRESS_NETWORK, Network, Owner
 from cnm.resolver import state
 from cnm.resolver.client import Told
 from cnm.resolver.messages import Message, Verb
-from cnm.resolver.records import Link, Member, Record, Scope, Server
+from cnm.resolver.records import Link, Member, Record, Scope, Server, visitor
 from cnm.resolvers import Resolver
 from cnm.sandbox import Sandbox, SandboxKind
 
@@ -91,7 +92,7 @@ class Naming:
         return self._resolver.stats()
 
     def listens_at(self) -> tuple[str, ...]:
-        """Where the host's own programs, and others that reach it, are answered: bare addresses."""
+        """Bare addresses: a loopback's for the host's own programs, others for those who visit (`visited_by`)."""
         return tuple(each for each in self._settings.dns_addresses if _HOST + each in self._scopes)
 
     def close(self) -> None:
@@ -163,7 +164,8 @@ class Naming:
                 log.error("%s: choose another dns-listen in the settings", error)
                 return
             self._sockets[ident] = {"udp": opened.udp, "tcp": opened.tcp}
-        self._scopes[ident] = Scope(id=ident, zones=(), everywhere=True)
+        own = ip_address(address).is_loopback
+        self._scopes[ident] = Scope(id=ident, zones=(), everywhere=own, alone=True, by_client=not own)
 
     def _take_up(self, sandbox: Sandbox, attached: Sequence[Attached], held: Sockets) -> None:
         """One sandbox that cannot be served does not stop the start."""
@@ -264,6 +266,24 @@ class Naming:
             if told and (
                 self._scopes or self._resolver.is_told()
             ):  # else it is told everything when it starts
+                self._resolver.tell(told)
+
+    def visited_by(self, listener: str, visitors: Mapping[str, Sequence[str]]) -> None:
+        """Who asks at an address of the host's that is no loopback's: by bare address, the networks (ids) whose names
+        are answered there. Nobody else is answered."""
+        with self.lock:
+            wanted = {visitor(_HOST + listener, address): zones for address, zones in visitors.items()}
+            told = [
+                self._unserved(ident)
+                for ident in list(self._scopes)
+                if ident.startswith(visitor(_HOST + listener, "")) and ident not in wanted
+            ]
+            for ident, zones in wanted.items():
+                scope = Scope(id=ident, zones=tuple(zones), alone=True)
+                if self._scopes.get(ident) != scope:
+                    self._scopes[ident] = scope
+                    told.append(self._told_scope(ident, whole=False))
+            if told:
                 self._resolver.tell(told)
 
     def network_gone(self, network: Network) -> None:
@@ -372,7 +392,7 @@ class Naming:
         yield Told(Message(Verb.RECORDS, network.id, records))
 
     def _told_scope(self, ident: str, *, whole: bool) -> Told:
-        sockets = self._sockets[ident] if whole else {}
+        sockets = self._sockets.get(ident, {}) if whole else {}
         body = {"scope": self._scopes[ident], "sockets": list(sockets)}
         return Told(Message(Verb.SCOPE, ident, body), list(sockets.values()))
 

@@ -70,7 +70,12 @@ class NetworkVerbs:
             if driver.capabilities.needs_ipam:
                 gateway_v4, gateway_v6 = driver.wants_gateways(network)
                 pools = ipam.allocate_network(
-                    service, request, self.subnets_to_avoid(), gateway_v4=gateway_v4, gateway_v6=gateway_v6
+                    service,
+                    request,
+                    self.subnets_to_avoid(),
+                    gateway_v4=gateway_v4,
+                    gateway_v6=gateway_v6,
+                    auxiliary=clustered.auxiliary_options(r, network),
                 )
                 undo.callback(ipam.release_network, service, pools)
                 network = msgspec.structs.replace(network, pools=pools)

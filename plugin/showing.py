@@ -21,9 +21,9 @@ from cnm.errors import CnmError, NotFound, Unavailable
 from cnm.events import Event
 from cnm.model import SHORT
 from cnm.network import Network, Pool
+from cnm.plugin.changes import Changes
 from cnm.plugin.dockerd_api import Container, DockerdApi, NetworkRecord
 from cnm.plugin.forgotten_leases import ForgottenLeases
-from cnm.plugin.renames import Renames
 
 log = logging.getLogger("cnm.plugin")
 
@@ -53,11 +53,13 @@ class Showing:
         self._forgotten = forgotten
         self._problems: dict[str, str] = {}
         """What stands in the way, by the id of a network of the cluster's."""
+        self._away = ""
+        """Why dockerd was not asked, "" where it was."""
         self._names: dict[str, str] = {}
         """Names of containers as they were when they were asked about, by their endpoints' ids."""
         self._asked: dict[str, tuple[str, ...]] = {}
         """Whom containers ask for names, by their endpoints' ids, as far as it is known."""
-        self._renames = Renames(api, self.has_news) if api is not None else None
+        self._changes = Changes(api, self.has_news) if api is not None else None
         self._ending = contextlib.ExitStack()
         self._heard: queue.Queue[Event] = queue.Queue()
         self._closing = False
@@ -72,12 +74,12 @@ class Showing:
         self.has_news()
         if self._thread.is_alive():
             self._thread.join()
-        if self._renames is not None:
-            self._renames.close()
+        if self._changes is not None:
+            self._changes.close()
         self._ending.close()
 
     def has_news(self) -> None:
-        """A dockerd has started, or something was renamed in it."""
+        """A dockerd has started, or something has changed in it."""
         with contextlib.suppress(queue.Full):
             self._heard.put_nowait(_NEWS)
 
@@ -111,10 +113,12 @@ class Showing:
             done = self._api is None or self._look(self._api)
         except Unavailable as error:
             log.debug("%s", error)
+            self._away = str(error)
             return later
         except CnmError as error:
             log.warning("showing the cluster's networks to dockerd: %s", error)
             return later
+        self._away = ""
         return _LOOK_SECONDS if done else later
 
     def _look(self, api: DockerdApi) -> bool:
@@ -131,9 +135,10 @@ class Showing:
             log.warning("%s", text)
         self._problems = problems
         shown = wanted.keys() & ours.keys()
-        if shown and self._renames is not None:
+        if shown and self._changes is not None:
             with contextlib.suppress(Unavailable):  # they are known at the next look
-                self._renames.follow()
+                self._changes.follow()
+        self._dockerd.look_who_asks()
         named = all([self._learn(api, wanted[ident], ours[ident]) for ident in shown])
         self._forget_endpoints(
             [e for network in wanted.values() for e in self._dockerd.shown_endpoints(network)]
@@ -218,9 +223,20 @@ class Showing:
     # What `status` says
 
     def warnings(self) -> Iterator[str]:
+        if self._away:
+            yield from self._waiting(self._away)
+            return
         yield from sorted(self._problems.values())
         if self._api is not None:
             yield from self._unanswered()
+
+    def _waiting(self, why: str) -> Iterator[str]:
+        if shown := sorted(network.name for network in self._dockerd.networks_to_show()):
+            networks = f"network{'s' if len(shown) > 1 else ''} {', '.join(shown)}"
+            yield (
+                f"{networks} of the cluster cannot be shown to Docker here: {why}; where there is to be none, set "
+                'docker-host = ""'
+            )
 
     def _unanswered(self) -> Iterator[str]:
         """Containers that ask nobody who knows the names on other hosts."""
@@ -237,9 +253,13 @@ class Showing:
                 asked = self._asked.get(endpoint.id)
                 if asked is not None and not set(asked) & set(servers):
                     called = endpoint.aliases[0] if endpoint.aliases else endpoint.name
+                    line = ", ".join(
+                        f'"{each}"' for each in (servers[0], *(asked or self._dockerd.other_servers()))
+                    )
                     yield (
-                        f"container {called} on network {network.name} finds no names on other hosts: run it with "
-                        f"--dns {servers[0]}, or have that in dockerd's settings"
+                        f"container {called} on network {network.name} finds no names on other hosts: put "
+                        f'"dns": [{line}] into /etc/docker/daemon.json and restart dockerd, or run it with --dns '
+                        f"{servers[0]}"
                     )
 
 

@@ -60,6 +60,9 @@ _TRIES = 64
 """Where others take what we were about to take."""
 _SATURATED = 2**64 - 1
 
+OF_A_NETWORK = {REQUEST_ADDRESS_TYPE: GATEWAY}
+"""Options for an address that belongs to a network, and to no host."""
+
 log = logging.getLogger(__name__)
 
 
@@ -175,7 +178,7 @@ class SharedIpam:
     ) -> str:
         options = options or {}
         lease = PoolId.parse(pool_id)
-        shared = options.get(REQUEST_ADDRESS_TYPE) == GATEWAY
+        shared = _is_of_a_network(options)
         claim = Claim(
             node="" if shared else self._node(),
             owner=f"{options.get(ENDPOINT_NAME, '')}~{secrets.token_hex(8)}",
@@ -223,8 +226,9 @@ class SharedIpam:
         value = records.encode(claim)
         held = (str(lease.subnet), address)
         with self._lock:
-            mine = held in self._held
-            self._held.add(held)
+            mine = held in self._held or not claim.node
+            if claim.node:
+                self._held.add(held)
         try:
             outcome = self._transact(
                 [absent(key), exists(_pool_key(lease))], [Put(key, value)], [Get(key), Get(_pool_key(lease))]
@@ -279,7 +283,9 @@ class SharedIpam:
         return records.decode(value, Claim).node in ("", self._node())
 
     def restore_address(self, pool_id: str, address: str, options: Mapping[str, str] | None = None) -> None:
-        """Known again; etcd has kept the claim."""
+        """Known again; etcd has kept the claim. What belongs to the network is none of this host's."""
+        if _is_of_a_network(options or {}):
+            return
         with self._lock:
             self._held.add((str(PoolId.parse(pool_id).subnet), address))
 
@@ -334,6 +340,10 @@ class SharedIpam:
         if made:
             log.warning("the claim of address %s was lost: made again", address)
         return made
+
+
+def _is_of_a_network(options: Mapping[str, str]) -> bool:
+    return options.items() >= OF_A_NETWORK.items()
 
 
 def _wanted(space: str, pool: str, sub_pool: str) -> PoolId | None:

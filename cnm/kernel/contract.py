@@ -124,6 +124,10 @@ class Kernel(Protocol):
     def holder(self, address: str) -> Uplink | None:
         """The host's interface that has this bare address, None where none has."""
 
+    def source_towards(self, namespace: str, address: str) -> str:
+        """The address that this namespace would send to a bare address from, "" where no route leads there. Raises
+        NotFound where there is no namespace."""
+
     def uplink_addresses(self) -> tuple[str, ...]:
         """The host's own address on its way out, of each family that has one: IPv4's first."""
 

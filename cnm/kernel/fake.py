@@ -71,6 +71,8 @@ class FakeKernel:
         """(namespace, link, address, MAC)."""
         self.path_mtus: dict[str, int] = {}
         """Bytes of the biggest packet that gets to an address; 0: none does, and 1,500 to any other."""
+        self.sources: dict[str, str] = {}
+        """What is sent from a namespace, by its path, comes from this address; from others nothing comes."""
         self.closed: set[Port] = set()
         """Where nobody takes a connection."""
         self.fail_on = ""
@@ -411,6 +413,10 @@ class FakeKernel:
 
     def holder(self, address: str) -> Uplink | None:
         return self._uplink
+
+    def source_towards(self, namespace: str, address: str) -> str:
+        self._space(namespace)
+        return self.sources.get(namespace, "")
 
     def uplink_addresses(self) -> tuple[str, ...]:
         return ("198.51.100.2", "2001:db8:100::2") if self._uplink else ()

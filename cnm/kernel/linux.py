@@ -338,6 +338,11 @@ class LinuxKernel:
         with self._socket_in(HOST) as netlink:
             return observation.holder(netlink, address)
 
+    def source_towards(self, namespace: str, address: str) -> str:
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        with self._namespaces.inside(namespace):
+            return _source_towards(family, address)
+
     def uplink_addresses(self) -> tuple[str, ...]:
         return tuple(filter(None, (_source_towards(family, far) for family, far in _FAR_AWAY.items())))
 

@@ -165,7 +165,7 @@ class Answers:
             if kind == wire.CNAME:
                 return Told(aliases=aliases)
             found = self._book.find(self._scope, alias)
-            if found is None and scope.everywhere:
+            if found is None and scope.alone:
                 return Told(aliases=aliases)
             if found is None:
                 return Forward(wire.ask(alias, kind, query), query, aliases)
@@ -200,7 +200,7 @@ class Answers:
         return Told(records=(service,), additional=_addresses(found, wire.ANY, target))
 
     def _unknown(self, scope: Scope, query: Query, raw: bytes) -> Told | Forward:
-        if scope.everywhere:
+        if scope.alone:
             return Told(wire.REFUSED)
         if scope.ndots > 0 and "." not in query.question.name and query.question.type in (wire.A, wire.AAAA):
             return Told()  # Docker's rule: what has no dot is a name of ours, or of nobody

@@ -12,7 +12,7 @@ import os
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-VERSION = 1
+VERSION = 2
 """A cnmd that meets another version ends that resolver and starts its own."""
 
 _MOST_WORKERS = 4

@@ -61,7 +61,16 @@ class Scope(NamedTuple):
     """The host's servers may be asked: it is not on internal networks only."""
     ndots: int = 0
     everywhere: bool = False
-    """The host's own: all zones, by NAME.NETWORK only, and nothing is asked of others."""
+    """The host's own: all zones, by NAME.NETWORK only."""
+    alone: bool = False
+    """What is not known here is refused: nothing is asked of others."""
+    by_client: bool = False
+    """Whoever asks from an address that has a scope of its own (`visitor`) is answered as that says."""
+
+
+def visitor(scope: str, address: str) -> str:
+    """The id of the scope of those who ask at the sockets of `scope` from a bare address; it has no sockets."""
+    return f"{scope} {address}"
 
 
 class Found(NamedTuple):
@@ -239,6 +248,9 @@ class Book:
         self._changed_at.pop(ident, None)
 
     # Lookups
+
+    def has_scope(self, ident: str) -> bool:
+        return ident in self._scopes
 
     def scope(self, ident: str) -> Scope:
         """Raises KeyError."""

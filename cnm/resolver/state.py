@@ -159,14 +159,12 @@ def _texts(*values: object) -> None:
 
 
 def _scope(body: Any) -> Scope:
-    ident, zones, links, servers, external, ndots, everywhere = body
+    ident, zones, links, servers, *settings = body
     _texts(ident, *zones)
     return Scope(
         ident,
         tuple(zones),
         tuple(Link(*link) for link in links),
         tuple(Server(*server) for server in servers),
-        external,
-        ndots,
-        everywhere,
+        *settings,
     )

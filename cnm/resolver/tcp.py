@@ -20,8 +20,8 @@ _MOST_WAITING = 64
 """Queries of a connection that are forwarded at the same time: further ones wait in its socket."""
 _RECEIVE_BYTES = 1 << 16
 
-Ask = Callable[[bytes, Callable[[bytes], None]], bool]
-"""Given a query and where its answer goes; False where none will come."""
+Ask = Callable[[bytes, socket.socket, Callable[[bytes], None]], bool]
+"""Given a query, the connection that it came over and where the answer goes; False where none will come."""
 
 
 class TcpServer:
@@ -131,7 +131,7 @@ class _Connection:
             del self._read[: 2 + length]
             self.active = self._loop.clock()
             self._waiting += 1
-            if not self._ask(query, partial(self._answer, [False])):
+            if not self._ask(query, self._channel, partial(self._answer, [False])):
                 self.close()  # nothing that a resolver would say
 
     def _answer(self, said: list[bool], answer: bytes) -> None:

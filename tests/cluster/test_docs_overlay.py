@@ -18,12 +18,11 @@ from tests.cluster.hosts import (
     eventually,
     short_place,
 )
-from tests.support.pages import constant
+from tests.support.pages import constant, host_transcripts
 
 pytestmark = [pytest.mark.root, NEEDS_ETCD]
 
 _PAGE = (Path(__file__).parents[2] / "docs/overlay.md").read_text()
-_BLOCK = re.compile(r"(?m)(?:^(?:    .*)?\n)+")
 _VARIES = (
     (r"CNM1-[a-z0-9]+-[a-z0-9]+", "TOKEN"),
     (r"\d{4}-\d\d-\d\dT[\d:]+Z", "WHEN"),
@@ -31,17 +30,6 @@ _VARIES = (
     (r"[\d.]+/[\d.]+/[\d.]+/[\d.]+ ms", "TIMES"),
     (r"time \d+ms", "time T"),
 )
-
-
-def commands() -> list[tuple[str, str, str]]:
-    """(host, command, what it prints)."""
-    found = []
-    for block in _BLOCK.findall(_PAGE):
-        for piece in re.split(r"(?m)^    (?=h\d\$ )", block)[1:]:
-            first, _, printed = piece.partition("\n")
-            host, _, command = first.partition("$ ")
-            found.append((host, command, printed))
-    return found
 
 
 def steady(printed: str) -> list[str]:
@@ -62,7 +50,7 @@ def run(lab: ClusterLab, host: ClusterHost, command: str) -> str:
 
 
 def test_every_command_prints_what_the_page_shows() -> None:
-    shown = commands()
+    shown = host_transcripts(_PAGE)
     place = short_place()
     try:
         with cluster_lab(place, 3) as lab:

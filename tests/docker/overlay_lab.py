@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -49,13 +50,28 @@ class DockerClusterHost(ClusterHost):
         holder = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         self._ended.callback(holder.wait)
         self._ended.callback(holder.kill)
-        assert holder.stdout is not None and holder.stdout.readline() == "ready\n"
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "ready\n"
         holder.stdout.close()
         return holder.pid
 
     def popen(self, command: list[str], **options: Any) -> subprocess.Popen[Any]:
-        inside = ["nsenter", f"--mount=/proc/{self._mounts}/ns/mnt", "--wd=/", "--", *command]
-        return self.net.popen(inside, **{"env": {**os.environ, **environment()}, **options})
+        return self.net.popen(self._inside(command), **{"env": {**os.environ, **environment()}, **options})
+
+    def _inside(self, command: list[str]) -> list[str]:
+        return ["nsenter", f"--mount=/proc/{self._mounts}/ns/mnt", "--wd=/", "--", *command]
+
+    def shell(self, command: str) -> subprocess.CompletedProcess[str]:
+        """A command at this host's prompt, with `cnmctl` and `docker` for its two daemons."""
+        known = environment()
+        env = {
+            **os.environ,
+            **known,
+            "PATH": f"{Path(sys.prefix) / 'bin'}:{known['PATH']}",
+            "DOCKER_HOST": f"unix://{self._state / 'docker.sock'}",
+            "CNM_HOST": f"unix://{self.cnmd.socket}",
+        }
+        return self.net.run(self._inside(["sh", "-c", command]), env=env, check=False)
 
     def start_docker(self) -> None:
         (exec_root(self._state) / "containerd" / "containerd.pid").unlink(missing_ok=True)
@@ -96,9 +112,13 @@ class DockerClusterHost(ClusterHost):
     def has_network(self, name: str) -> bool:
         return name in self.docker("network", "ls", "--format", "{{.Name}}").split()
 
+    def network_id(self, name: str) -> str:
+        """What its dockerd calls it, "" where it has none of this name."""
+        return self.docker("network", "ls", "--quiet", "--no-trunc", "--filter", f"name=^{name}$")
+
     def docker_warnings(self) -> list[str]:
-        """What `cnmctl status` says of containers."""
-        return [each for each in self.cnmd.ask("GET", "/cnm/v1/status")["Warnings"] if "container" in each]
+        """What `cnmctl status` says of Docker."""
+        return [each for each in self.cnmd.ask("GET", "/cnm/v1/status")["Warnings"] if "ocker" in each]
 
     def remove_containers(self) -> None:
         if containers := self.docker("ps", "--all", "--quiet").split():
@@ -113,7 +133,7 @@ class DockerClusterHost(ClusterHost):
 
 
 class DockerCluster:
-    """`h[1]` is the member, the others are its clients; on `h[2]` links are made inside containers where that can be."""
+    """`h[1]` is the member, the others are its clients; on `h[2]` links are made inside where that can be."""
 
     def __init__(self, topology: Topology, place: Path, count: int) -> None:
         self.topology = topology
@@ -126,9 +146,11 @@ class DockerCluster:
         eventually(lambda: all(host.has_network(name) for host in self.h.values()))
 
     def remove(self, name: str) -> None:
-        """From the cluster, and so from every dockerd."""
+        """From the cluster, and so from every dockerd; whoever is in it goes, too."""
         for host in self.h.values():
             host.remove_containers()
+            for box in host.cnmd.ask("GET", "/cnm/v1/sandboxes"):
+                host.cnmd.ask("DELETE", f"/cnm/v1/sandboxes/{box['Id']}?force=1")
         done = self.h[1].cnmd.cnmctl("network", "rm", name)
         assert done.returncode == 0, done.stderr
         eventually(lambda: not any(host.has_network(name) for host in self.h.values()))

@@ -10,7 +10,7 @@ import pytest
 
 from tests.cluster.hosts import NEEDS_ETCD, eventually
 from tests.docker.docker_lab import NEEDS_DOCKERD
-from tests.docker.overlay_lab import NAME_SERVER, DockerCluster, DockerClusterHost, docker_cluster
+from tests.docker.overlay_lab import DockerCluster, DockerClusterHost, docker_cluster
 
 pytestmark = [NEEDS_DOCKERD, NEEDS_ETCD]
 
@@ -57,26 +57,6 @@ def test_containers_of_all_dockerds_reach_each_other(web: DockerCluster) -> None
     assert all("10.0." in address for address in addresses)
 
 
-def test_a_container_is_found_by_its_names_from_every_host(web: DockerCluster) -> None:
-    one, two, three = web.h.values()
-    one.run("aa", "--network", "web", "--network-alias", "front")
-    two.run("bb", "--network", "web", "--dns-search", "web")
-    three.run("cc", "--network", "web")
-
-    eventually(lambda: three.pings("cc", "aa.web"))
-    eventually(lambda: three.pings("cc", "front.web"))
-    eventually(lambda: two.pings("bb", "aa"))
-    eventually(lambda: two.pings("bb", "front"))
-    eventually(lambda: one.pings("aa", "bb.web"))
-
-    one.docker("rename", "aa", "renamed")
-    eventually(lambda: two.pings("bb", "renamed"))
-    assert not three.pings("cc", "aa.web")
-    assert not three.pings("cc", "nobody.web")
-    one.docker("rm", "-f", "renamed")
-    eventually(lambda: not two.pings("bb", "renamed"))
-
-
 def test_the_way_out_and_published_ports_are_dockers(web: DockerCluster) -> None:
     one, two, _ = web.h.values()
     one.serve("front", "--network", "web", "-p", "8080:80")
@@ -119,7 +99,7 @@ def test_an_address_that_another_host_has_is_refused(web: DockerCluster) -> None
     one.run("aa", "--network", "web")
     taken = one.address_of("aa")
 
-    with pytest.raises(RuntimeError, match="Address already in use: .* by host h1"):
+    with pytest.raises(RuntimeError, match=r"Address already in use: .* by host h1"):
         two.run("bb", "--network", "web", "--ip", taken)
 
 
@@ -156,7 +136,7 @@ def test_sandboxes_of_ours_are_on_the_same_network(web: DockerCluster) -> None:
 
 
 def _asks(host: DockerClusterHost, box: str, name: str) -> bool:
-    return host.cnmd.cnmctl("sandbox", "exec", box, "getent", "hosts", name).returncode == 0
+    return host.shell(f"cnmctl sandbox exec {box} getent hosts {name}").returncode == 0
 
 
 def test_a_restart_of_cnmd_changes_nothing(web: DockerCluster) -> None:
@@ -212,23 +192,8 @@ def test_docker_is_told_where_overlay_networks_come_from(lab: DockerCluster) -> 
 
 def test_a_network_that_somebody_removed_from_docker_comes_again(web: DockerCluster) -> None:
     host = web.h[2]
-    host.docker("network", "rm", "web")
-    assert not host.has_network("web")
+    before = host.network_id("web")
 
-    host.cnmd.restart()  # or within a minute
+    assert host.docker("network", "rm", "web") == "web"
 
-    eventually(lambda: host.has_network("web"))
-
-
-def test_status_names_containers_that_ask_somebody_else(web: DockerCluster) -> None:
-    one = web.h[1]
-    one.run("aa", "--network", "web")
-    one.run("bb", "--network", "web", "--dns", "192.0.2.254")
-
-    eventually(lambda: one.docker_warnings() != [])
-
-    (said,) = one.docker_warnings()
-    assert said == (
-        "container bb on network web finds no names on other hosts: run it with "
-        f"--dns {NAME_SERVER}, or have that in dockerd's settings"
-    )
+    eventually(lambda: host.network_id("web") not in ("", before))

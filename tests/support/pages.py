@@ -7,6 +7,8 @@ import textwrap
 
 _FENCED = re.compile(r"(?ms)^ *```\w*\n(.*?)^ *```$")
 _INDENTED = re.compile(r"(?m)(?:^    .*\n)+")
+_SPACED = re.compile(r"(?m)(?:^(?:    .*)?\n)+")
+"""Indented by four, with empty lines in between."""
 _VARIES = (
     (r"\b[0-9a-f]{64}\b", "ID"),
     (r"\b[0-9a-f]{12}\b", "ID"),
@@ -25,6 +27,17 @@ def transcripts(text: str) -> list[tuple[str, str]]:
         for piece in re.split(r"(?m)^\$ ", textwrap.dedent(block))[1:]:
             command, _, printed = piece.partition("\n")
             found.append((command, printed))
+    return found
+
+
+def host_transcripts(text: str) -> list[tuple[str, str, str]]:
+    """(host, command, what it prints) of each `h1$`, `h2$` and so on in the blocks of a page."""
+    found = []
+    for block in (*_FENCED.findall(text), *_SPACED.findall(_FENCED.sub("", text))):
+        for piece in re.split(r"(?m)^(?=h\d\$ )", textwrap.dedent(block))[1:]:
+            first, _, printed = piece.partition("\n")
+            host, _, command = first.partition("$ ")
+            found.append((host, command, printed))
     return found
 
 

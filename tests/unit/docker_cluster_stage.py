@@ -14,8 +14,8 @@ from cnm.dockerd_ipam import DockerdIpam
 from cnm.ipam import Ipam
 from cnm.network import Network
 from cnm.plugin.dockerd_api import DockerdApi
-from cnm.plugin.forgotten_leases import ForgottenLeases
 from cnm.plugin.faces import Face
+from cnm.plugin.forgotten_leases import ForgottenLeases
 from cnm.plugin.learner import Learner
 from cnm.plugin.showing import OVERLAY, Showing
 from tests.support.fake_docker_api import FakeDockerApi

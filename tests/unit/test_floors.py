@@ -24,7 +24,7 @@ _VERBS = (
     *("external", "external_start", "afterwork"),
     *("clustered", "cluster_guard", "own_node", "segments", "participation", "egress", "hearing"),
     *("probe", "paths", "pinging", "peering", "rounds", "audit", "cluster_health", "cluster_warnings"),
-    *("stand_ins", "dockerd_ipam"),
+    *("stand_ins", "dockerd_ipam", "visitors"),
     *("dockerd_verbs", "handover", "leases", "stale"),
 )
 _FLOORS = (

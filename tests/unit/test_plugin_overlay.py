@@ -75,7 +75,8 @@ def test_containers_of_different_dockerds_are_on_one_segment(hosts: DockerHosts)
     one.docker(one.dockerd.rm, "aa")
     two.docker(two.dockerd.rm, "bb")
 
-    assert set(hosts.claims().values()) == {""} and hosts.endpoints(web) == {}
+    assert set(hosts.claims().values()) == {""}
+    assert hosts.endpoints(web) == {}
     assert hosts.keys_of(keys.PARTICIPANTS) == []
     assert not one.kernel.namespace_alive(one.space(web))
     assert [each.controller.doctor() for each in hosts.all] == [[], []]
@@ -213,7 +214,8 @@ def test_an_address_of_another_hosts_container_is_refused(hosts: DockerHosts) ->
     wanted = Attachment(ip=taken.partition("/")[0])
     said = fails(two, two.dockerd.run, "bb", "web", attachment=wanted)
 
-    assert f"Address already in use: {wanted.ip}" in said and said.endswith("by host h1")
+    assert f"Address already in use: {wanted.ip}" in said
+    assert said.endswith("by host h1")
 
 
 def test_without_etcd_a_container_does_not_start_and_says_why(hosts: DockerHosts) -> None:
@@ -269,7 +271,8 @@ def test_a_restarted_dockerd_is_given_again_what_its_living_containers_have(host
     ]
     host.docker(host.dockerd.rm, "aa")
     host.docker(host.dockerd.network_rm, "web")
-    assert set(hosts.claims().values()) == {""} and host.leased() == []
+    assert set(hosts.claims().values()) == {""}
+    assert host.leased() == []
 
 
 @every_version

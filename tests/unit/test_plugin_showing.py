@@ -64,7 +64,8 @@ def test_a_network_of_dockers_with_the_same_name_is_not_touched(hosts: DockerHos
 
     host.showing.look()
 
-    assert host.dockerd.networks["web"] is theirs and create_calls(host) == 0
+    assert host.dockerd.networks["web"] is theirs
+    assert create_calls(host) == 0
     assert (
         f"network web of the cluster is not in Docker here, which has another one of this name: docker network rm "
         f"{theirs.id[:12]}"
@@ -103,6 +104,23 @@ def test_a_dockerd_that_is_away_is_looked_for_again(hosts: DockerHosts) -> None:
     eventually(lambda: "web" in host.dockerd.networks)
 
 
+def test_what_waits_for_a_dockerd_is_told(hosts: DockerHosts) -> None:
+    host = hosts.all[0]
+    host.api.away = True
+    host.showing.look()
+    assert host.status_warnings() == []  # where nothing waits, none is missed
+
+    host.show()
+    host.showing.look()
+
+    (said,) = host.status_warnings()
+    assert said.startswith("network web of the cluster cannot be shown to Docker here: dockerd at ")
+    assert said.endswith('; where there is to be none, set docker-host = ""')
+    host.api.away = False
+    host.showing.look()
+    assert host.status_warnings() == []
+
+
 def test_a_dockerd_that_starts_is_looked_at_at_once(hosts: DockerHosts) -> None:
     host = hosts.all[0]
     host.show()
@@ -128,7 +146,8 @@ def test_a_network_with_containers_stays_in_docker_until_they_are_gone(hosts: Do
     assert said.startswith("network web was removed from the cluster, and Docker here keeps it: ")
     host.docker(host.dockerd.rm, "aa")
     host.showing.look()
-    assert "web" not in host.dockerd.networks and host.leased() == []
+    assert "web" not in host.dockerd.networks
+    assert host.leased() == []
     assert not host.kernel.namespace_alive(host.space(web))
     assert host.controller.doctor() == []
 
@@ -153,7 +172,8 @@ def test_a_host_that_left_has_none_of_the_clusters_networks_in_docker(hosts: Doc
     host.controller.left_cluster()
     host.showing.look()
 
-    assert "web" not in host.dockerd.networks and host.leased() == []
+    assert "web" not in host.dockerd.networks
+    assert host.leased() == []
     assert "web" in hosts.all[0].dockerd.networks
 
 
@@ -161,8 +181,8 @@ def test_a_host_that_left_has_none_of_the_clusters_networks_in_docker(hosts: Doc
 
 
 def answers(host: DockerHost, name: str) -> bytes:
-    """What the host's own listener says."""
-    answered = Answers(host.resolver.state.book, "host 172.17.0.1").answer(query(name), udp=True)
+    """What the host's own programs are answered."""
+    answered = Answers(host.resolver.state.book, "host 127.0.0.12").answer(query(name), udp=True)
     assert isinstance(answered, bytes)
     return answered
 
@@ -202,7 +222,8 @@ def test_sandboxes_of_ours_find_containers(hosts: DockerHosts) -> None:
     host.showing.look()
 
     found = host.resolver.state.book.find(box.id, "aa")
-    assert found is not None and list(found.ipv4) == [address_of(made)]
+    assert found is not None
+    assert list(found.ipv4) == [address_of(made)]
 
 
 def test_a_renamed_container_is_called_by_its_new_name(hosts: DockerHosts) -> None:
@@ -265,6 +286,9 @@ def test_a_container_that_asks_somebody_else_for_names_is_told_of(hosts: DockerH
     hosts.shown()
     host = hosts.all[0]
     assert host.status_warnings() == []
+    etc = Path(host.resources.settings.etc)
+    etc.mkdir(exist_ok=True)
+    (etc / "resolv.conf").write_text("nameserver 127.0.0.53\nnameserver 192.0.2.54\n")
     host.run("aa", dns=["192.0.2.53"], ports=["8080:80"])
     host.run("bb", dns=["172.17.0.1", "192.0.2.53"], ports=["8081:80"])
     host.run("cc")
@@ -273,9 +297,9 @@ def test_a_container_that_asks_somebody_else_for_names_is_told_of(hosts: DockerH
     said = host.status_warnings()
 
     assert said == [
-        f"container {name} on network web finds no names on other hosts: run it with --dns 172.17.0.1, or have that "
-        "in dockerd's settings"
-        for name in ("aa", "cc")
+        f'container {name} on network web finds no names on other hosts: put "dns": ["172.17.0.1", "{server}"] into '
+        "/etc/docker/daemon.json and restart dockerd, or run it with --dns 172.17.0.1"
+        for name, server in (("aa", "192.0.2.53"), ("cc", "192.0.2.54"))
     ]
     host.docker(host.dockerd.rm, "aa")
     host.docker(host.dockerd.rm, "cc")

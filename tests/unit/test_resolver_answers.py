@@ -38,7 +38,7 @@ def make_book() -> Book:
     )
     made.set_scope(Scope("box", ("w",)))
     made.set_scope(Scope("dotted", ("w",), ndots=1))
-    made.set_scope(Scope("host", (), everywhere=True))
+    made.set_scope(Scope("host", (), everywhere=True, alone=True))
     return made
 
 

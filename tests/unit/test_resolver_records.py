@@ -178,7 +178,7 @@ def test_who_has_no_name_of_its_own_has_none_by_its_address(book: Book, names: t
 
 
 def test_the_host_finds_names_with_their_network_only(book: Book) -> None:
-    book.set_scope(Scope("host", (), everywhere=True))
+    book.set_scope(Scope("host", (), everywhere=True, alone=True))
 
     assert book.find("host", "front") is None
     assert book.find("host", "front.db") == v4("10.2.0.2")
@@ -188,7 +188,7 @@ def test_the_host_finds_names_with_their_network_only(book: Book) -> None:
 
 def test_the_host_knows_the_target_of_an_alias_by_its_network_too(book: Book) -> None:
     book.set_records("d", [Record("api", "CNAME", "store"), Record("out", "CNAME", "example.com")])
-    book.set_scope(Scope("host", (), everywhere=True))
+    book.set_scope(Scope("host", (), everywhere=True, alone=True))
 
     assert book.find("host", "api.db") == Found(alias="store.db")
     assert book.find("host", "out.db") == Found(alias="example.com")
@@ -196,7 +196,7 @@ def test_the_host_knows_the_target_of_an_alias_by_its_network_too(book: Book) ->
 
 
 def test_the_stamps_of_those_who_see_a_change_are_others_then(book: Book) -> None:
-    book.set_scope(Scope("host", (), everywhere=True))
+    book.set_scope(Scope("host", (), everywhere=True, alone=True))
     before = stamps(book, "box", "lone", "host")
 
     book.set_member("w", Member("w9", ("new",), "10.1.0.9", ""))

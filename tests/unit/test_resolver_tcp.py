@@ -52,7 +52,9 @@ class Setting:
         self.listener.listen(64)
         self.ask: Callable[[bytes, Reply], bool] = at_once
         self.asked: list[tuple[bytes, Reply]] = []
-        self.server = TcpServer(self.loop, self.listener, lambda query, reply: self.ask(query, reply))
+        self.server = TcpServer(
+            self.loop, self.listener, lambda query, _channel, reply: self.ask(query, reply)
+        )
         self.clients: list[Client] = []
 
     def later(self, query: bytes, reply: Reply) -> bool:
