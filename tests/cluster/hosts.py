@@ -10,6 +10,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -136,8 +137,9 @@ class ClusterLab:
         self.h = {number: ClusterHost(topology, place, number) for number in range(1, count + 1)}
 
     def start(self) -> None:
-        for host in self.h.values():
-            host.start()
+        """All at the same time: most of a start is one processor's."""
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(ClusterHost.start, self.h.values()))
 
     def close(self) -> None:
         for host in self.h.values():

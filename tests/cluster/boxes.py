@@ -1,0 +1,93 @@
+"""Sandboxes on the hosts of a cluster, as the tests of overlay networks need them: made, reached, looked at from outside."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from netns_fixtures import Host
+from tests.cluster.hosts import ClusterHost, ClusterLab, cluster_lab, drop_place, eventually, short_place
+from tests.support.unpacked import environment, program
+
+
+@contextlib.contextmanager
+def overlay_lab(members: int, clients: int = 0, outside: int = 0) -> Iterator[ClusterLab]:
+    """Hosts of one cluster: members first, then clients; the last `outside` hosts are in none."""
+    place = short_place()
+    try:
+        with cluster_lab(place, members + clients + outside) as lab:
+            lab.h[1].init()
+            for number in range(2, members + 1):
+                lab.h[number].join(lab.h[1])
+            together([lab.h[members + number] for number in range(1, clients + 1)], _join_as_client(lab.h[1]))
+            yield lab
+    finally:
+        drop_place(place)
+
+
+def _join_as_client(member: ClusterHost) -> Any:
+    return lambda host: host.join(member, "--client")
+
+
+def together(items: Sequence[Any], act: Any) -> list[Any]:
+    """What `act` returns for each, all at the same time."""
+    if not items:
+        return []
+    with ThreadPoolExecutor(len(items)) as pool:
+        return list(pool.map(act, items))
+
+
+class Box:
+    """A sandbox that is in one network; `ipv4` and `ipv6` are its bare addresses there, "" for none."""
+
+    def __init__(self, host: ClusterHost, name: str, network: str, **config: Any) -> None:
+        self.host, self.name = host, name
+        self.sandbox = host.cnmd.create_sandbox(name)
+        self.endpoint = host.cnmd.connect(network, name, **config)
+        self.ipv4 = str(self.endpoint["IPv4Address"]).partition("/")[0]
+        self.ipv6 = str(self.endpoint["IPv6Address"]).partition("/")[0]
+        self.mac = str(self.endpoint["MacAddress"])
+        self.net = Host(f"{host.name}-{name}", self.sandbox["NetnsPath"])
+
+    def address(self, family: int) -> str:
+        """Of IPv4 (4) or IPv6 (6)."""
+        return self.ipv4 if family == 4 else self.ipv6
+
+    def ping(self, where: str, *, timeout: float = 2.0) -> bool:
+        """Whether an address answers."""
+        return self.net.ping(where, timeout=timeout)
+
+    def run(self, *command: str) -> subprocess.CompletedProcess[str]:
+        """A command in it, with its own /etc."""
+        return self.host.cnmd.cnmctl("sandbox", "exec", self.name, *command)
+
+    def remove(self) -> None:
+        self.net.close()
+        self.host.cnmd.ask("DELETE", f"/cnm/v1/sandboxes/{self.name}?force=1")
+
+
+def create(hosts: Sequence[ClusterHost], name: str, **options: Any) -> str:
+    """An overlay network made on the first of these hosts; its id, once every one of them knows it."""
+    ident = hosts[0].cnmd.create_network(name, Driver="overlay", **options)
+    for host in hosts:
+        eventually(lambda host=host: host.cnmd.request("GET", f"/networks/{name}")[0] == 200)
+    return ident
+
+
+def subnets(*given: str) -> dict[str, Any]:
+    """The IPAM part of a network's request; each is SUBNET."""
+    return {"Config": [{"Subnet": subnet} for subnet in given]}
+
+
+def etcd(host: ClusterHost, *arguments: str) -> Any:
+    """What etcdctl says as JSON, asked as the root user of this host, a member."""
+    home = host.home
+    command = [
+        str(program("etcdctl")), "--write-out=json", f"--endpoints=https://{host.address}:2379",
+        f"--cacert={home / 'ca.crt'}", f"--cert={home / 'root.pem'}", f"--key={home / 'root.pem'}", *arguments,
+    ]  # fmt: skip
+    return json.loads(host.net.run(command, env={**environment(), "ETCDCTL_API": "3"}).stdout)
