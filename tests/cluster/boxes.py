@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import subprocess
+from base64 import b64decode
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -91,3 +92,30 @@ def etcd(host: ClusterHost, *arguments: str) -> Any:
         f"--cacert={home / 'ca.crt'}", f"--cert={home / 'root.pem'}", f"--key={home / 'root.pem'}", *arguments,
     ]  # fmt: skip
     return json.loads(host.net.run(command, env={**environment(), "ETCDCTL_API": "3"}).stdout)
+
+
+def records(host: ClusterHost, prefix: str) -> dict[str, Any]:
+    """What etcd has below a prefix, by the rest of the key; `host` is a member."""
+    found = etcd(host, "get", prefix, "--prefix").get("kvs", [])
+    return {
+        b64decode(each["key"]).decode().removeprefix(prefix): json.loads(b64decode(each["value"]))
+        for each in found
+    }
+
+
+def segment(host: ClusterHost, network_id: str) -> Host:
+    """The namespace of a network on a host that takes part in it."""
+    return Host(f"{host.name}-segment", host.cnmd.place / "run" / "netns" / network_id[:12])
+
+
+def bridge_entries(host: ClusterHost, network_id: str) -> list[Any]:
+    """The forwarding entries of a network's devices there, as `bridge fdb` has them, in a stable order."""
+    with segment(host, network_id) as inside:
+        entries = json.loads(inside.run(["bridge", "-json", "fdb", "show"]).stdout)
+    return sorted(entries, key=json.dumps)
+
+
+def neighbours(host: ClusterHost, network_id: str) -> list[Any]:
+    """The neighbours of a network's tunnel there, as `ip neigh` has them."""
+    with segment(host, network_id) as inside:
+        return list(json.loads(inside.run(["ip", "-json", "neigh", "show", "nud", "permanent"]).stdout))

@@ -19,7 +19,7 @@ import pytest
 
 from netns_fixtures import Topology
 from tests.support.cnmd import Cnmd
-from tests.support.names_lab import resolvers
+from tests.support.names_lab import relays, resolvers
 from tests.support.unpacked import environment, lacking, program
 
 NEEDS_ETCD = pytest.mark.skipif(lacking("etcd", "etcdctl") != "", reason=lacking("etcd", "etcdctl"))
@@ -121,7 +121,7 @@ class ClusterHost:
         """As a host whose power is cut: nobody is told."""
         self.cnmd.kill()
         self.kill_etcd()
-        for pid in resolvers(self.cnmd):
+        for pid in (*resolvers(self.cnmd), *relays(self.cnmd)):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         for path in (self.cnmd.place / "run" / "netns").glob("*"):
