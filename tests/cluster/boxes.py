@@ -6,10 +6,11 @@ import contextlib
 import json
 import subprocess
 from base64 import b64decode
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from cnm.cluster import keys
 from netns_fixtures import Host
 from tests.cluster.hosts import ClusterHost, ClusterLab, cluster_lab, drop_place, eventually, short_place
 from tests.support.unpacked import environment, program
@@ -86,12 +87,21 @@ def subnets(*given: str) -> dict[str, Any]:
 
 def etcd(host: ClusterHost, *arguments: str) -> Any:
     """What etcdctl says as JSON, asked as the root user of this host, a member."""
+    return json.loads(_etcdctl(host, "--write-out=json", *arguments))
+
+
+def compact(host: ClusterHost, revision: int) -> None:
+    """Nobody reads what was before this revision any more."""
+    _etcdctl(host, "compact", str(revision))
+
+
+def _etcdctl(host: ClusterHost, *arguments: str) -> str:
     home = host.home
     command = [
-        str(program("etcdctl")), "--write-out=json", f"--endpoints=https://{host.address}:2379",
+        str(program("etcdctl")), f"--endpoints=https://{host.address}:2379",
         f"--cacert={home / 'ca.crt'}", f"--cert={home / 'root.pem'}", f"--key={home / 'root.pem'}", *arguments,
     ]  # fmt: skip
-    return json.loads(host.net.run(command, env={**environment(), "ETCDCTL_API": "3"}).stdout)
+    return str(host.net.run(command, env={**environment(), "ETCDCTL_API": "3"}).stdout)
 
 
 def records(host: ClusterHost, prefix: str) -> dict[str, Any]:
@@ -119,3 +129,59 @@ def neighbours(host: ClusterHost, network_id: str) -> list[Any]:
     """The neighbours of a network's tunnel there, as `ip neigh` has them."""
     with segment(host, network_id) as inside:
         return list(json.loads(inside.run(["ip", "-json", "neigh", "show", "nud", "permanent"]).stdout))
+
+
+Entries = tuple[set[tuple[str, str]], set[tuple[str, str]]]
+"""(MAC, VTEP) of forwarding entries, and (address, MAC) of neighbours."""
+
+
+def wanted_entries(member: ClusterHost, host: ClusterHost, network_id: str) -> Entries:
+    """What a host's kernel must have of a network, by what etcd has: endpoints on all other nodes."""
+    ends = {name: node["address"] for name, node in records(member, keys.NODES).items()}
+    forwarding, neighbors = set(), set()
+    for key, shared in records(member, keys.endpoints(network_id)).items():
+        node = key.partition("/")[0]
+        if node != host.name and node in ends:
+            forwarding.add((shared["mac"], ends[node]))
+            known = (shared.get("ipv4"), shared.get("ipv6"))
+            neighbors |= {(address, shared["mac"]) for address in known if address}
+    return forwarding, neighbors
+
+
+def kernel_entries(host: ClusterHost, network_id: str) -> Entries:
+    """What it has, as `bridge` and `ip` print it."""
+    forwarding = {(each["mac"], each["dst"]) for each in bridge_entries(host, network_id) if "dst" in each}
+    return forwarding, {(each["dst"], each["lladdr"]) for each in neighbours(host, network_id)}
+
+
+def takes_part(host: ClusterHost, network_id: str) -> bool:
+    return (host.cnmd.place / "run" / "netns" / network_id[:12]).exists()
+
+
+def disagreement(member: ClusterHost, hosts: Sequence[ClusterHost], network_ids: Sequence[str]) -> list[str]:
+    """Where a kernel, a daemon and etcd do not say the same of these networks; asked of `member`."""
+    found = []
+    for host in hosts:
+        found += [f"{host.name}: {finding}" for finding in host.cnmd.findings()]
+        for network_id in network_ids:
+            own = [key for key in records(member, keys.endpoints(network_id)) if key.startswith(f"{host.name}/")]
+            if bool(own) != takes_part(host, network_id):
+                found.append(f"{host.name}: {network_id[:12]} has {len(own)} endpoints in etcd and the other way here")
+            elif own:
+                wanted, have = wanted_entries(member, host, network_id), kernel_entries(host, network_id)
+                if wanted != have:
+                    found.append(f"{host.name}: {network_id[:12]} should have {wanted}, and has {have}")
+    return found
+
+
+def agreed(disagreement: Callable[[], list[str]], seconds: float = 30.0) -> None:
+    """Returns once there is none; else AssertionError tells the last."""
+    last: list[str] = []
+
+    def none() -> bool:
+        last[:] = disagreement()
+        return not last
+
+    with contextlib.suppress(AssertionError):
+        eventually(none, seconds)
+    assert last == [], last
