@@ -104,13 +104,18 @@ def _etcdctl(host: ClusterHost, *arguments: str) -> str:
     return str(host.net.run(command, env={**environment(), "ETCDCTL_API": "3"}).stdout)
 
 
-def records(host: ClusterHost, prefix: str) -> dict[str, Any]:
-    """What etcd has below a prefix, by the rest of the key; `host` is a member."""
+def values(host: ClusterHost, prefix: str) -> dict[str, str]:
+    """What etcd has below a prefix, by the rest of the key, as it stands there; `host` is a member."""
     found = etcd(host, "get", prefix, "--prefix").get("kvs", [])
     return {
-        b64decode(each["key"]).decode().removeprefix(prefix): json.loads(b64decode(each["value"]))
+        b64decode(each["key"]).decode().removeprefix(prefix): b64decode(each["value"]).decode()
         for each in found
     }
+
+
+def records(host: ClusterHost, prefix: str) -> dict[str, Any]:
+    """What etcd has below a prefix, by the rest of the key; `host` is a member."""
+    return {key: json.loads(value) for key, value in values(host, prefix).items()}
 
 
 def segment(host: ClusterHost, network_id: str) -> Host:
