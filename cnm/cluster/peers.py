@@ -168,7 +168,9 @@ class Peers:
         self._yield_to_own(change.removed)
         again = {ident: self._peers[ident] for ident in self._losers if ident not in change.endpoints}
         self._losers.clear()
-        for ident, peer in (*again.items(), *change.endpoints.items()):
+        for ident, peer in sorted(again.items(), key=lambda each: each[1].since):
+            self._learn(ident, peer, change, level=logging.DEBUG)
+        for ident, peer in change.endpoints.items():
             if peer is not None:
                 self._learn(ident, peer, change)
         return change
@@ -193,10 +195,12 @@ class Peers:
             if holder is not None:
                 self._yield(holder, self._peers[holder], removed)
 
-    def _learn(self, ident: str, peer: Peer, change: Change) -> None:
+    def _learn(self, ident: str, peer: Peer, change: Change, *, level: int = logging.ERROR) -> None:
+        """`level`: what is said of a clash, once."""
         for address in peer.addresses:
             if address in self._own_addresses:
-                log.error(
+                log.log(
+                    level,
                     "address %s of this host is claimed by endpoint %s of %s, too: packets stay here",
                     address,
                     ident,
@@ -210,8 +214,12 @@ class Peers:
                 continue
             other = self._peers[holder]
             first, second = (holder, ident) if other.since <= peer.since else (ident, holder)
-            log.error(
-                "address %s is claimed by endpoints %s and %s: the first one has it", address, first, second
+            log.log(
+                level,
+                "address %s is claimed by endpoints %s and %s: the first one has it",
+                address,
+                first,
+                second,
             )
             if first == holder:
                 self._put(ident, peer)
