@@ -161,7 +161,7 @@ class Cluster:
         with self._lock:
             self._etcd = etcd
             self._workers = [Worker("cluster"), Worker("segments")]
-            session = Session(etcd, self._node, self._agree)
+            session = Session(etcd, self._node, self._agree, self._contested)
             session.resume((j.network_id, j.endpoint_id, records.encode(j.shared)) for j in joined)
             self._session = session
             self._mirrors = [
@@ -324,6 +324,19 @@ class Cluster:
 
     def _network_changed(self, ident: str, network: SharedNetwork | None) -> None:
         self.listeners.network(ident, network)
+
+    def _contested(self) -> list[str]:
+        """Claims of this host that were lost are made again before the others hear of its endpoints; the addresses that
+        somebody else claims by now are returned. Raises EtcdError, Denied."""
+        try:
+            _, clashes = self.ipam.claim_again()
+        except Forbidden:  # this host has left meanwhile
+            return []
+        for address in clashes:
+            log.error(
+                "address %s of this host is claimed by another one: its endpoint is not told to the others", address
+            )
+        return clashes
 
     def _agree(self) -> None:
         """The session is whole (again): claims that nobody knew how to give back go."""

@@ -1,6 +1,7 @@
 """The endpoints of one network on other hosts: what is known of them, and what a change means for the kernel.
 
-Two endpoints with one address exist only where somebody does not keep the rules: the one that was there first counts.
+Two endpoints with one address exist only where somebody does not keep the rules, or is not who he was: this host's own
+counts, and of others' the one that was there first.
 """
 
 from __future__ import annotations
@@ -64,6 +65,10 @@ class Peers:
         """Ids of endpoints by their node."""
         self._holders: dict[str, str] = {}
         """Ids of endpoints by address: whose it is."""
+        self._own: dict[str, tuple[str, ...]] = {}
+        """Addresses of this host's endpoints by id: packets to them never leave it."""
+        self._own_addresses: frozenset[str] = frozenset()
+        """The same without the ids."""
         self._losers: set[str] = set()
         """Ids of endpoints whose addresses others had first."""
 
@@ -82,11 +87,11 @@ class Peers:
 
     def reset(self, items: Sequence[KeyValue]) -> Change:
         """Everything that there is: what is known and not in it is gone."""
-        return self._follow(items, dict.fromkeys(self._peers))
+        return self._follow(items, dict.fromkeys(self._peers), {})
 
     def change(self, events: Sequence[Event]) -> Change:
         """The last event of a key counts."""
-        return self._follow(events, {})
+        return self._follow(events, {}, dict(self._own))
 
     def unlike(self, items: Sequence[KeyValue]) -> dict[str, int]:
         there: dict[str, tuple[Peer | None, int]] = {}
@@ -96,21 +101,30 @@ class Peers:
                 there[ident] = peer, item.mod_revision
         return differing(there, self._peers)
 
-    def _follow(self, items: Iterable[KeyValue | Event], wanted: dict[str, Peer | None]) -> Change:
+    def _follow(
+        self,
+        items: Iterable[KeyValue | Event],
+        wanted: dict[str, Peer | None],
+        own: dict[str, tuple[str, ...]],
+    ) -> Change:
         heard: list[Heard] = []
         for item in items:
             node, _, ident = item.key[self._prefix :].partition("/")
             if item.value is None:
-                if node != self._here and self._is_of(node, ident, wanted):
+                if node == self._here:
+                    own.pop(ident, None)
+                elif self._is_of(node, ident, wanted):
                     wanted[ident] = None
             elif shared := _decoded(item.key, item.value):
                 addresses = _addresses(shared)
                 heard.append((shared.mac, addresses))
-                if node != self._here:
+                if node == self._here:
+                    own[ident] = addresses
+                else:
                     wanted[ident] = Peer(
                         sys.intern(node), shared.mac, addresses, shared.names, item.create_revision
                     )
-        return self._apply(wanted, heard)
+        return self._apply(wanted, own, heard)
 
     def moved(self, node: str, before: str, after: str) -> Change:
         """A node's tunnels end elsewhere now, or somewhere at all, or nowhere ("")."""
@@ -139,16 +153,24 @@ class Peers:
         known = wanted.get(ident) or self._peers.get(ident)
         return known is None or known.node == node
 
-    def _apply(self, wanted: dict[str, Peer | None], heard: list[Heard]) -> Change:
+    def _apply(
+        self, wanted: dict[str, Peer | None], own: dict[str, tuple[str, ...]], heard: list[Heard]
+    ) -> Change:
         change = Change([], [], {}, heard)
+        if own != self._own:
+            self._own = own
+            self._own_addresses = frozenset(address for each in own.values() for address in each)
         for ident, peer in wanted.items():
             before = self._peers.get(ident)
             if before != peer:
                 change.endpoints[ident] = peer
                 self._forget(ident, before, peer, change.removed)
+        self._yield_to_own(change.removed)
         again = {ident: self._peers[ident] for ident in self._losers if ident not in change.endpoints}
         self._losers.clear()
-        for ident, peer in (*again.items(), *change.endpoints.items()):
+        for ident, peer in sorted(again.items(), key=lambda each: each[1].since):
+            self._learn(ident, peer, change, level=logging.DEBUG)
+        for ident, peer in change.endpoints.items():
             if peer is not None:
                 self._learn(ident, peer, change)
         return change
@@ -167,15 +189,37 @@ class Peers:
         if after is None or (after.mac, after.addresses) != (before.mac, before.addresses):
             removed.append(_record(before, vtep))
 
-    def _learn(self, ident: str, peer: Peer, change: Change) -> None:
+    def _yield_to_own(self, removed: list[RemotePeer]) -> None:
+        for address in self._own_addresses & self._holders.keys():
+            holder = self._holders.get(address)
+            if holder is not None:
+                self._yield(holder, self._peers[holder], removed)
+
+    def _learn(self, ident: str, peer: Peer, change: Change, *, level: int = logging.ERROR) -> None:
+        """`level`: what is said of a clash, once."""
         for address in peer.addresses:
+            if address in self._own_addresses:
+                log.log(
+                    level,
+                    "address %s of this host is claimed by endpoint %s of %s, too: packets stay here",
+                    address,
+                    ident,
+                    peer.node,
+                )
+                self._put(ident, peer)
+                self._losers.add(ident)
+                return
             holder = self._holders.get(address)
             if holder is None:
                 continue
             other = self._peers[holder]
             first, second = (holder, ident) if other.since <= peer.since else (ident, holder)
-            log.error(
-                "address %s is claimed by endpoints %s and %s: the first one has it", address, first, second
+            log.log(
+                level,
+                "address %s is claimed by endpoints %s and %s: the first one has it",
+                address,
+                first,
+                second,
             )
             if first == holder:
                 self._put(ident, peer)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 from cnm.cluster import keys, records
 from cnm.cluster.etcd.contract import (
@@ -22,7 +22,7 @@ from cnm.cluster.etcd.contract import (
     Put,
     unchanged,
 )
-from cnm.cluster.records import Node
+from cnm.cluster.records import Node, SharedEndpoint
 from cnm.errors import Unavailable
 
 log = logging.getLogger(__name__)
@@ -40,16 +40,27 @@ _PAUSES = (0.2, 5.0)
 class Session:
     """Thread-safe. `renewed` is called after everything was put (again), in a thread of the session's."""
 
-    def __init__(self, etcd: Etcd, node: Node, renewed: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        etcd: Etcd,
+        node: Node,
+        renewed: Callable[[], None],
+        contested: Callable[[], Collection[str]] = tuple,
+    ) -> None:
+        """`contested` says which addresses of this host somebody else claims: a host that comes back with what it knew
+        long ago. It raises EtcdError, Denied."""
         self._etcd = etcd
         self._node = node
         self._renewed = renewed
+        self._contested = contested
         self._lock = threading.Lock()
         self._lease: LeaseKeeper | None = None
         self._networks: set[str] = set()
         """Ids of those this node takes part in."""
         self._endpoints: dict[str, bytes] = {}
         """What is to be there, by key."""
+        self._held_back: frozenset[str] = frozenset()
+        """Keys of endpoints whose addresses are contested: packets to them belong to somebody else."""
         self._unsure: set[str] = set()
         """Keys that are to go, which etcd could not be told."""
         self._dirty = threading.Event()
@@ -85,8 +96,10 @@ class Session:
 
         Raises EtcdError, Denied.
         """
+        if self._held_back and self._find_contested() != self._held_back:
+            self._dirty.set()
         with self._lock:
-            wanted, networks = dict(self._endpoints), sorted(self._networks)
+            wanted, networks = self._told(), sorted(self._networks)
         wanted[keys.node(self._node.name)] = records.encode(self._node)
         found = self._etcd.get(keys.node(self._node.name))
         there = {found.key: found.value} if found else {}
@@ -94,7 +107,7 @@ class Session:
             prefix = keys.endpoints_of(network_id, self._node.name)
             there.update((item.key, item.value) for item in self._etcd.list(prefix).items)
         with self._lock:
-            now = {**self._endpoints, keys.node(self._node.name): records.encode(self._node)}
+            now = {**self._told(), keys.node(self._node.name): records.encode(self._node)}
         # What came or went meanwhile is told by whoever made it so.
         wrong = sorted(
             key
@@ -107,6 +120,19 @@ class Session:
             )
             self._dirty.set()
         return len(wrong)
+
+    def _told(self) -> dict[str, bytes]:
+        """The endpoints that the others are to find, by key; callers hold the lock."""
+        return {key: value for key, value in self._endpoints.items() if key not in self._held_back}
+
+    def _find_contested(self) -> frozenset[str]:
+        """Keys of endpoints that have a contested address. Raises EtcdError, Denied."""
+        contested = frozenset(self._contested())
+        if not contested:
+            return frozenset()
+        with self._lock:
+            endpoints = dict(self._endpoints)
+        return frozenset(key for key, value in endpoints.items() if not contested.isdisjoint(_addresses(value)))
 
     def describe(self, node: Node) -> None:
         """The node's own record has changed. Raises EtcdError; it is told later then."""
@@ -142,6 +168,7 @@ class Session:
             raise EtcdError("the cluster does not answer: its other hosts cannot be told; try again later")
         with self._lock:
             self._endpoints[key] = value
+            self._held_back -= {key}
             self._unsure.discard(key)
         try:
             self._put_when_granted(key, value, lease)
@@ -171,6 +198,8 @@ class Session:
             if key not in self._endpoints:
                 return
             self._endpoints[key] = value
+            if key in self._held_back:
+                return
         lease = self._lease.id if self._lease else 0
         try:
             if lease:
@@ -222,6 +251,7 @@ class Session:
             self._unsure -= unsure
         self._etcd.put(keys.node(self._node.name), records.encode(self._node), lease)
         self._put_all([Put(keys.participant(self._node.name, each), b"{}") for each in networks])
+        self._held_back = self._find_contested()
         for network_id in networks:
             self._put_endpoints(network_id, lease)
         self._drop_strangers()
@@ -231,7 +261,7 @@ class Session:
         prefix = keys.endpoints_of(network_id, self._node.name)
         with self._lock:
             puts = [
-                Put(key, value, lease) for key, value in self._endpoints.items() if key.startswith(prefix)
+                Put(key, value, lease) for key, value in self._told().items() if key.startswith(prefix)
             ]
         if puts:
             self._put_when_granted(*puts[0])
@@ -248,10 +278,16 @@ class Session:
             network_id = item.key.rpartition("/")[2]
             for each in self._etcd.list(keys.endpoints_of(network_id, self._node.name)).items:
                 with self._lock:
-                    stranger = each.key not in self._endpoints
+                    stranger = each.key not in self._endpoints or each.key in self._held_back
                 if stranger:
                     self._etcd.transact([unchanged(each.key, each.mod_revision)], [Delete(each.key)])
             with self._lock:
                 parted = network_id not in self._networks
             if parted:
                 self._etcd.transact([unchanged(item.key, item.mod_revision)], [Delete(item.key)])
+
+
+def _addresses(value: bytes) -> tuple[str, str]:
+    """Of an endpoint's record; "" for none."""
+    shared = records.decode(value, SharedEndpoint)
+    return shared.ipv4, shared.ipv6

@@ -1,7 +1,9 @@
 """Says on a link who has an address now, to those who remember another MAC: gratuitous ARP, unsolicited neighbour
 advertisements (RFC 5227 section 3, RFC 4861 section 7.2.6).
 
-ARP goes as a reply: a VXLAN device that answers requests itself takes no notice of it.
+ARP goes as a reply: a VXLAN device that answers requests itself takes no notice of it. Linux takes a reply for gratuitous
+only where the sender's MAC is the target's as well (arp_is_garp of net/ipv4/arp.c); from any other it ignores a change
+of an entry that is younger than a second.
 """
 
 from __future__ import annotations
@@ -42,7 +44,7 @@ def _ipv4(address: str, mac: str) -> bytes:
     hardware, protocol = mac_bytes(mac), socket.inet_aton(address)
     header = struct.pack("!6s6sH", _BROADCAST, hardware, _ETH_P_ARP)
     fixed = struct.pack("!HHBBH", 1, 0x0800, 6, 4, _ARP_REPLY)
-    return header + fixed + hardware + protocol + _BROADCAST + protocol
+    return header + fixed + hardware + protocol + hardware + protocol
 
 
 def _ipv6(address: str, mac: str) -> bytes:

@@ -113,22 +113,31 @@ def running_names_lab(place: Path, config: str = "") -> Iterator[NamesLab]:
 
 def resolvers(cnmd: Cnmd) -> list[int]:
     """Processes of a daemon's resolver: the first one, then its workers."""
-    first = next((process for process in _processes() if _is_resolver(cnmd, process)), 0)
+    return _sidecar(cnmd, "resolver")
+
+
+def relays(cnmd: Cnmd) -> list[int]:
+    """The process that relays for a daemon's published ports, with its children."""
+    return _sidecar(cnmd, "relay")
+
+
+def _sidecar(cnmd: Cnmd, name: str) -> list[int]:
+    first = next((process for process in _processes() if _is_sidecar(cnmd, process, name)), 0)
     children = Path(f"/proc/{first}/task/{first}/children").read_text().split() if first else []
     return [first, *map(int, children)] if first else []
 
 
-def _is_resolver(cnmd: Cnmd, process: int) -> bool:
+def _is_sidecar(cnmd: Cnmd, process: int, name: str) -> bool:
     """By where it is listened to."""
     with contextlib.suppress(OSError):
-        if b"cnm.resolver" in Path(f"/proc/{process}/cmdline").read_bytes():
+        if f"cnm.{name}".encode() in Path(f"/proc/{process}/cmdline").read_bytes():
             inodes = {os.readlink(each.path) for each in os.scandir(f"/proc/{process}/fd")}
-            return f"socket:[{_control_inode(cnmd, process)}]" in inodes
+            return f"socket:[{_control_inode(cnmd, process, name)}]" in inodes
     return False
 
 
-def _control_inode(cnmd: Cnmd, process: int) -> str:
-    path = str(cnmd.place / "run" / "resolver.sock")
+def _control_inode(cnmd: Cnmd, process: int, name: str) -> str:
+    path = str(cnmd.place / "run" / f"{name}.sock")
     lines = (line.split() for line in Path(f"/proc/{process}/net/unix").read_text().splitlines())
     return next((line[6] for line in lines if line[7:] and line[7].startswith(path)), "")
 

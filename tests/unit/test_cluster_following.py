@@ -141,9 +141,25 @@ def test_a_node_without_endpoints_is_not_in_the_network_any_more() -> None:
     assert peers.nodes() == {"elsewhere"}
 
 
-def _item(node: str, number: int) -> KeyValue:
+def test_packets_to_this_hosts_own_addresses_stay_here_whoever_else_claims_them() -> None:
+    peers = Peers(keys.endpoints(NETWORK), "here", lambda node: "192.0.2.2")
+    early, own, stranger = _item("there", 1), _item("here", 1, 5), _item("elsewhere", 1, 9)
+    peers.reset([early, _item("there", 2)])
+    assert sorted(peers.records()) == [_peer(1, "192.0.2.2"), _peer(2, "192.0.2.2")]
+
+    came = peers.change([Event(own.key, own.value, 5, create_revision=5)])
+    assert came.removed == [_peer(1, "192.0.2.2")]
+    later = peers.change([Event(stranger.key, stranger.value, 9, create_revision=9)])
+    assert (later.removed, later.added) == ([], [])
+    assert list(peers.records()) == [_peer(2, "192.0.2.2")]
+
+    left = peers.change([Event(own.key, None, 10)])
+    assert left.added == [_peer(1, "192.0.2.2")]
+
+
+def _item(node: str, number: int, ident: int = 0) -> KeyValue:
     shared = SharedEndpoint(mac=f"02:42:0a:00:00:0{number}", ipv4=f"10.0.0.{number}")
-    return KeyValue(keys.endpoint(NETWORK, node, f"{number}"), encode(shared), number, number)
+    return KeyValue(keys.endpoint(NETWORK, node, f"{ident or number}"), encode(shared), number, number)
 
 
 def _peer(number: int, vtep: str) -> RemotePeer:

@@ -438,6 +438,31 @@ def test_a_restarted_daemon_agrees_with_what_happened_meanwhile(hosts: Hosts) ->
     assert hosts.all[1].controller.doctor() == []
 
 
+def test_a_host_that_comes_back_with_an_old_state_does_not_tell_what_is_not_its_own_any_more(
+    hosts: Hosts,
+) -> None:
+    web = hosts.all[0].overlay(ipam_config=(IpamConfig(subnet="10.7.0.0/24"),))
+    hosts.everywhere()
+    hosts.all[0].boxed("aa", ipv4="10.7.0.9")
+    hosts.all[1].boxed("bb", ipv4="10.7.0.8")
+    hosts.all[0].boxed("old", ipv4="10.7.0.5")
+    eventually(lambda: len(hosts.all[1].reached(web)) == 2)
+    hosts.all[0].crash()
+    hosts.store.advance(11)  # meanwhile somebody takes the address
+    eventually(lambda: hosts.all[1].reached(web) == {})
+    hosts.all[2].etcd.delete(keys.address("10.7.0.0/24", "10.7.0.5"))
+    hosts.all[2].boxed("new", ipv4="10.7.0.5")
+
+    hosts.all[0].start()
+
+    eventually(lambda: hosts.all[1].reached(web) == {"10.7.0.5": "192.0.2.3", "10.7.0.9": "192.0.2.1"})
+    assert hosts.all[0].controller.health.audit.run() >= 0
+    assert hosts.all[0].controller.health.audit.clashes == ["10.7.0.5"]
+    hosts.all[2].controller.disconnect("web", "new")
+    hosts.all[0].controller.health.audit.run()
+    eventually(lambda: hosts.all[1].reached(web) == {"10.7.0.5": "192.0.2.1", "10.7.0.9": "192.0.2.1"})
+
+
 def test_a_compacted_watch_reads_everything_again(hosts: Hosts) -> None:
     web = hosts.all[0].overlay()
     hosts.everywhere()
