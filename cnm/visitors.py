@@ -7,12 +7,13 @@ namespace itself. An address that two containers would ask from is nobody's.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections import Counter
 from collections.abc import Iterable
 
 from cnm.drivers import overlay
-from cnm.errors import CnmError
+from cnm.errors import CnmError, NotFound
 from cnm.resources import Resources
 from cnm.sandbox import Sandbox, SandboxKind
 from cnm.stand_ins import is_stand_in
@@ -35,8 +36,9 @@ class Visitors:
         containers = [
             s for s in self._r.model.sandboxes() if s.kind is SandboxKind.DOCKERD and self._zones(s.id)
         ]
+        sources = {each: self._asking_at(each, containers) for each in listeners}
         with self._lock:
-            self._sources = {each: self._asking_at(each, containers) for each in listeners}
+            self._sources = sources
             self._tell()
 
     def left(self) -> None:
@@ -63,7 +65,9 @@ class Visitors:
 
     def _zones(self, sandbox_id: str) -> list[str]:
         """The cluster's networks that the container is in: ids, in the order of their names."""
-        endpoints = self._r.model.endpoints_of_sandbox(sandbox_id)
-        networks = [self._r.model.network(endpoint.network_id) for endpoint in endpoints]
+        networks = []
+        for endpoint in self._r.model.endpoints_of_sandbox(sandbox_id):
+            with contextlib.suppress(NotFound):  # it may go at any time
+                networks.append(self._r.model.network(endpoint.network_id))
         shared = sorted(filter(is_stand_in, networks), key=lambda network: network.name)
         return [network.decided[overlay.SEGMENT] for network in shared]

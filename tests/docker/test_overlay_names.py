@@ -13,6 +13,7 @@ from netns_fixtures import Host
 from tests.cluster.hosts import NEEDS_ETCD, eventually
 from tests.docker.docker_lab import NEEDS_DOCKERD
 from tests.docker.overlay_lab import NAME_SERVER, DockerCluster, DockerClusterHost, docker_cluster
+from tests.support.dns_server import DnsServer, serving
 
 pytestmark = [NEEDS_DOCKERD, NEEDS_ETCD]
 
@@ -91,6 +92,19 @@ def test_names_are_told_to_containers_of_their_network_only(web: DockerCluster) 
     eventually(lambda: not finds(two, "bb", "aa", known))
     assert finds(two, "bb", "secret", hidden)
     web.remove("db")
+
+
+def test_what_cnmd_does_not_know_docker_asks_of_the_next_server(web: DockerCluster) -> None:
+    one, two = web.h.values()
+    one.run("aa", "--network", "web")
+    with serving(one.net, DnsServer(one.address, {"www.example": "198.51.100.7"})) as next_one:
+        two.run("bb", "--network", "web", "--dns", NAME_SERVER, "--dns", one.address)
+
+        eventually(lambda: finds(two, "bb", "www.example", "198.51.100.7"))
+        eventually(lambda: finds(two, "bb", "aa", one.address_of("aa")))
+        before = len(next_one.asked)
+        assert finds(two, "bb", "aa", one.address_of("aa"))
+        assert len(next_one.asked) == before
 
 
 def test_a_container_that_reaches_its_host_another_way_is_known_by_that(web: DockerCluster) -> None:

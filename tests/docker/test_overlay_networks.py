@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -94,6 +95,22 @@ def test_both_families_and_several_subnets(lab: DockerCluster) -> None:
     lab.remove("both")
 
 
+def test_containers_that_start_at_once_on_all_hosts_have_addresses_of_their_own(lab: DockerCluster) -> None:
+    lab.create("small", "--subnet", "10.60.0.0/28")
+    hosts = list(lab.h.values())
+    wanted = [(host, f"c{number}") for number in range(4) for host in hosts]
+    with ThreadPoolExecutor(len(wanted)) as pool:
+        list(pool.map(lambda one: one[0].run(one[1], "--network", "small"), wanted))
+
+    addresses = {host.address_of(name, "small") for host, name in wanted}
+
+    assert len(addresses) == len(wanted) == 12
+    hosts[0].run("last", "--network", "small")  # of sixteen: two are no host's, one is the gateway
+    with pytest.raises(RuntimeError, match="no available addresses on this pool"):
+        hosts[1].run("more", "--network", "small")
+    lab.remove("small")
+
+
 def test_an_address_that_another_host_has_is_refused(web: DockerCluster) -> None:
     one, two, _ = web.h.values()
     one.run("aa", "--network", "web")
@@ -148,8 +165,8 @@ def test_a_restart_of_cnmd_changes_nothing(web: DockerCluster) -> None:
     for host in (one, two):
         host.cnmd.kill()
         assert one.pings("aa", two.address_of("bb"))
-        host.start()
-        assert one.pings("aa", two.address_of("bb"))
+        host.start()  # where that takes longer than its lease, the others have to hear of it again
+        eventually(lambda: one.pings("aa", two.address_of("bb")))
 
     eventually(lambda: one.pings("aa", "bb.web"))
     eventually(lambda: two.pings("bb", "aa.web"))
