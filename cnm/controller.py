@@ -62,6 +62,7 @@ class Controller:
         self.hearing.start()
         own_node.enter(self._r, etcd, name, address, member=member)
         self.health.start()
+        self._r.encryption.start()
 
     def pause_cluster(self) -> None:
         """Nothing of the cluster is followed, or told, until this host enters it again."""
@@ -82,6 +83,7 @@ class Controller:
     def close_cluster(self) -> None:
         """The daemon ends; the cluster knows this host as long as its lease runs."""
         self.health.close()
+        self._r.encryption.close()
         self._r.cluster.end()
         self.hearing.close()
 
