@@ -342,6 +342,12 @@ class Controller:
     def cluster_warnings(self) -> list[str]:
         return list(self.health.network_warnings())
 
+    def tunnels(self) -> Mapping[str, str]:
+        return self._r.encryption.states()
+
+    def rotate_keys(self) -> None:
+        self._r.encryption.rotate()
+
     def cluster_figures(self) -> Figures | None:
         return self.health.figures()
 

@@ -39,6 +39,8 @@ _BUSY_SECONDS = 1.0
 """While keys are being replaced, or something did not work."""
 _UNABLE_SECONDS = 60.0
 """Somebody may have installed what is lacking."""
+_DEAD_SECONDS = 180.0
+"""WireGuard uses no session that is older."""
 _KNOWN = "tunnel-peers"
 """Of the store: the other ends of tunnels when the cluster last answered."""
 
@@ -352,12 +354,7 @@ class Encryption:
 
     def examine(self) -> list[Finding]:
         """Interfaces that do not answer, or are not as they should be."""
-        why = self._trouble
-        if not why:
-            try:
-                self.reports()
-            except CnmError as error:
-                why = str(error)
+        why = self._why()
         return [Finding(HOST, Problem.CHANGED, link, link, why) for link in self.wanted().links if why]
 
     def repair(self) -> None:
@@ -368,13 +365,29 @@ class Encryption:
                 self._tunnels.set(self._config(self._ring, self._heard()))
                 self._trouble = ""
 
-    def reports(self) -> tuple[PeerReport, ...]:
-        """Of each node by each of its keys; none without tunnels. Raises as reading an interface does."""
+    def states(self) -> dict[str, str]:
+        """By node: how the tunnel to it is, `up` or `silent`; none where it cannot be known."""
         tunnels = self._tunnels
-        return tunnels.report() if tunnels else ()
+        if tunnels is None or self._why():
+            return {}
+        reports = [each for each in tunnels.report() if each.carries]
+        begins = time.time() - _DEAD_SECONDS
+        return {r.node: "up" if r.status.last_handshake > begins else "silent" for r in reports}
 
     def warnings(self) -> list[str]:
-        return [*([f"encrypted networks: {self._trouble}"] if self._trouble else []), *self._wrong]
+        """A line for each."""
+        why = self._why()
+        return [*([f"encrypted networks do not work: {why}"] if why else []), *self._wrong]
+
+    def _why(self) -> str:
+        """Why not everything is as it should be, "" where it is."""
+        tunnels = self._tunnels
+        try:
+            if tunnels is not None:
+                tunnels.report()
+        except CnmError as error:
+            return str(error)
+        return self._trouble
 
 
 def _keys(ring: KeyRing | None, port: int) -> Mapping[str, str | int]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.cluster.hosts import NEEDS_ETCD, ClusterLab, cluster_lab, drop_place, eventually, short_place
+from tests.cluster.hosts import NEEDS_ETCD, ClusterLab, cluster_lab, drop_place, short_place
 from tests.cluster.overlay_boxes import box, create, inside
 from tests.support.unpacked import lacking
 
