@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 import shutil
+import signal
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 
 from cnm.cluster.wireguard_go import WireGuardGo
-from cnm.errors import CnmError, NotBuilt
+from cnm.errors import CnmError, NotBuilt, Unavailable
 from cnm.kernel.contract import Kernel
 from cnm.kernel.diff import is_ours
 from cnm.kernel.state import Group, KernelState, Link, LinkKind
@@ -59,11 +60,28 @@ class TunnelInterface:
             self._kind = self._find(state) or self._create(mtu)
         self._apply_link(self._kind, mtu)
         if self._kind is LinkKind.TUN and self._process.start():
-            self._apply_link(self._kind, mtu)  # the process has set an MTU of its own
-            self._find(state)
+            self._settle(self._kind, mtu, state)
             unknown = True
         if unknown:
-            self._learn()
+            try:
+                self._learn()
+            except Unavailable as error:
+                self._replace_process(error, mtu, state)
+                self._learn()
+
+    def _replace_process(self, error: Unavailable, mtu: int, state: KernelState) -> None:
+        """It runs, and does not answer."""
+        if self._kind is not LinkKind.TUN:
+            raise error
+        log.warning("%s: its process is replaced", error)
+        self._process.end(signal.SIGKILL)
+        self._process.start()
+        self._settle(self._kind, mtu, state)
+
+    def _settle(self, kind: LinkKind, mtu: int, state: KernelState) -> None:
+        """After a start of the process, which has set an MTU of its own."""
+        self._apply_link(kind, mtu)
+        self._find(state)
 
     def forget(self) -> None:
         """What is known of it may not be so any more: it is looked at when it is brought up the next time."""

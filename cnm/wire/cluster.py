@@ -111,8 +111,8 @@ class ClusterRecover(_Request, kw_only=True):
 
 
 class ClusterRotate(_Request, kw_only=True):
-    """Body of POST /cnm/v1/cluster/rotate; `authority`: the cluster's own certificate instead of this node's; `keys`: all
-    nodes' keys of encrypted networks."""
+    """Body of POST /cnm/v1/cluster/rotate; `authority`: the cluster's own certificate instead of this node's; `keys`:
+    all nodes' keys of encrypted networks."""
 
     authority: bool = False
     keys: bool = False

@@ -28,6 +28,8 @@ from tests.support.unpacked import environment, lacking, program
 
 NEEDS_ETCD = pytest.mark.skipif(lacking("etcd", "etcdctl") != "", reason=lacking("etcd", "etcdctl"))
 
+NEEDS_WIREGUARD = pytest.mark.skipif(lacking("wireguard-go") != "", reason=lacking("wireguard-go"))
+
 PATIENCE = 20.0
 
 T = TypeVar("T")

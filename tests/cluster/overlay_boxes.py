@@ -3,9 +3,27 @@
 from __future__ import annotations
 
 import subprocess
-from typing import Any
+from typing import Any, NamedTuple
 
+from netns_fixtures.namespace import Namespace
 from tests.cluster.hosts import ClusterHost, ClusterLab, eventually
+
+
+class Box(NamedTuple):
+    """A sandbox in one network."""
+
+    host: ClusterHost
+    name: str
+    address: str
+    mac: str
+    space: Namespace
+
+    def run(self, *command: str) -> subprocess.CompletedProcess[str]:
+        return self.host.cnmd.cnmctl("sandbox", "exec", self.name, *command)
+
+    def pings(self, target: str, *options: str) -> bool:
+        """Whether one of `target`, an address or a name, answers."""
+        return self.run("ping", "-c1", "-W2", *options, target).returncode == 0
 
 
 def create(lab: ClusterLab, name: str, **options: Any) -> str:
@@ -16,11 +34,8 @@ def create(lab: ClusterLab, name: str, **options: Any) -> str:
     return ident
 
 
-def box(host: ClusterHost, name: str, network: str, **config: Any) -> str:
-    """A sandbox in the network; its address."""
-    host.cnmd.create_sandbox(name)
-    return str(host.cnmd.connect(network, name, **config)["IPv4Address"]).partition("/")[0]
-
-
-def inside(host: ClusterHost, name: str, *command: str) -> subprocess.CompletedProcess[str]:
-    return host.cnmd.cnmctl("sandbox", "exec", name, *command)
+def box(host: ClusterHost, name: str, network: str) -> Box:
+    made = host.cnmd.create_sandbox(name)
+    endpoint = host.cnmd.connect(network, name)
+    address = str(endpoint["IPv4Address"]).partition("/")[0]
+    return Box(host, name, address, endpoint["MacAddress"], Namespace(made["NetnsPath"]))
