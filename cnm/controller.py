@@ -93,6 +93,7 @@ class Controller:
         with self._r.locks.verbs.exclusive():
             probe.take_down(self._r)
             own_node.forget(self._r)
+            self._r.encryption.forget()
             clustered.forget_all(self._r)
             self.health.forget()
             self._r.refresh_facts()

@@ -11,7 +11,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple, Protocol
 
 import msgspec
@@ -21,10 +21,18 @@ from cnm.cluster.cluster import Cluster
 from cnm.cluster.etcd.contract import Denied, EtcdError
 from cnm.cluster.identity import transport_address
 from cnm.cluster.records import Node
-from cnm.cluster.tunnel_config import OVERHEAD, OwnEnd, TunnelConfig, TunnelPeer, tunnel_peer, with_peers
+from cnm.cluster.tunnel_config import (
+    OVERHEAD,
+    OwnEnd,
+    TunnelConfig,
+    TunnelPeer,
+    check_peer,
+    tunnel_peer,
+    with_peers,
+)
 from cnm.cluster.tunnels import PeerReport
 from cnm.cluster.wireguard_keys import Announced, KeyRing, public_key
-from cnm.errors import CnmError, Conflict, NotBuilt
+from cnm.errors import CnmError, Conflict, InvalidParameter, NotBuilt
 from cnm.kernel.state import HOST, Finding, KernelState, Problem
 from cnm.locks import SharedLock
 from cnm.rounds import Rounds
@@ -37,8 +45,8 @@ ROTATION_SECONDS = 24 * 3600.0
 _LOOK_SECONDS = 60.0
 _BUSY_SECONDS = 1.0
 """While keys are being replaced, or something did not work."""
-_UNABLE_SECONDS = 60.0
-"""Somebody may have installed what is lacking."""
+_LONG_SECONDS = 600.0
+"""A rotation takes seconds; after so long somebody should look."""
 _DEAD_SECONDS = 180.0
 """WireGuard uses no session that is older."""
 _KNOWN = "tunnel-peers"
@@ -71,7 +79,7 @@ class Way(NamedTuple):
     make: Callable[[str, str, Callable[[], None]], TunnelsOfNode]
     """Of (cluster's id, node's name, whom to call when nodes are reached by other keys)."""
     is_able: Callable[[], bool]
-    """Whether there is a WireGuard."""
+    """Whether there is a WireGuard; asked again and again."""
 
 
 class Encryption:
@@ -101,7 +109,6 @@ class Encryption:
         self._trouble = ""
         """Why not everything is as it should be."""
         self._is_asked = False
-        self._unable_since = float("-inf")
         self._rounds = Rounds("encryption", _LOOK_SECONDS, self._follow)
 
     def start(self) -> None:
@@ -119,7 +126,7 @@ class Encryption:
     def describe(self, node: Node, pool: str) -> Node:
         """A transport address where this host can encrypt, public keys while it does."""
         ring = self._ring
-        if not pool or (ring is None and not self._is_able()):
+        if not pool or (ring is None and not self._way.is_able()):
             return msgspec.structs.replace(node, transport="", transport_mtu=0, **_keys(None, self._port))
         return msgspec.structs.replace(
             node,
@@ -127,15 +134,6 @@ class Encryption:
             transport_mtu=max(0, node.mtu - OVERHEAD),
             **_keys(ring, self._port),
         )
-
-    def _is_able(self) -> bool:
-        """Not looked for all the time: the kernel may ask a program for the module."""
-        if time.monotonic() < self._unable_since + _UNABLE_SECONDS:
-            return False
-        if self._way.is_able():
-            return True
-        self._unable_since = time.monotonic()
-        return False
 
     def node_changed(self) -> None:
         if self._tunnels is not None:
@@ -170,6 +168,12 @@ class Encryption:
             )
         self._is_asked = True
         self._rounds.soon(0.0)
+
+    def forget(self) -> None:
+        """This host has left the cluster."""
+        with self._lock:
+            self._networks.clear()
+            self._end()
 
     def _begin(self) -> None:
         node = self._cluster.node
@@ -296,26 +300,21 @@ class Encryption:
         return after
 
     def _announced(self) -> dict[str, Announced]:
-        return {
-            node.name: Announced(node.wireguard_generation, node.next_wireguard_generation)
-            for node in self._others()
-        }
-
-    def _others(self) -> list[Node]:
-        """The other nodes with tunnels, as far as they are to be believed."""
-        pool, own = self._cluster.transport_pool, self._cluster.node_name
-        return [
-            node
-            for node in self._cluster.nodes.all()
-            if node.name != own and tunnel_peer(node, transport_address(pool, node.name))
-        ]
+        """By those that can be believed: what a node says of generations moves all others."""
+        found = {}
+        for peer in self._heard():
+            with contextlib.suppress(InvalidParameter):
+                check_peer(peer)
+                found[peer.node] = Announced(*(end.generation for end in peer.ends))
+        return found
 
     def _heard(self) -> tuple[TunnelPeer, ...]:
-        """What there was, where no node is known yet."""
-        if not self._cluster.nodes.all():
+        """The other nodes that have tunnels; what there was, where no node is known yet."""
+        nodes = self._cluster.nodes.all()
+        pool, own = self._cluster.transport_pool, self._cluster.node_name
+        if not nodes or not pool:
             return self._peers
-        pool = self._cluster.transport_pool
-        found = (tunnel_peer(node, transport_address(pool, node.name)) for node in self._others())
+        found = (tunnel_peer(node, transport_address(pool, node.name)) for node in nodes if node.name != own)
         return tuple(sorted((peer for peer in found if peer), key=lambda peer: peer.node))
 
     def _config(self, ring: KeyRing, peers: tuple[TunnelPeer, ...]) -> TunnelConfig:
@@ -377,7 +376,24 @@ class Encryption:
     def warnings(self) -> list[str]:
         """A line for each."""
         why = self._why()
-        return [*([f"encrypted networks do not work: {why}"] if why else []), *self._wrong]
+        return [*([f"encrypted networks do not work: {why}"] if why else []), *self._wrong, *self._stuck()]
+
+    def _stuck(self) -> Iterator[str]:
+        """A rotation that does not come to its end."""
+        tunnels, ring = self._tunnels, self._ring
+        if (
+            tunnels is None
+            or ring is None
+            or ring.next is None
+            or time.time() < ring.next.made + _LONG_SECONDS
+        ):
+            return
+        silent = sorted(self._announced().keys() - tunnels.reached(ring.next.generation))
+        if silent:
+            yield (
+                f"the keys of encrypted networks cannot be replaced: {', '.join(silent)} is not reached by new ones: "
+                f"let UDP through between the hosts, at port {self._port} and the next one"
+            )
 
     def _why(self) -> str:
         """Why not everything is as it should be, "" where it is."""

@@ -108,18 +108,23 @@ def check(config: TunnelConfig) -> None:
     _check_own(config)
     owners: dict[str, str] = {config.transport: "this node"}
     for peer in config.peers:
-        split_checked(peer.address)
         _check_family(config, peer.transport)
-        for their in peer.ends:
-            key_bytes(their.public_key)
-            if not (0 < their.port < 65536 and 0 < their.generation < GENERATIONS):
-                raise InvalidParameter(
-                    f"node {peer.node} announces port {their.port}, and generation {their.generation} of keys"
-                )
+        check_peer(peer)
         for owned in (peer.transport, *(their.public_key for their in peer.ends)):
             if owned in owners:
                 raise InvalidParameter(f"node {peer.node} has {owned} of {owners[owned]}: enrol it anew")
             owners[owned] = f"node {peer.node}"
+
+
+def check_peer(peer: TunnelPeer) -> None:
+    """By itself. Raises InvalidParameter."""
+    split_checked(peer.address)
+    for their in peer.ends:
+        key_bytes(their.public_key)
+        if not (0 < their.port < 65536 and 0 < their.generation < GENERATIONS):
+            raise InvalidParameter(
+                f"node {peer.node} announces port {their.port}, and generation {their.generation} of keys"
+            )
 
 
 def _check_own(config: TunnelConfig) -> None:

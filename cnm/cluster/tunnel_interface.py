@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import shutil
 import signal
@@ -9,7 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 
 from cnm.cluster.wireguard_go import WireGuardGo
-from cnm.errors import CnmError, NotBuilt, Unavailable
+from cnm.errors import CnmError, Conflict, KernelError, NotBuilt, Unavailable
 from cnm.kernel.contract import Kernel
 from cnm.kernel.diff import is_ours
 from cnm.kernel.state import Group, KernelState, Link, LinkKind
@@ -125,7 +126,7 @@ class TunnelInterface:
     ) -> None:
         """Exactly `peers` (by public key), and those of the public keys in `keep` that there are already."""
         if private_key != self._key:  # no session outlives that, and new peers are spoken to at once
-            self._device.change(DeviceChange(private_key, port, tuple(peers.values()), replace=True))
+            self._change(DeviceChange(private_key, port, tuple(peers.values()), replace=True))
             self._key, self._port, self._peers = private_key, port, dict(peers)
             return
         kept = frozenset(keep)
@@ -134,11 +135,22 @@ class TunnelInterface:
         change = DeviceChange(None, port if port != self._port else None, changed, gone)
         if change == _NOTHING:
             return
-        self._device.change(change)
+        self._change(change)
         self._port = port
         for key in gone:
             del self._peers[key]
         self._peers.update({peer.public_key: peer for peer in changed})
+
+    def _change(self, change: DeviceChange) -> None:
+        try:
+            self._device.change(change)
+        except KernelError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+            raise Conflict(
+                f"UDP port {change.listen_port} of this host is in use by another program: end that, or have cnm use "
+                "others with the setting wireguard-port"
+            ) from None
 
     def peers_at(self, addresses: Collection[str]) -> tuple[str, ...]:
         """The public keys of the peers that one of these bare addresses belongs to."""

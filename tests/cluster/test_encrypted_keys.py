@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -181,6 +182,19 @@ def test_with_the_last_endpoint_everything_goes_and_with_the_next_it_comes_again
 
     other.host.cnmd.connect("web", "two")
     eventually(lambda: other.pings("one"))
+
+
+def test_a_port_that_is_taken_is_named_and_nothing_is_half_made(two: tuple[Box, Box]) -> None:
+    host = two[1].host
+    host.cnmd.ask("POST", "/networks/web/disconnect", {"Container": "two"})
+    with host.net.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+        other.bind(("", 51830))
+        joining = host.cnmd.cnmctl("network", "connect", "web", "two")
+
+    assert "UDP port 51830 of this host is in use by another program" in joining.stderr
+    assert interfaces(host) == host.wireguard_pids() == []
+    assert host.cnmd.findings() == []
+    host.cnmd.connect("web", "two")
 
 
 def test_a_host_that_cannot_encrypt_says_what_to_install_and_has_nothing_half_made(

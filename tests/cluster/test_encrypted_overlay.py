@@ -125,12 +125,9 @@ def test_cleartext_of_an_encrypted_network_does_not_come_in(
 def test_what_would_leave_in_the_clear_is_dropped(secret: dict[int, Box]) -> None:
     """As when an entry for another host were wrong."""
     with wire(secret[1]) as capture:
-        secret[1].host.net.send_udp(
-            "192.0.2.2", 4789, bytes(VXLAN(flags="Instance", vni=SECRET_VNI) / Ether()), timeout=0.2
-        )
-        secret[1].host.net.send_udp(
-            "192.0.2.2", 4789, bytes(VXLAN(flags="Instance", vni=99) / Ether()), timeout=0.2
-        )
+        for vni in (SECRET_VNI, 99):
+            frame = bytes(VXLAN(flags="Instance", vni=vni) / Ether())
+            secret[1].host.net.send_udp("192.0.2.2", 4789, frame, timeout=0.2)
         seen = vnis(capture.packets)
 
     assert 99 in seen
