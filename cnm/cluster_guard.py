@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 from cnm.cluster import probe
 from cnm.drivers import overlay
-from cnm.drivers.overlay_options import parse
 from cnm.firewall.elements import overlay_elements
 from cnm.kernel.state import FirewallElement, KernelState
 from cnm.resources import Resources
@@ -26,7 +25,7 @@ def wanted_elements(r: Resources) -> tuple[FirewallElement, ...]:
     if r.cluster.id:
         vnis.append(probe.VNI)
     encrypted = [
-        int(network.decided[overlay.VNI]) for network in networks if parse(network.options).encrypted
+        int(network.decided[overlay.VNI]) for network in networks if overlay.options_of(network).encrypted
     ]
     return overlay_elements(vnis, encrypted, r.cluster_ends, r.facts.underlay.port)
 

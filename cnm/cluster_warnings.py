@@ -48,6 +48,7 @@ def network_warnings(
     yield from _overlaps(r)
     yield from _too_big(r)
     yield from _seen(paths)
+    yield from r.encryption.warnings()
     for address in clashes:
         yield f"address {address} of this host is claimed by another one, too: disconnect one of them"
     for sysctl in wanted.cluster_limits(r).sysctls:
@@ -77,14 +78,19 @@ def _too_big(r: Resources) -> Iterator[str]:
     alive = r.cluster.nodes.all()
     if not alive:
         return
-    narrowest = min(alive, key=lambda node: node.mtu)
-    most = narrowest.mtu - overlay.ENCAPSULATION[ipaddress.ip_address(narrowest.address).version]
+    rooms = {False: [(_room(node.mtu, node.address), node.name) for node in alive]}
+    rooms[True] = [(_room(node.transport_mtu, node.transport), node.name) for node in alive if node.transport]
     for network in r.cluster.networks():
-        if network.mtu > most and not network.encrypted:
+        most, narrowest = min(rooms[network.encrypted], default=(network.mtu, ""))
+        if network.mtu > most:
             yield (
-                f"network {network.name} has packets of {network.mtu} bytes, and {narrowest.name} has room for "
+                f"network {network.name} has packets of {network.mtu} bytes, and {narrowest} has room for "
                 f"{most}: raise the MTU there, or make the network anew"
             )
+
+
+def _room(mtu: int, address: str) -> int:
+    return mtu - overlay.ENCAPSULATION[ipaddress.ip_address(address).version]
 
 
 def _seen(paths: Paths) -> Iterator[str]:

@@ -92,6 +92,9 @@ def _standing_for(r: Resources, network: Network, ident: str) -> Network:
             f"network {shared.name} of the cluster is {'' if shared.internal else 'not '}internal"
         )
     decided = {overlay.SEGMENT: ident, overlay.VNI: shared.decided[overlay.VNI]}
+    options = overlay.options_of(shared)
+    decided |= {overlay.ENCRYPTED: "1"} if options.encrypted else {}
+    decided |= {overlay.MULTICAST: "1"} if options.multicast else {}
     return replace(network, mtu=shared.mtu, decided=decided)
 
 

@@ -81,6 +81,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Keep what they answer, for as long as they say."""
     etcd: str = ""
     """Path of the program etcd, for hosts that are members of a cluster; "": it is looked for in PATH."""
+    wireguard_go: str = ""
+    """Path of the program wireguard-go, for encrypted networks where the kernel has no WireGuard; "": it is looked for
+    in PATH."""
+    wireguard_port: int = 51830
+    """UDP port of encrypted tunnels, with the next one."""
     threads: int = 16
     """Requests served at the same time."""
 
@@ -141,12 +146,16 @@ def _checked(settings: Settings, path: str) -> Settings:
         )
     if not 1 <= settings.threads <= 256:
         raise InvalidParameter(f"{path}: threads must be between 1 and 256, not {settings.threads}")
+    if not 0 < settings.wireguard_port < 65535:
+        raise InvalidParameter(
+            f"{path}: wireguard-port must be between 1 and 65534, not {settings.wireguard_port}"
+        )
     _check_listening(settings, path)
     if not settings.remote_plugin_timeout > 0:
         raise InvalidParameter(
             f"{path}: remote-plugin-timeout must be more than 0, not {settings.remote_plugin_timeout:g}"
         )
-    for name in ("root", "run", "plugin_dir", "plugin_spec_dir", "etc", "etcd"):
+    for name in ("root", "run", "plugin_dir", "plugin_spec_dir", "etc", "etcd", "wireguard_go"):
         if not os.path.isabs(getattr(settings, name) or "/"):
             raise InvalidParameter(f"{path}: {name.replace('_', '-')} must be an absolute path")
     for name in ("remote_plugin_dirs", "remote_plugin_spec_dirs"):

@@ -62,6 +62,7 @@ class Controller:
         self.hearing.start()
         own_node.enter(self._r, etcd, name, address, member=member)
         self.health.start()
+        self._r.encryption.start()
 
     def pause_cluster(self) -> None:
         """Nothing of the cluster is followed, or told, until this host enters it again."""
@@ -82,6 +83,7 @@ class Controller:
     def close_cluster(self) -> None:
         """The daemon ends; the cluster knows this host as long as its lease runs."""
         self.health.close()
+        self._r.encryption.close()
         self._r.cluster.end()
         self.hearing.close()
 
@@ -91,6 +93,7 @@ class Controller:
         with self._r.locks.verbs.exclusive():
             probe.take_down(self._r)
             own_node.forget(self._r)
+            self._r.encryption.forget()
             clustered.forget_all(self._r)
             self.health.forget()
             self._r.refresh_facts()
@@ -340,6 +343,12 @@ class Controller:
 
     def cluster_warnings(self) -> list[str]:
         return list(self.health.network_warnings())
+
+    def tunnels(self) -> Mapping[str, str]:
+        return self._r.encryption.states()
+
+    def rotate_keys(self) -> None:
+        self._r.encryption.rotate()
 
     def cluster_figures(self) -> Figures | None:
         return self.health.figures()

@@ -7,13 +7,14 @@ import json
 import logging
 import os
 import resource
+import shutil
 import signal
 import socket
 import sys
 import threading
 import time
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Callable, Sequence
+from functools import cache, partial
 from importlib.metadata import entry_points
 from ipaddress import ip_address
 
@@ -22,11 +23,13 @@ from cnm import wanted
 from cnm.api.wsgi import create_app
 from cnm.claim import Claim
 from cnm.cluster.cluster import Cluster
+from cnm.cluster.tunnels import Tunnels
 from cnm.collector import Collector
 from cnm.config import DEFAULT_CONFIG, Settings, load
 from cnm.controller import Controller
 from cnm.driver import Registry
 from cnm.drivers.remote import RemoteDriver
+from cnm.encryption import Way
 from cnm.errors import CnmError, InvalidParameter
 from cnm.firewall import ruleset, sets
 from cnm.http import activation
@@ -38,6 +41,7 @@ from cnm.kernel.iptables import HostIptables
 from cnm.kernel.linux import LinuxKernel
 from cnm.kernel.monitor import Monitor
 from cnm.kernel.reservations import Reservations
+from cnm.kernel.wireguard_netlink import is_in_kernel
 from cnm.membership.entering import Entering
 from cnm.membership.membership import Departure, Membership
 from cnm.naming import Naming
@@ -203,6 +207,7 @@ def _resources(settings: Settings, store: Store, kernel: LinuxKernel, remote: Re
         relaying=Relaying(Relays(settings.run), reservations),
         naming=Naming(kernel, Resolver(settings.run), settings),
         cluster=Cluster(kernel, kernel.on_link_routes),
+        encrypting=_encrypting(settings, kernel),
     )
     resolved = Resolved(
         partial(_loopback_name_server, resources.naming), partial(wanted.named_bridges, resources)
@@ -210,6 +215,17 @@ def _resources(settings: Settings, store: Store, kernel: LinuxKernel, remote: Re
     known: list[Neighbour] = [Docker(FilterTables(), HostIptables()), resolved]
     resources.neighbours = Neighbours(known, enabled=settings.neighbours)
     return resources
+
+
+def _encrypting(settings: Settings, kernel: LinuxKernel) -> Way:
+    program = settings.wireguard_go or "wireguard-go"
+
+    def make(cluster_id: str, node: str, moved: Callable[[], None]) -> Tunnels:
+        return Tunnels(cluster_id, node, kernel, program=program, moved=moved)
+
+    kernel_has_it = cache(is_in_kernel)  # whoever asks has the kernel look for the module
+    loaded = "/sys/module/wireguard"
+    return Way(make, lambda: bool(shutil.which(program)) or os.path.exists(loaded) or kernel_has_it())
 
 
 def _loopback_name_server(naming: Naming) -> str:

@@ -11,7 +11,7 @@ from cnm import cluster_guard, probe, segments, wanted
 from cnm.cluster.probe import ProbeSegment
 from cnm.cluster.segment import Segment
 from cnm.errors import CnmError, KernelError
-from cnm.kernel.diff import diff
+from cnm.kernel.diff import diff, link_of
 from cnm.kernel.name_sockets import ADDRESS
 from cnm.kernel.namespaces import list_directory
 from cnm.kernel.state import (
@@ -68,6 +68,7 @@ class Doctor:
             *self._host_ports(),
             *self._names(),
             *self._peers(),
+            *self._r.encryption.examine(),
         ]
 
     def differences(self, everything: Sequence[KernelState]) -> list[Finding]:
@@ -85,7 +86,7 @@ class Doctor:
             elements = [e for state in wanted.everything(self._r) for e in state.elements]
             self._r.kernel.start_firewall(elements)
         errors = self.mend(self.differences(wanted.everything(self._r))) + self._mend_names(findings)
-        errors += self._mend_peers()
+        errors += self._mend_tunnels() + self._mend_peers()
         self._r.host_state, self._r.host_needed = self._r.wanted_host_state(), self._r.host_needs()
         self._r.cluster_elements = cluster_guard.wanted_elements(self._r)
         self._r.relaying.reconcile(self._r.model.endpoints(), self._r.facts)
@@ -96,8 +97,11 @@ class Doctor:
     def mend(self, findings: Sequence[Finding]) -> list[CnmError]:
         """All at once; if the kernel refuses something, one by one, so that one broken network stops no other.
 
-        What the kernel refused is logged and returned.
+        What the kernel refused is logged and returned. Interfaces of encrypted tunnels are not mended here: they are
+        more than the kernel knows of.
         """
+        tunnels = self._r.encryption.links()
+        findings = [each for each in findings if link_of(each.wanted) not in tunnels]
         try:
             self._r.kernel.repair(findings)
         except CnmError as error:
@@ -137,6 +141,14 @@ class Doctor:
                 log.error("sandbox %s resolves no names: %s", sandbox.name, error)
                 errors.append(error)
         return errors
+
+    def _mend_tunnels(self) -> list[CnmError]:
+        try:
+            self._r.encryption.repair()
+        except CnmError as error:
+            log.error("not repaired: %s", error)
+            return [error]
+        return []
 
     def _mend_peers(self) -> list[CnmError]:
         errors = []

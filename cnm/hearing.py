@@ -103,6 +103,7 @@ class Hearing:
         forget(r, network)
 
     def node_changed(self, node: Node | None) -> None:
+        self._r.encryption.node_changed()
         try:
             with self._r.locks.verbs.shared():
                 cluster_guard.nodes_changed(self._r)

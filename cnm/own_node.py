@@ -30,6 +30,8 @@ class OwnNode(msgspec.Struct, frozen=True, kw_only=True):
     node: Node
     vxlan_port: int
     cluster_id: str
+    pool: str = ""
+    """Of transport addresses, CIDR text."""
 
 
 def recall(r: Resources) -> None:
@@ -38,7 +40,7 @@ def recall(r: Resources) -> None:
     if known:
         cluster_guard.recall(r)
         own = msgspec.json.decode(known, type=OwnNode)
-        r.cluster.describe(_as_now(r, own.node), own.vxlan_port, own.cluster_id)
+        r.cluster.describe(_as_now(r, own.node, own.pool), own.vxlan_port, own.cluster_id, own.pool)
 
 
 def enter(r: Resources, etcd: Etcd, name: str, address: str, *, member: bool) -> None:
@@ -49,11 +51,11 @@ def enter(r: Resources, etcd: Etcd, name: str, address: str, *, member: bool) ->
     if own is None or own.node.name != name:
         agreed = _agreed(etcd)
         node = Node(name=name, address=address)
-        own = OwnNode(node=node, vxlan_port=agreed.vxlan_port, cluster_id=agreed.id)
-    node = msgspec.structs.replace(_as_now(r, own.node), address=address, member=member)
-    own = msgspec.structs.replace(own, node=_as_now(r, node))
+        own = OwnNode(node=node, vxlan_port=agreed.vxlan_port, cluster_id=agreed.id, pool=agreed.transport)
+    node = msgspec.structs.replace(own.node, address=address, member=member)
+    own = msgspec.structs.replace(own, node=_as_now(r, node, own.pool))
     r.store.remember(_REMEMBERED, msgspec.json.encode(own).decode())
-    r.cluster.describe(own.node, own.vxlan_port, own.cluster_id)
+    r.cluster.describe(own.node, own.vxlan_port, own.cluster_id, own.pool)
     with r.locks.verbs.shared():
         r.refresh_facts()
         probe.set_up(r, wanted.cluster_limits(r))
@@ -62,13 +64,10 @@ def enter(r: Resources, etcd: Etcd, name: str, address: str, *, member: bool) ->
 
 def refresh(r: Resources) -> None:
     """Somebody may have changed the interface that tunnels leave by; told later where nobody answers."""
-    node = r.cluster.node
-    if node is None or _as_now(r, node) == node:
-        return
     try:
-        r.cluster.redescribe(_as_now(r, node))
+        r.cluster.redescribe(lambda node: _as_now(r, node, r.cluster.transport_pool))
     except (EtcdError, Denied) as error:
-        log.warning("the cluster hears later of this host's MTU: %s", error)
+        log.warning("the cluster hears later of how this host is now: %s", error)
 
 
 def forget(r: Resources) -> None:
@@ -82,11 +81,12 @@ def _agreed(etcd: Etcd) -> Cluster:
     return records.decode(found.value, Cluster)
 
 
-def _as_now(r: Resources, node: Node) -> Node:
+def _as_now(r: Resources, node: Node, pool: str) -> Node:
     uplink = r.kernel.holder(node.address)
-    return msgspec.structs.replace(
+    now = msgspec.structs.replace(
         node, mtu=uplink.mtu if uplink else _LEAST_MTU, version=cnm.__version__, boot_id=_boot_id()
     )
+    return r.encryption.describe(now, pool)
 
 
 def _boot_id() -> str:

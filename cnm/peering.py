@@ -13,7 +13,6 @@ from cnm.cluster.records import SharedEndpoint
 from cnm.cluster.segment import end_of
 from cnm.clustered import is_clustered
 from cnm.drivers import overlay
-from cnm.drivers.overlay_options import parse
 from cnm.endpoint import EndpointState
 from cnm.errors import InvalidParameter, NotFound
 from cnm.naming import names_of
@@ -69,7 +68,7 @@ def _peer(r: Resources, network: Network, node: str, count: int) -> NetworkPeer:
 
 def _end(r: Resources, network: Network, node: str) -> str:
     known = r.cluster.node if node == r.cluster.node_name else r.cluster.nodes.get(node)
-    return end_of(known, encrypted=parse(network.options).encrypted)
+    return end_of(known, encrypted=overlay.options_of(network).encrypted)
 
 
 def _known(r: Resources, network: Network) -> Iterator[PeerEndpoint]:

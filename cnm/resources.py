@@ -10,8 +10,10 @@ import msgspec
 
 from cnm.afterwork import Afterwork
 from cnm.cluster.cluster import Cluster
+from cnm.cluster.home import Home
 from cnm.config import Settings
 from cnm.driver import Driver, HostFacts, Registry
+from cnm.encryption import Encryption, Way
 from cnm.errors import NotFound
 from cnm.events import EventBus
 from cnm.forwarding import THREW_IPV6, Needs, host_state, needs
@@ -47,6 +49,8 @@ class Resources:
     relaying: Relaying
     naming: Naming
     cluster: Cluster
+    encrypting: Way
+    """How this host encrypts."""
     plugins: Plugins | None = None
     """Other people's, where cnm is to use them."""
     afterwork: Afterwork = field(default_factory=Afterwork)
@@ -67,9 +71,18 @@ class Resources:
     """Who else has something to warn of in `cnmctl status`, one line each."""
     participation: Participation = field(default_factory=Participation)
     files: SandboxFiles = field(init=False)
+    encryption: Encryption = field(init=False)
 
     def __post_init__(self) -> None:
         self.files = SandboxFiles(self.settings, self.kernel, self.model)
+        self.encryption = Encryption(
+            self.store,
+            self.cluster,
+            self.locks.verbs,
+            str(Home(self.settings.root).wireguard_keys),
+            self.settings.wireguard_port,
+            self.encrypting,
+        )
 
     def driver_of(self, network: Network) -> Driver:
         return self.registry.of_network(network.driver)

@@ -15,7 +15,6 @@ from cnm.cluster.cluster import Joined, Place
 from cnm.cluster.records import SharedEndpoint
 from cnm.clustered import is_clustered
 from cnm.drivers import overlay
-from cnm.drivers.overlay_options import parse
 from cnm.endpoint import Endpoint, EndpointState
 from cnm.errors import CnmError
 from cnm.kernel.state import KernelState
@@ -30,7 +29,7 @@ log = logging.getLogger(__name__)
 
 
 def place_of(r: Resources, network: Network) -> Place:
-    options = parse(network.options)
+    options = overlay.options_of(network)
     return Place(
         overlay.segment_id(network),
         overlay.namespace(network, r.facts),
@@ -56,6 +55,10 @@ def enter(r: Resources, network: Network, endpoint: Endpoint, undo: contextlib.E
 def _set_up(r: Resources, network: Network) -> None:
     place = place_of(r, network)
     with contextlib.ExitStack() as undo:
+        if place.encrypted:
+            undo.callback(r.encryption.exit, place.network_id)
+            r.encryption.enter(network.name, place.network_id)
+            r.refresh_facts()  # it is known now that this host encrypts
         undo.callback(_take_down, r, network)
         make_namespace(r, network)
         r.kernel.apply(_devices(r, network))
@@ -77,8 +80,12 @@ def _devices(r: Resources, network: Network) -> Sequence[KernelState]:
 
 def _dismantle(r: Resources, network: Network) -> None:
     r.cluster.exit(overlay.segment_id(network))
-    _take_down(r, network)
-    cluster_guard.follow(r)
+    try:
+        _take_down(r, network)
+        cluster_guard.follow(r)
+    finally:
+        if overlay.options_of(network).encrypted:
+            r.encryption.exit(overlay.segment_id(network))
 
 
 def _take_down(r: Resources, network: Network) -> None:
@@ -173,6 +180,9 @@ def recall(r: Resources) -> None:
     """Who was in which network before, when the nouns are known; namespaces that are gone are made again."""
     for network, endpoint in _joined_here(r):
         r.participation.resume(overlay.segment_id(network), endpoint.id)
+    encrypted = [network for network in taking_part(r) if overlay.options_of(network).encrypted]
+    r.encryption.resume(overlay.segment_id(network) for network in encrypted)
+    r.refresh_facts()
     for path, network in namespaces(r).items():
         if not r.kernel.namespace_alive(path):
             log.info("network %s lost its namespace: made again", network.name)

@@ -148,6 +148,7 @@ def _everything(resources: Resources) -> Iterator[KernelState]:
     yield resources.wanted_host_state()
     yield KernelState(elements=cluster_guard.wanted_elements(resources))
     yield from probe.wanted(resources)
+    yield resources.encryption.wanted()
     yield cluster_limits(resources)
     networks = {n.id: n for n in _active(resources)}
     for network in networks.values():

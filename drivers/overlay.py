@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import msgspec
 
@@ -26,6 +27,8 @@ from cnm.sandbox import Sandbox
 VNI = "vni"
 SEGMENT = "segment"
 """Keys of `Network.decided`: the VNI, and the id of the cluster's network that one of dockerd's stands for."""
+ENCRYPTED, MULTICAST = "encrypted", "multicast"
+"""The same, of one of dockerd's only: what was said of the cluster's network."""
 ENCAPSULATION = {4: 50, 6: 70}
 """Bytes around a packet by the underlay's version of IP: its header, UDP, VXLAN, and the inner Ethernet header."""
 BRIDGE = "br0"
@@ -36,6 +39,14 @@ _SHORT = 12
 def segment_id(network: Network) -> str:
     """The id of the cluster's network: dockerd calls its own by another one on each host."""
     return network.decided.get(SEGMENT, network.id)
+
+
+def options_of(network: Network) -> OverlayOptions:
+    """What holds for the segment: of one of dockerd's networks, that of the one that it stands for."""
+    options, decided = parse(network.options), network.decided
+    if SEGMENT not in decided:
+        return options
+    return replace(options, encrypted=ENCRYPTED in decided, multicast=MULTICAST in decided)
 
 
 def namespace(network: Network, facts: HostFacts) -> str:
@@ -90,7 +101,7 @@ class OverlayDriver:
     # What must exist
 
     def network_state(self, network: Network, facts: HostFacts) -> tuple[KernelState, ...]:
-        options, underlay = parse(network.options), _underlay(facts)
+        options, underlay = options_of(network), _underlay(facts)
         bridge = Link(
             name=BRIDGE,
             kind=LinkKind.BRIDGE,
@@ -180,11 +191,17 @@ def _mtu(network: Network, options: OverlayOptions, underlay: Underlay) -> int:
     """What the underlay leaves for the network's own packets; an option may ask for less."""
     if options.encrypted and not underlay.transport:
         raise InvalidParameter(
-            f"network {network.name} cannot be encrypted: this host has neither WireGuard nor wireguard-go"
+            f"network {network.name} cannot be encrypted: this host has neither WireGuard nor wireguard-go: load "
+            "module wireguard, or install wireguard-go"
         )
     address = underlay.transport if options.encrypted else underlay.address
     room = underlay.transport_mtu if options.encrypted else underlay.mtu
     most = room - ENCAPSULATION[ipaddress.ip_address(address).version]
+    if options.encrypted and room < least_mtu(True):
+        raise InvalidParameter(
+            f"network {network.name} cannot be encrypted: the hosts' own MTU leaves {room} bytes in tunnels, and IPv6 "
+            f"there needs {least_mtu(True)}"
+        )
     mtu = options.mtu or most
     if mtu > most:
         raise InvalidParameter(

@@ -126,6 +126,12 @@ class Backend(Protocol):
     def cluster_warnings(self) -> list[str]:
         """What is wrong with the paths to other hosts, and with the cluster's networks here."""
 
+    def tunnels(self) -> Mapping[str, str]:
+        """By node: how this host's encrypted tunnel to it is, up or silent; none where there are no tunnels."""
+
+    def rotate_keys(self) -> None:
+        """Have all nodes replace their keys of encrypted networks; returns at once. Raises Conflict."""
+
     def cluster_figures(self) -> Figures | None:
         """For metrics; None where this host is in no cluster."""
 

@@ -42,6 +42,9 @@ def cluster_status(call: Call[None]) -> ClusterStatus:
     """Show how the cluster is, as this host sees it."""
     found = call.cluster.status()
     found.warnings += call.backend.cluster_warnings()
+    tunnels = call.backend.tunnels()
+    for node in found.nodes:
+        node.tunnel = tunnels.get(node.name, "")
     return found
 
 
@@ -82,8 +85,11 @@ def remove_node(call: Call[None], name: str) -> None:
 
 @routes.post("/cnm/v1/cluster/rotate", body=ClusterRotate, status=204)
 def rotate(call: Call[ClusterRotate]) -> None:
-    """Give this node a new key and certificate."""
-    call.cluster.rotate(authority=call.body.authority)
+    """Give this node a new key and certificate, or have all nodes replace their keys of encrypted networks."""
+    if call.body.keys:
+        call.backend.rotate_keys()
+    else:
+        call.cluster.rotate(authority=call.body.authority)
 
 
 @routes.post("/cnm/v1/cluster/snapshot", body=SnapshotFile, answer=SnapshotSaved)

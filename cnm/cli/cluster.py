@@ -67,6 +67,10 @@ def token(client: Client, arguments: Arguments) -> int:
 
 
 def rotate(client: Client, arguments: Arguments) -> int:
+    if arguments["keys"]:
+        client.post(f"{_PATH}/rotate", {"Keys": True})
+        print("All nodes make new keys for encrypted networks, and change over when the others have them.")
+        return 0
     client.post(f"{_PATH}/rotate", {"Authority": arguments["authority"]})
     print("This node has a new key and certificate; the old ones are worth nothing.")
     return 0
@@ -130,6 +134,23 @@ def _print_status(found: dict[str, Any]) -> None:
             "\n"
             + table([("NODE", "ROLE", "STATE", "ADDRESS", "MTU", "CERTIFICATE", "VERSION"), *_nodes(found)])
         )
+    if encrypting := [each for each in found["Nodes"] if each["KeysSince"]]:
+        print("\n" + table([("ENCRYPTS", "INSIDE", "KEY AGE", "TUNNEL"), *map(_encrypting, encrypting)]))
+
+
+def _encrypting(node: dict[str, Any]) -> tuple[str, ...]:
+    return node["Name"], node["Transport"], _age(node["KeysSince"]), node["Tunnel"] or "-"
+
+
+def _age(moment: str) -> str:
+    """Of a moment in RFC 3339, in its biggest unit."""
+    from datetime import UTC, datetime
+
+    seconds = max(0, int((datetime.now(UTC) - datetime.fromisoformat(moment)).total_seconds()))
+    for unit, size in (("d", 86400), *_UNITS.items()):
+        if seconds >= size:
+            return f"{seconds // size}{unit}"
+    return "0s"
 
 
 def _members(found: dict[str, Any]) -> list[tuple[str, ...]]:
@@ -249,7 +270,10 @@ GROUP = Group(
             "Give this node a new key and certificate",
             rotate,
             "",
-            (Flag("authority", BOOLEAN, "The cluster's own certificate instead"),),
+            (
+                Flag("authority", BOOLEAN, "The cluster's own certificate instead"),
+                Flag("keys", BOOLEAN, "All nodes' keys for encrypted networks instead"),
+            ),
         ),
         Command(
             "snapshot",

@@ -81,6 +81,8 @@ class Cluster:
         self._etcd: Etcd | None = None
         self._node: Node | None = None
         self._id = ""
+        self._pool = ""
+        self._describing = threading.Lock()
         self._vxlan_port = 0
         self._session: Session | None = None
         self._segments: dict[str, tuple[Segment, Mirror]] = {}
@@ -92,20 +94,24 @@ class Cluster:
 
     # What this host is
 
-    def describe(self, node: Node, vxlan_port: int, cluster_id: str = "") -> None:
-        """What is known of this host's part before anybody answers; without the cluster's id nothing is probed."""
-        self._node, self._vxlan_port, self._id = node, vxlan_port, cluster_id
+    def describe(self, node: Node, vxlan_port: int, cluster_id: str = "", pool: str = "") -> None:
+        """What is known of this host's part before anybody answers; without the cluster's id nothing is probed, without
+        the pool of transport addresses nothing encrypted."""
+        self._node, self._vxlan_port, self._id, self._pool = node, vxlan_port, cluster_id, pool
 
     @property
     def node(self) -> Node | None:
         """This host as a node, None where it is in no cluster."""
         return self._node
 
-    def redescribe(self, node: Node) -> None:
-        """This host has changed. Raises EtcdError, Denied; the others hear of it later then."""
-        self._node = node
-        if self._session is not None:
-            self._session.describe(node)
+    def redescribe(self, changed: Callable[[Node], Node]) -> None:
+        """This host may have changed. Raises EtcdError, Denied; the others hear of it later then."""
+        with self._describing:
+            if self._node is None or (node := changed(self._node)) == self._node:
+                return
+            self._node = node
+            if self._session is not None:
+                self._session.describe(node)
 
     @property
     def present(self) -> bool:
@@ -116,6 +122,11 @@ class Cluster:
     def id(self) -> str:
         """The cluster's, "" where it is not known."""
         return self._id if self._node else ""
+
+    @property
+    def transport_pool(self) -> str:
+        """CIDR text of the pool that nodes' addresses inside tunnels are from, "" where there is none."""
+        return self._pool
 
     @property
     def node_name(self) -> str:

@@ -69,6 +69,8 @@ class Home:
         self.data = self.path / "etcd"
         self.etcd_flags = self.path / "etcd.json"
         self.etcd_log = self.path / "etcd.log"
+        self.wireguard_keys = self.path / "wireguard.json"
+        """Of encrypted networks: there while this host takes part in one."""
         self.left = self.path.with_name("cluster.left")
         """What the last cluster that was left leaves behind."""
 
@@ -124,7 +126,7 @@ class Home:
 
     def put_away(self) -> None:
         """What was left is kept beside, but for the keys: nobody is to be a member by an old folder."""
-        for path in (self.node, self.authority_key, self.root_user, self.record_path):
+        for path in (self.node, self.authority_key, self.root_user, self.wireguard_keys, self.record_path):
             path.unlink(missing_ok=True)
         shutil.rmtree(self.left, ignore_errors=True)
         with suppress(FileNotFoundError):

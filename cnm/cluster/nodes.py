@@ -81,7 +81,11 @@ class Nodes:
 
 def _parse(key: str, value: bytes) -> Node | None:
     try:
-        return records.decode(value, Node)
+        node = records.decode(value, Node)
     except msgspec.DecodeError as error:
         log.error("%s is no node's record: %s", key, error)
         return None
+    if node.name != key.removeprefix(keys.NODES):  # a node may write its own key, and say anything there
+        log.error("%s is no record of that node: it is called %s there", key, node.name)
+        return None
+    return node

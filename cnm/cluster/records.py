@@ -76,10 +76,12 @@ class Node(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     transport_mtu: int = 0
     """Of the interface that carries `transport`."""
     wireguard_key: str = ""
-    """Public, base64."""
+    """Public, base64; "" while it has no tunnels."""
     wireguard_port: int = 0
     wireguard_generation: int = 0
     """Which the key is of (`cnm.cluster.wireguard_keys`)."""
+    wireguard_since: str = ""
+    """When the key was made."""
     next_wireguard_key: str = ""
     """Of the next generation, while keys are being replaced; "" else."""
     next_wireguard_port: int = 0

@@ -140,7 +140,11 @@ class Session:
             self._node = node
             lease = self._lease.id if self._lease else 0
         if lease:
-            self._etcd.put(keys.node(node.name), records.encode(node), lease)
+            try:
+                self._etcd.put(keys.node(node.name), records.encode(node), lease)
+            except BaseException:
+                self._dirty.set()
+                raise
 
     def resume(self, endpoints: Iterable[tuple[str, str, bytes]]) -> None:
         """Before `start`: what was there already, as (network's id, endpoint's id, record)."""

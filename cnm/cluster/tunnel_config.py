@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
 from cnm.cluster.records import Node
 from cnm.cluster.wireguard_keys import SLOTS
@@ -12,6 +13,8 @@ from cnm.kernel.wireguard_records import key_bytes, split_checked
 
 OVERHEAD = 80
 """Bytes that a tunnel adds to a packet, at most: IPv6 40, UDP 8, WireGuard 32."""
+GENERATIONS = 1 << 20
+"""Keys have lower numbers than this."""
 _LEAST_IPV6_MTU = 1280
 """RFC 8200."""
 
@@ -74,6 +77,27 @@ def tunnel_peer(record: Node, registered: str) -> TunnelPeer | None:
     return TunnelPeer(record.name, record.address, record.transport, tuple(ends))
 
 
+def with_peers(
+    config: TunnelConfig, peers: Sequence[TunnelPeer], before: Sequence[TunnelPeer]
+) -> tuple[TunnelConfig, list[str]]:
+    """`config` with those of `peers` that go together, those that were there `before` first; and why others do not."""
+    whole = replace(config, peers=tuple(peers))
+    try:
+        check(whole)
+        return whole, []
+    except InvalidParameter:
+        fitting, wrong = replace(config, peers=()), []
+    check(fitting)
+    for peer in sorted(peers, key=lambda peer: (peer not in before, peer.node)):
+        more = replace(fitting, peers=(*fitting.peers, peer))
+        try:
+            check(more)
+            fitting = more
+        except InvalidParameter as error:
+            wrong.append(f"there is no tunnel to node {peer.node}: {error}")
+    return fitting, wrong
+
+
 def interface_name(cluster_id: str, node: str, slot: int) -> str:
     """Other than that of any other daemon of this machine: sockets of wireguard-go are called by it."""
     return f"cw{hashlib.sha256(f'{cluster_id}/{node}'.encode()).hexdigest()[:11]}{slot}"
@@ -84,14 +108,23 @@ def check(config: TunnelConfig) -> None:
     _check_own(config)
     owners: dict[str, str] = {config.transport: "this node"}
     for peer in config.peers:
-        split_checked(peer.address)
         _check_family(config, peer.transport)
-        for their in peer.ends:
-            key_bytes(their.public_key)
+        check_peer(peer)
         for owned in (peer.transport, *(their.public_key for their in peer.ends)):
             if owned in owners:
                 raise InvalidParameter(f"node {peer.node} has {owned} of {owners[owned]}: enrol it anew")
             owners[owned] = f"node {peer.node}"
+
+
+def check_peer(peer: TunnelPeer) -> None:
+    """By itself. Raises InvalidParameter."""
+    split_checked(peer.address)
+    for their in peer.ends:
+        key_bytes(their.public_key)
+        if not (0 < their.port < 65536 and 0 < their.generation < GENERATIONS):
+            raise InvalidParameter(
+                f"node {peer.node} announces port {their.port}, and generation {their.generation} of keys"
+            )
 
 
 def _check_own(config: TunnelConfig) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import shutil
+import signal
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 
 from cnm.cluster.wireguard_go import WireGuardGo
-from cnm.errors import CnmError, NotBuilt
+from cnm.errors import CnmError, Conflict, KernelError, NotBuilt, Unavailable
 from cnm.kernel.contract import Kernel
 from cnm.kernel.diff import is_ours
 from cnm.kernel.state import Group, KernelState, Link, LinkKind
@@ -59,11 +61,28 @@ class TunnelInterface:
             self._kind = self._find(state) or self._create(mtu)
         self._apply_link(self._kind, mtu)
         if self._kind is LinkKind.TUN and self._process.start():
-            self._apply_link(self._kind, mtu)  # the process has set an MTU of its own
-            self._find(state)
+            self._settle(self._kind, mtu, state)
             unknown = True
         if unknown:
-            self._learn()
+            try:
+                self._learn()
+            except Unavailable as error:
+                self._replace_process(error, mtu, state)
+                self._learn()
+
+    def _replace_process(self, error: Unavailable, mtu: int, state: KernelState) -> None:
+        """It runs, and does not answer."""
+        if self._kind is not LinkKind.TUN:
+            raise error
+        log.warning("%s: its process is replaced", error)
+        self._process.end(signal.SIGKILL)
+        self._process.start()
+        self._settle(self._kind, mtu, state)
+
+    def _settle(self, kind: LinkKind, mtu: int, state: KernelState) -> None:
+        """After a start of the process, which has set an MTU of its own."""
+        self._apply_link(kind, mtu)
+        self._find(state)
 
     def forget(self) -> None:
         """What is known of it may not be so any more: it is looked at when it is brought up the next time."""
@@ -107,7 +126,7 @@ class TunnelInterface:
     ) -> None:
         """Exactly `peers` (by public key), and those of the public keys in `keep` that there are already."""
         if private_key != self._key:  # no session outlives that, and new peers are spoken to at once
-            self._device.change(DeviceChange(private_key, port, tuple(peers.values()), replace=True))
+            self._change(DeviceChange(private_key, port, tuple(peers.values()), replace=True))
             self._key, self._port, self._peers = private_key, port, dict(peers)
             return
         kept = frozenset(keep)
@@ -116,11 +135,22 @@ class TunnelInterface:
         change = DeviceChange(None, port if port != self._port else None, changed, gone)
         if change == _NOTHING:
             return
-        self._device.change(change)
+        self._change(change)
         self._port = port
         for key in gone:
             del self._peers[key]
         self._peers.update({peer.public_key: peer for peer in changed})
+
+    def _change(self, change: DeviceChange) -> None:
+        try:
+            self._device.change(change)
+        except KernelError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+            raise Conflict(
+                f"UDP port {change.listen_port} of this host is in use by another program: end that, or have cnm use "
+                "others with the setting wireguard-port"
+            ) from None
 
     def peers_at(self, addresses: Collection[str]) -> tuple[str, ...]:
         """The public keys of the peers that one of these bare addresses belongs to."""

@@ -67,15 +67,16 @@ class WireGuardGo:
         threading.Thread(target=self._watch, args=watched, name=f"watch {self._name}", daemon=True).start()
         return True
 
-    def end(self) -> None:
-        """End it, whoever started it; none is fine, and one of another network namespace is left alone."""
+    def end(self, *signals: signal.Signals) -> None:
+        """End it, whoever started it, politely unless by these signals; none is fine, and one of another network
+        namespace is left alone."""
         if self._process < 0:
             with contextlib.suppress(Conflict):
                 self._open_ours()
         if self._process >= 0:
             process, self._process = self._process, -1
             self.pid = 0  # or its end would be taken for a death
-            _end(process)
+            _end(process, *signals)
             os.close(process)
         self._forget()
 

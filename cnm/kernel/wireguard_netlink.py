@@ -8,7 +8,7 @@ import socket
 import struct
 from collections.abc import Iterator, Sequence
 
-from cnm.errors import KernelError, NotFound
+from cnm.errors import KernelError, NotBuilt, NotFound
 from cnm.kernel import generic_netlink
 from cnm.kernel.netlink import (
     Message,
@@ -54,6 +54,16 @@ _TIMESPEC = struct.Struct("=qq")
 _SOCKADDR_IN = struct.Struct("!2xH4s8x")
 _SOCKADDR_IN6 = struct.Struct("!2xHI16s4x")
 _FAMILY = struct.Struct("=H")
+
+
+def is_in_kernel() -> bool:
+    """Whether this kernel has WireGuard, or a module of it that is loaded by the question."""
+    with NetlinkSocket(generic_netlink.NETLINK_GENERIC) as netlink:
+        try:
+            generic_netlink.family(netlink, FAMILY)
+        except NotBuilt:
+            return False
+    return True
 
 
 class KernelDevice:

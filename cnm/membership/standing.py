@@ -116,6 +116,9 @@ def _node(registration: records.Registration, value: bytes | None) -> ClusterNod
         since=registration.since,
         certificate_expires=node.certificate_expires if node else "",
         docker=node.docker if node else "",
+        transport=node.transport if node else "",
+        keys_since=node.wireguard_since if node else "",
+        tunnel="",
     )
 
 

@@ -111,9 +111,11 @@ class ClusterRecover(_Request, kw_only=True):
 
 
 class ClusterRotate(_Request, kw_only=True):
-    """Body of POST /cnm/v1/cluster/rotate; `authority`: the cluster's own certificate instead of this node's."""
+    """Body of POST /cnm/v1/cluster/rotate; `authority`: the cluster's own certificate instead of this node's; `keys`:
+    all nodes' keys of encrypted networks."""
 
     authority: bool = False
+    keys: bool = False
 
 
 class Progress(_Record, kw_only=True):
@@ -137,7 +139,11 @@ class ClusterMember(_Record, kw_only=True):
 
 
 class ClusterNode(_Record, kw_only=True):
-    """A node; `state` ready or down; `address` its end of tunnels (VTEP); times RFC 3339, "" where not known."""
+    """A node; `state` ready or down; `address` its end of tunnels (VTEP); times RFC 3339, "" where not known.
+
+    `transport` is its address inside encrypted tunnels, "" where it cannot encrypt; `keys_since` the age of its key, ""
+    while it takes part in no encrypted network; `tunnel` how this host's tunnel to it is: up, silent, or "" for none.
+    """
 
     name: str
     role: str
@@ -148,6 +154,9 @@ class ClusterNode(_Record, kw_only=True):
     since: str
     certificate_expires: str
     docker: str
+    transport: str
+    keys_since: str
+    tunnel: str
 
 
 class ClusterStatus(_Record, kw_only=True):

@@ -13,7 +13,7 @@ _cnmctl_grammar() {
         'cluster recover') flags='-f --force' ;;
         'cluster rm') flags='-f --force' operands='NODE' ;;
         'cluster remove') flags='-f --force' operands='NODE' ;;
-        'cluster rotate') flags='--authority' ;;
+        'cluster rotate') flags='--authority --keys' ;;
         'cluster snapshot') flags='-f --force' operands='save|restore FILE' ;;
         'cluster status') flags='-f --format' valued='-f --format' ;;
         'cluster token') flags='-q --quiet --ttl' valued='--ttl' ;;

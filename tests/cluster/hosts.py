@@ -17,12 +17,19 @@ from typing import Any, TypeVar
 
 import pytest
 
+from cnm.cluster.home import Home
+from cnm.cluster.tunnel_config import interface_name
+from cnm.cluster.wireguard_keys import SLOTS
+from cnm.errors import NotFound
+from cnm.kernel import wireguard_uapi
 from netns_fixtures import Topology
 from tests.support.cnmd import Cnmd
 from tests.support.names_lab import relays, resolvers
 from tests.support.unpacked import environment, lacking, program
 
 NEEDS_ETCD = pytest.mark.skipif(lacking("etcd", "etcdctl") != "", reason=lacking("etcd", "etcdctl"))
+
+NEEDS_WIREGUARD = pytest.mark.skipif(lacking("wireguard-go") != "", reason=lacking("wireguard-go"))
 
 PATIENCE = 20.0
 
@@ -113,6 +120,16 @@ class ClusterHost:
                         found.append(int(entry.name))
         return found
 
+    def wireguard_pids(self) -> list[int]:
+        """Of the processes that serve this host's tunnels."""
+        record = Home(str(self.home.parent)).record()
+        names = [interface_name(record.cluster_id, record.name, slot) for slot in SLOTS] if record else []
+        found = []
+        for name in names:
+            with contextlib.suppress(NotFound):
+                found.append(wireguard_uapi.owner(name))
+        return found
+
     def kill_etcd(self, number: int = signal.SIGKILL) -> None:
         for pid in self.etcd_pids():
             os.kill(pid, number)
@@ -121,7 +138,7 @@ class ClusterHost:
         """As a host whose power is cut: nobody is told."""
         self.cnmd.kill()
         self.kill_etcd()
-        for pid in (*resolvers(self.cnmd), *relays(self.cnmd)):
+        for pid in (*self.wireguard_pids(), *resolvers(self.cnmd), *relays(self.cnmd)):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         for path in (self.cnmd.place / "run" / "netns").glob("*"):

@@ -19,7 +19,7 @@ from scapy.layers.inet6 import IPv6
 from scapy.layers.vxlan import VXLAN
 from scapy.packet import Packet
 
-from cnm.cluster.encryption import Tunnels
+from cnm.cluster.tunnels import Tunnels
 from cnm.cluster.wireguard_keys import generate_private_key
 from cnm.errors import Conflict, InvalidParameter, KernelError, NotBuilt
 from cnm.firewall.elements import overlay_elements

@@ -7,8 +7,14 @@ import socket
 import struct
 import threading
 import time
+from typing import Protocol
 
-from netns_fixtures import Host
+
+class Sockets(Protocol):
+    """A host, or a namespace."""
+
+    def socket(self, family: int, kind: int, protocol: int = 0) -> socket.socket: ...
+
 
 RATE = 1000
 """Datagrams a second."""
@@ -21,8 +27,8 @@ _SO_RCVBUFFORCE = 33
 class PacketStream:
     """One way, from its creation until `stop`."""
 
-    def __init__(self, sender: Host, source: str, receiver: Host, target: str) -> None:
-        """Bare addresses of the two hosts."""
+    def __init__(self, sender: Sockets, source: str, receiver: Sockets, target: str) -> None:
+        """Bare addresses of the two."""
         family = socket.AF_INET6 if ":" in target else socket.AF_INET
         self._receiving = receiver.socket(family, socket.SOCK_DGRAM)
         self._receiving.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER_BYTES)

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from cnm.cluster.encryption import Tunnels
 from cnm.cluster.records import Node
 from cnm.cluster.tunnel_config import OwnEnd, TunnelConfig, tunnel_peer
+from cnm.cluster.tunnels import Tunnels
 from cnm.cluster.wireguard_keys import Announced, advance, first_ring, public_key
 from cnm.firewall import ruleset, sets
 from cnm.kernel.linux import LinuxKernel

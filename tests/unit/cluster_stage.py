@@ -9,6 +9,7 @@ from typing import Any
 
 from cnm.cluster import keys
 from cnm.cluster.etcd.memory import MemoryEtcd, MemoryStore
+from cnm.cluster.identity import transport_pool
 from cnm.cluster.records import Cluster, Node, encode
 from cnm.endpoint import Endpoint, EndpointRequest
 from cnm.kernel.state import ObservedPeers
@@ -18,6 +19,7 @@ from tests.unit.verbs_stage import Stage
 
 SECONDS = 5.0
 CLUSTER_ID = "c" * 32
+POOL = transport_pool(CLUSTER_ID)
 
 
 class Host(Stage):
@@ -27,6 +29,7 @@ class Host(Stage):
         self.node = Node(name=name, address=address, mtu=1500)
         self._store_of_all = store
         self.etcd = MemoryEtcd(store)
+        (place / "root" / "cluster").mkdir(parents=True, exist_ok=True)
         super().__init__(place, **settings)
 
     def start(self) -> None:
@@ -67,13 +70,13 @@ class Host(Stage):
 class Hosts:
     """Three of them by default."""
 
-    def __init__(self, place: Path, count: int = 3) -> None:
+    def __init__(self, place: Path, count: int = 3, **options: Any) -> None:
         self.store = MemoryStore()
         MemoryEtcd(self.store).put(
-            keys.CLUSTER, encode(Cluster(id=CLUSTER_ID, created="2026-01-01T00:00:00Z"))
+            keys.CLUSTER, encode(Cluster(id=CLUSTER_ID, created="2026-01-01T00:00:00Z", transport=POOL))
         )
         self.all = [
-            Host(f"h{number}", f"192.0.2.{number}", place / f"h{number}", self.store)
+            Host(f"h{number}", f"192.0.2.{number}", place / f"h{number}", self.store, **options)
             for number in range(1, count + 1)
         ]
         for host in self.all:

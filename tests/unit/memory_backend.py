@@ -39,6 +39,8 @@ class MemoryBackend:
         self.peers: list[NetworkPeer] = []
         self.peer_endpoints: list[PeerEndpoint] = []
         self.figures: Figures | None = None
+        self.tunnel_states: dict[str, str] = {}
+        self.rotations = 0
         self._subnets = itertools.count(18)
         self._hosts = itertools.count(2)
         self._host_ports = itertools.count(32768)
@@ -142,6 +144,12 @@ class MemoryBackend:
 
     def cluster_warnings(self) -> list[str]:
         return [each.detail for each in self.pings if each.detail]
+
+    def tunnels(self) -> Mapping[str, str]:
+        return self.tunnel_states
+
+    def rotate_keys(self) -> None:
+        self.rotations += 1
 
     def cluster_figures(self) -> Figures | None:
         return self.figures

@@ -115,4 +115,7 @@ def _node(name: str) -> ClusterNode:
         since="",
         certificate_expires="",
         docker="",
+        transport="",
+        keys_since="",
+        tunnel="",
     )

@@ -97,6 +97,18 @@ def test_nodes_are_removed_by_name(api: Api) -> None:
     assert [node["Name"] for node in api.get("/cnm/v1/cluster").data["Nodes"]] == ["h1"]
 
 
+def test_keys_of_encrypted_networks_are_replaced_and_tunnels_are_shown(api: Api) -> None:
+    api.post("/cnm/v1/cluster/init", {"Name": "h1"})
+    api.cluster.others = {"h2"}
+    api.backend.tunnel_states = {"h2": "up"}
+
+    assert api.post("/cnm/v1/cluster/rotate", {"Keys": True}).status == 204
+
+    assert api.backend.rotations == 1
+    nodes = api.get("/cnm/v1/cluster").data["Nodes"]
+    assert {node["Name"]: node["Tunnel"] for node in nodes} == {"h1": "", "h2": "up"}
+
+
 def test_what_needs_a_cluster_is_refused_without_one(api: Api) -> None:
     for path, body in (
         ("leave", {}),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -152,6 +153,14 @@ def test_what_is_no_duration_is_refused(
             "This node has a new key and certificate; the old ones are worth nothing.\n",
         ),
         (
+            ["rotate", "--keys"],
+            "POST",
+            "/rotate",
+            {"Keys": True},
+            None,
+            "All nodes make new keys for encrypted networks, and change over when the others have them.\n",
+        ),
+        (
             ["snapshot", "save", "/x"],
             "POST",
             "/snapshot",
@@ -244,6 +253,9 @@ STATUS = {
             "Since": "",
             "CertificateExpires": "2027",
             "Docker": "",
+            "Transport": "fd00::1",
+            "KeysSince": "",
+            "Tunnel": "",
         },
         {
             "Name": "h2",
@@ -255,6 +267,9 @@ STATUS = {
             "Since": "",
             "CertificateExpires": "",
             "Docker": "",
+            "Transport": "",
+            "KeysSince": "",
+            "Tunnel": "",
         },
     ],
     "Warnings": ["the members have no majority"],
@@ -284,6 +299,27 @@ def test_status_shows_members_and_nodes(daemon: FakeDaemon, capsys: pytest.Captu
         ["h1", "member", "ready", "192.0.2.1", "1500", "2027", "1"],
         ["h2", "client", "down", "192.0.2.2", "-", "-", "-"],
     ]
+
+
+def test_status_shows_who_encrypts_with_keys_of_which_age(
+    daemon: FakeDaemon, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hours_ago = (datetime.now(UTC) - timedelta(hours=5, minutes=1)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    own, other = STATUS["Nodes"]
+    nodes = [
+        {**own, "KeysSince": hours_ago},
+        {**other, "Transport": "fd00::2", "KeysSince": "2020-01-01T00:00:00Z"},
+    ]
+    nodes[1]["Tunnel"] = "silent"
+    daemon.answers("GET", "/cnm/v1/cluster", {**STATUS, "Nodes": nodes})
+
+    _, out, _ = said(capsys, "status")
+
+    head, first, second = [line.split() for line in out.splitlines()[-3:]]
+    assert head == ["ENCRYPTS", "INSIDE", "KEY", "AGE", "TUNNEL"]
+    assert first == ["h1", "fd00::1", "5h", "-"]
+    assert (second[:2], second[3]) == (["h2", "fd00::2"], "silent")
+    assert second[2].endswith("d")
 
 
 def test_status_has_a_format(daemon: FakeDaemon, capsys: pytest.CaptureFixture[str]) -> None:

@@ -23,6 +23,7 @@ _VERBS = (
     "sandbox_files",
     *("external", "external_start", "afterwork"),
     *("clustered", "cluster_guard", "own_node", "segments", "participation", "egress", "hearing"),
+    "encryption",
     *("probe", "paths", "pinging", "peering", "rounds", "audit", "cluster_health", "cluster_warnings"),
     *("stand_ins", "dockerd_ipam", "visitors"),
     *("dockerd_verbs", "handover", "leases", "stale"),

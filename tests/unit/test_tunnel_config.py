@@ -15,6 +15,7 @@ from cnm.cluster.tunnel_config import (
     check,
     interface_name,
     tunnel_peer,
+    with_peers,
 )
 from cnm.cluster.wireguard_keys import generate_private_key, public_key
 from cnm.errors import InvalidParameter
@@ -104,3 +105,22 @@ def test_what_could_not_be_set_is_refused(wrong: TunnelConfig, why: str) -> None
 def test_what_can_be_set_is_not() -> None:
     check(CONFIG)
     check(replace(CONFIG, transport="fd99::1", pool="fd99::/64", peers=(), mtu=1360))
+
+
+def test_of_nodes_that_do_not_go_together_those_that_were_there_before_stay() -> None:
+    thief = replace(PEER, node="n0", transport="10.99.0.3")
+
+    config, wrong = with_peers(CONFIG, [thief, PEER], [PEER])
+
+    assert config.peers == (PEER,)
+    assert wrong == [
+        f"there is no tunnel to node n0: node n0 has {public_key(KEY)} of node n2: enrol it anew"
+    ]
+
+
+@pytest.mark.parametrize(
+    "end", [TunnelEnd(3, public_key(KEY), 0), TunnelEnd(1 << 20, public_key(KEY), 51820)]
+)
+def test_a_port_or_a_generation_that_is_none_is_refused(end: TunnelEnd) -> None:
+    with pytest.raises(InvalidParameter, match="node n2 announces port"):
+        check(replace(CONFIG, peers=(replace(PEER, ends=(end,)),)))

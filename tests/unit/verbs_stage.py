@@ -43,6 +43,7 @@ from cnm.store import Store
 from cnm.wire.plugin_client import Plugins
 from cnm.wire.plugin_discovery import Places
 from tests.support.clocks import FakeClock
+from tests.unit.fake_tunnels import FakeWay
 
 UPLINK = Uplink("uplink0", 1500)
 
@@ -153,14 +154,17 @@ class Faulty:
 class Stage:
     """One host. `restart` is a new daemon over the same store and kernel, as after `kill -9`."""
 
-    def __init__(self, place: Path, pools: Iterable[tuple[str, int]] = (), **settings: Any) -> None:
-        """`settings` beside the directories, which are in `place`."""
+    def __init__(
+        self, place: Path, pools: Iterable[tuple[str, int]] = (), *, able: bool = False, **settings: Any
+    ) -> None:
+        """`settings` beside the directories, which are in `place`; `able`: it can encrypt."""
         self.place = place
         self._more = settings
         self.kernel = FakeKernel(UPLINK)
         self.kernel.spaces[HOST].links[UPLINK.name] = Link(UPLINK.name, LinkKind.OTHER)
         self.faults = Faults()
         self._pools = tuple(pools)
+        self.tunnels = FakeWay(able=able)
         self.start()
 
     def start(self) -> None:
@@ -205,6 +209,7 @@ class Stage:
             relaying=self.relaying,
             naming=self.naming,
             cluster=Cluster(faulty["kernel"], self.kernel.on_link_routes),
+            encrypting=self.tunnels.way,
             **faulty,
         )
         self.resources.files = Faulty(self.resources.files, "files", self.faults)  # type: ignore[assignment]

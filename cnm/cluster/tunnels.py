@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from cnm.cluster.tunnel_config import (
+    GENERATIONS,
     OVERHEAD,
     OwnEnd,
     TunnelConfig,
@@ -38,7 +39,7 @@ _KEEPALIVE_SECONDS = 25
 """Also has a session begin at once, not with the first packet."""
 _DEAD_SECONDS = 180.0
 """WireGuard uses no session that is older (REJECT_AFTER_TIME)."""
-_NEWEST_METRIC = 1 << 20
+_NEWEST_METRIC = GENERATIONS
 """Of generation 0; each later one is preferred to those before."""
 _LOOK_SECONDS, _LATER_LOOK_SECONDS, _PATIENCE_SECONDS = 0.1, 2.0, 10.0
 """Between looks for sessions on a new interface: at first, and after so long."""
