@@ -17,6 +17,12 @@ if TYPE_CHECKING:
     from typing import Any
 
 _PATH = "/cnm/v1/cluster"
+_ETCD_FILES = {"cacert": "Ca", "cert": "Cert", "key": "Key", "ca-key": "CaKey"}
+_ETCDS = {
+    "apart": "somebody else's, with a user for each node",
+    "shared": "somebody else's, with one user for all nodes",
+    "plain": "somebody else's, without TLS",
+}
 _UNITS = {"h": 3600, "m": 60, "s": 1}
 
 
@@ -25,12 +31,15 @@ def init(client: Client, arguments: Arguments) -> int:
     if "vxlan-port" in arguments.given:
         body["VxlanPort"] = arguments["vxlan-port"]
     if arguments["etcd"]:
-        names = ("ca", "cert", "key")
-        paths = {name.capitalize(): _absolute(arguments[name]) for name in names if arguments[name]}
+        paths = {key: _absolute(arguments[flag]) for flag, key in _ETCD_FILES.items() if arguments[flag]}
         body["Etcd"] = {"Endpoints": arguments["etcd"].split(","), **paths}
+    elif given := [flag for flag in _ETCD_FILES if arguments[flag]]:
+        raise UsageError(f"--{given[0]} is for an etcd that runs already: give its URLs with --etcd")
     made = client.post(f"{_PATH}/init", body)
     print(f"Cluster initialized: this host, {made['Name']} at {made['Advertise']}, is its first member.\n")
     _print_join(made["Join"])
+    for warning in made["Warnings"]:
+        print(f"\nWARNING: {warning}", file=sys.stderr)
     return 0
 
 
@@ -119,6 +128,8 @@ def _print_status(found: dict[str, Any]) -> None:
         ("Authority", f"until {found['AuthorityExpires']}"),
         ("VXLAN port", str(found["VxlanPort"])),
     ]
+    if found["Etcd"] in _ETCDS:
+        rows.append(("Etcd", _ETCDS[found["Etcd"]]))
     for name, text in rows:
         print(f"{name + ':':<13} {text}")
     if found["Members"]:
@@ -207,7 +218,10 @@ GROUP = Group(
             "",
             (
                 *_SELF_FLAGS,
-                Flag("ca", STRING, "Certificate of the authority of an etcd that runs already, a PEM file"),
+                Flag(
+                    "ca-key", STRING, "Key of an authority that it accepts, to issue nodes' certificates by"
+                ),
+                Flag("cacert", STRING, "Authority of an etcd that runs already, a PEM file"),
                 Flag("cert", STRING, "Certificate to show to it, a PEM file"),
                 Flag("etcd", STRING, "Use an etcd that runs already: URLs with commas between"),
                 Flag("key", STRING, "Key of the certificate, a PEM file"),

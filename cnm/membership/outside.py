@@ -17,6 +17,7 @@ def status(state: str, warnings: Sequence[str] = ()) -> ClusterStatus:
         name="",
         role="",
         advertise="",
+        etcd="",
         vxlan_port=0,
         certificate_expires="",
         certificate_since="",

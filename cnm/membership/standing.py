@@ -11,7 +11,7 @@ from cnm.cluster.etcd.contract import Denied, EtcdError, Snapshot
 from cnm.cluster.home import Home
 from cnm.cluster.registry import moment
 from cnm.errors import CnmError
-from cnm.membership import outside
+from cnm.membership import adopting, outside
 from cnm.membership.node import Node
 from cnm.wire.cluster import ClusterMember, ClusterNode, ClusterStatus
 
@@ -30,7 +30,7 @@ def look(node: Node, home: Home) -> ClusterStatus:
     except Denied:
         found.state = "removed"
     found.members = _members(node)
-    found.warnings += _member_warnings(found.members)
+    found.warnings += _member_warnings(found.members, own=not node.record.etcd.adopted)
     return found
 
 
@@ -58,6 +58,9 @@ def _own(node: Node, home: Home) -> ClusterStatus:
     record = node.record
     found.name, found.advertise, found.cluster_id = record.name, record.advertise, record.cluster_id
     found.role = "member" if record.member else "client"
+    found.etcd = record.etcd.value
+    if not record.etcd.apart:
+        found.warnings.append(adopting.WARNINGS[record.etcd])
     try:
         _, certificate = certificates.split(home.read(home.node))
         own, authority = certificates.life(certificate), certificates.life(home.read(home.authority))
@@ -133,7 +136,9 @@ def _members(node: Node) -> list[ClusterMember]:
         known = administration.members()
     except CnmError:
         known = []
-    endpoints = [each.endpoints[0] for each in known if each.endpoints] or list(node.record.endpoints)
+    endpoints = [each.endpoints[0] for each in known if each.endpoints]
+    if node.record.etcd.adopted or not endpoints:
+        endpoints = list(node.record.endpoints)
     names = {each.endpoints[0]: each for each in known if each.endpoints}
     asked = administration.status(endpoints)
     newest = max((each.raft_index for each in asked if each.answers), default=0)
@@ -160,7 +165,7 @@ def _member(said: MemberStatus, known: Member | None, newest: int) -> ClusterMem
     )
 
 
-def _member_warnings(members: Sequence[ClusterMember]) -> list[str]:
+def _member_warnings(members: Sequence[ClusterMember], *, own: bool) -> list[str]:
     warnings = [
         f"member {each.name or each.endpoint} is away: {each.error}"
         for each in members
@@ -168,7 +173,7 @@ def _member_warnings(members: Sequence[ClusterMember]) -> list[str]:
     ]
     warnings += [f"member {each.name} is {each.lag} changes behind" for each in members if each.lag > _LAGS]
     voters = [each for each in members if each.state != "learner"]
-    if len(voters) == 2:
+    if own and len(voters) == 2:
         warnings.append("two members stand or fall together: have a third host join as a member")
     return warnings
 
