@@ -38,7 +38,7 @@ def init(client: Client, arguments: Arguments) -> int:
     made = client.post(f"{_PATH}/init", body)
     print(f"Cluster initialized: this host, {made['Name']} at {made['Advertise']}, is its first member.\n")
     _print_join(made["Join"])
-    for warning in made["Warnings"]:
+    for warning in made.get("Warnings", []):
         print(f"\nWARNING: {warning}", file=sys.stderr)
     return 0
 
@@ -67,11 +67,31 @@ def rm(client: Client, arguments: Arguments) -> int:
 
 
 def token(client: Client, arguments: Arguments) -> int:
+    if arguments.operands:
+        return _known_tokens(client, arguments)
     made = client.post(f"{_PATH}/token", {"Ttl": _seconds(arguments["ttl"])})
     if arguments["quiet"]:
         print(made["Token"])
     else:
         _print_join(made)
+    return 0
+
+
+def _known_tokens(client: Client, arguments: Arguments) -> int:
+    what, *ids = arguments.operands
+    if what in ("rm", "remove") and ids:
+        for each in ids:
+            client.delete(f"{_PATH}/tokens/{quote(each)}")
+            print(each)
+    elif what in ("ls", "list") and not ids:
+        found = client.get(f"{_PATH}/tokens")
+        rows = [(each["Id"][:12], each["Expires"], each["MadeBy"], each["UsedBy"] or "-") for each in found]
+        if arguments["quiet"]:
+            print("".join(f"{row[0]}\n" for row in rows), end="")
+        else:
+            print(table([("TOKEN", "EXPIRES", "MADE BY", "USED BY"), *rows]))
+    else:
+        raise UsageError("'cnmctl cluster token' makes one; 'token ls' lists them, 'token rm ID...' removes")
     return 0
 
 
@@ -128,7 +148,7 @@ def _print_status(found: dict[str, Any]) -> None:
         ("Authority", f"until {found['AuthorityExpires']}"),
         ("VXLAN port", str(found["VxlanPort"])),
     ]
-    if found["Etcd"] in _ETCDS:
+    if found.get("Etcd") in _ETCDS:
         rows.append(("Etcd", _ETCDS[found["Etcd"]]))
     for name, text in rows:
         print(f"{name + ':':<13} {text}")
@@ -281,11 +301,11 @@ GROUP = Group(
         ),
         Command(
             "token",
-            "Make another join token",
+            "Make another join token, list those that were made, or remove some",
             token,
-            "",
+            "[ls|rm] [ID...]",
             (
-                Flag("quiet", BOOLEAN, "Print the token only", "q"),
+                Flag("quiet", BOOLEAN, "Print the token only; of a list, the ids", "q"),
                 Flag("ttl", STRING, "How long it is good", "", "1h"),
             ),
         ),

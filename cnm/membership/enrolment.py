@@ -128,7 +128,8 @@ class Enrolment:
         )
 
     def _root_user(self, kind: EtcdKind) -> str:
-        if not kind.apart:
+        """Of an etcd that was adopted; "" for the usual one."""
+        if kind is not EtcdKind.APART:
             return ""
         _, certificate = certificates.split(self._home.read(self._home.root_user))
         return certificates.user(certificate)

@@ -26,6 +26,7 @@ from cnm.wire.cluster import (
     ClusterJoin,
     ClusterStatus,
     ExistingEtcd,
+    KnownToken,
     SnapshotSaved,
     Token,
 )
@@ -193,6 +194,19 @@ class Membership:
         """Another join token."""
         with self._changing(waits=True):
             return self._new_token(seconds)
+
+    def tokens(self) -> list[KnownToken]:
+        """Those that have not expired. Does not wait for another verb."""
+        return [
+            KnownToken(id=digest, expires=each.expires, made_by=each.made_by, used_by=each.used_by)
+            for digest, each in self._root("tokens are listed").registry.tokens()
+        ]
+
+    def remove_token(self, begin: str) -> None:
+        """Nobody joins with the one whose id begins so any more. Raises NotFound, Conflict."""
+        with self._changing(waits=True):
+            digest = self._root("tokens are removed").registry.remove_token(begin)
+            log.info("join token %s is removed", digest[:12])
 
     def rotate(self, *, authority: bool = False) -> None:
         """A new certificate for this node."""

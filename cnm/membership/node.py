@@ -16,10 +16,11 @@ from msgspec.structs import replace
 from cnm.cluster import certificates, keys, records
 from cnm.cluster.addresses import split_port
 from cnm.cluster.certificates import Authority
-from cnm.cluster.etcd.contract import Denied
+from cnm.cluster.etcd.contract import Denied, EtcdError
 from cnm.cluster.grants import Grants, Mirror
 from cnm.cluster.home import Home, NodeRecord
 from cnm.cluster.member import Member
+from cnm.cluster.registry import moment, read_cluster
 from cnm.errors import CnmError
 from cnm.membership import asking, members
 from cnm.membership.clients import Root, identity, node_client, root_identity
@@ -90,6 +91,7 @@ class Node:
                 self._attempt("etcd", self._keep_member),
                 self._attempt("listener", self._keep_listener),
                 self._attempt("members", self._follow),
+                self._attempt("format", self._check_format),
                 self._attempt("certificate", self._keep_certificate),
                 self._attempt("root's certificate", self._keep_root),
             ]
@@ -158,17 +160,32 @@ class Node:
             if self.root:
                 self.root.etcd.set_endpoints(endpoints)
 
+    def _check_format(self) -> None:
+        try:
+            read_cluster(self.etcd)
+        except (EtcdError, Denied):
+            return  # told already
+
     def _keep_certificate(self) -> None:
         """Renew it in time; and say so, where a renewal was interrupted before that."""
         _, certificate = certificates.split(self._home.read(self._home.node))
         if certificates.life(certificate).to_renew(datetime.now(UTC)):
-            self.renew()
+            self._renew_in_time(certificate)
             return
         own = self._mirror.under(keys.registration(self.record.name)).get(keys.registration(self.record.name))
         if own is None:
             return
         if records.decode(own, records.Registration).user != certificates.user(certificate):
             self._confirm(certificate)
+
+    def _renew_in_time(self, certificate: str) -> None:
+        try:
+            self.renew()
+        except CnmError as error:
+            until = moment(certificates.life(certificate).expires.timestamp())
+            raise type(error)(
+                f"the certificate of {self.record.name}, which ends at {until}, cannot be renewed: {error}"
+            ) from None
 
     def _keep_root(self) -> None:
         """Members have the authority's key, and renew what they are root by themselves."""

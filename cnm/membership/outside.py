@@ -17,7 +17,6 @@ def status(state: str, warnings: Sequence[str] = ()) -> ClusterStatus:
         name="",
         role="",
         advertise="",
-        etcd="",
         vxlan_port=0,
         certificate_expires="",
         certificate_since="",

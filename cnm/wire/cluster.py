@@ -79,6 +79,16 @@ class Token(_Record, kw_only=True):
     expires: str
 
 
+class KnownToken(_Record, kw_only=True):
+    """A join token that was made; its secret is not known any more. `used_by` is who joined with it, or ""."""
+
+    id: str = msgspec.field(name="Id")
+    """64 hex digits."""
+    expires: str
+    made_by: str
+    used_by: str
+
+
 class ClusterInitialised(_Record, kw_only=True):
     """Answer of POST /cnm/v1/cluster/init."""
 
@@ -86,7 +96,7 @@ class ClusterInitialised(_Record, kw_only=True):
     name: str
     advertise: str
     join: Token
-    warnings: list[str]
+    warnings: list[str] = []
 
 
 class SnapshotFile(_Request, kw_only=True):
@@ -169,7 +179,7 @@ class ClusterStatus(_Record, kw_only=True):
     name: str
     role: str
     advertise: str
-    etcd: str
+    etcd: str = "own"
     vxlan_port: int
     certificate_expires: str
     certificate_since: str
