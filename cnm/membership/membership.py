@@ -229,6 +229,7 @@ class Membership:
 
             self._root("snapshots are restored", own_etcd=True)
             upkeep.check_forced(force, "what the cluster knows now is replaced")
+            upkeep.check_restorable(path, self._program)
             self._be_alone(
                 lambda record, process: upkeep.restore(self._home, record, process, path, self._program)
             )
