@@ -14,7 +14,9 @@ import cnm
 from cnm import cluster_guard, probe, segments, wanted
 from cnm.cluster import keys, records
 from cnm.cluster.etcd.contract import Denied, Etcd, EtcdError
+from cnm.cluster.home import Home
 from cnm.cluster.records import Cluster, Node
+from cnm.errors import CnmError
 from cnm.resources import Resources
 
 log = logging.getLogger(__name__)
@@ -45,9 +47,11 @@ def recall(r: Resources) -> None:
 
 def enter(r: Resources, etcd: Etcd, name: str, address: str, *, member: bool) -> None:
     """The host is in its cluster (again), as `name`, and its tunnels end at `address`. Raises EtcdError, Denied where
-    that is new here and the cluster does not say what it agreed on."""
+    that is new here and the cluster does not say what it agreed on, TooNew where it is for newer versions only."""
     known = r.store.setting(_REMEMBERED)
     own = msgspec.json.decode(known, type=OwnNode) if known else None
+    if own is not None:
+        _check_format(etcd)
     if own is None or own.node.name != name:
         agreed = _agreed(etcd)
         node = Node(name=name, address=address)
@@ -78,15 +82,42 @@ def _agreed(etcd: Etcd) -> Cluster:
     found = etcd.get(keys.CLUSTER)
     if found is None:
         raise EtcdError("the cluster has no record of its own: see cnmctl cluster status")
-    return records.decode(found.value, Cluster)
+    agreed = records.decode(found.value, Cluster)
+    records.check_format(agreed)
+    return agreed
+
+
+def _check_format(etcd: Etcd) -> None:
+    """Where nobody answers, this host goes on as it was."""
+    try:
+        _agreed(etcd)
+    except (EtcdError, Denied) as error:
+        log.debug("the cluster does not say what it agreed on: %s", error)
 
 
 def _as_now(r: Resources, node: Node, pool: str) -> Node:
     uplink = r.kernel.holder(node.address)
     now = msgspec.structs.replace(
-        node, mtu=uplink.mtu if uplink else _LEAST_MTU, version=cnm.__version__, boot_id=_boot_id()
+        node,
+        mtu=uplink.mtu if uplink else _LEAST_MTU,
+        version=cnm.__version__,
+        boot_id=_boot_id(),
+        certificate_expires=_certificate_expires(r.settings.root),
     )
     return r.encryption.describe(now, pool)
+
+
+def _certificate_expires(root: str) -> str:
+    """RFC 3339; "" where it cannot be read, which membership tells of."""
+    from cnm.cluster import certificates, registry
+
+    home = Home(root)
+    try:
+        _, certificate = certificates.split(home.read(home.node))
+        return registry.moment(certificates.life(certificate).expires.timestamp())
+    except CnmError as error:
+        log.debug("%s", error)
+        return ""
 
 
 def _boot_id() -> str:

@@ -18,6 +18,7 @@ from cnm.wire.cluster import (
     ClusterInitialised,
     ClusterJoin,
     ClusterStatus,
+    KnownToken,
     SnapshotSaved,
     Token,
 )
@@ -150,6 +151,10 @@ class Cluster(Protocol):
     def remove(self, name: str, *, force: bool = False) -> None: ...
 
     def token(self, seconds: int) -> Token: ...
+
+    def tokens(self) -> list[KnownToken]: ...
+
+    def remove_token(self, begin: str) -> None: ...
 
     def rotate(self, *, authority: bool = False) -> None: ...
 

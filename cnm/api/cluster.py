@@ -22,6 +22,7 @@ from cnm.wire.cluster import (
     ClusterRecover,
     ClusterRotate,
     ClusterStatus,
+    KnownToken,
     Progress,
     SnapshotFile,
     SnapshotRestore,
@@ -75,6 +76,18 @@ def leave_cluster(call: Call[ClusterLeave]) -> None:
 def create_token(call: Call[TokenCreate]) -> Token:
     """Make another join token."""
     return call.cluster.token(call.body.ttl)
+
+
+@routes.get("/cnm/v1/cluster/tokens", answer=list[KnownToken])
+def list_tokens(call: Call[None]) -> list[KnownToken]:
+    """List the join tokens that have not expired."""
+    return call.cluster.tokens()
+
+
+@routes.delete("/cnm/v1/cluster/tokens/{id}", status=204)
+def remove_token(call: Call[None], id: str) -> None:
+    """Have nobody join with a token any more."""
+    call.cluster.remove_token(id)
 
 
 @routes.delete("/cnm/v1/cluster/nodes/{name}", status=204, query={"force": "also one that is alive"})

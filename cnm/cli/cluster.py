@@ -17,6 +17,12 @@ if TYPE_CHECKING:
     from typing import Any
 
 _PATH = "/cnm/v1/cluster"
+_ETCD_FILES = {"cacert": "Ca", "cert": "Cert", "key": "Key", "ca-key": "CaKey"}
+_ETCDS = {
+    "apart": "somebody else's, with a user for each node",
+    "shared": "somebody else's, with one user for all nodes",
+    "plain": "somebody else's, without TLS",
+}
 _UNITS = {"h": 3600, "m": 60, "s": 1}
 
 
@@ -25,12 +31,15 @@ def init(client: Client, arguments: Arguments) -> int:
     if "vxlan-port" in arguments.given:
         body["VxlanPort"] = arguments["vxlan-port"]
     if arguments["etcd"]:
-        names = ("ca", "cert", "key")
-        paths = {name.capitalize(): _absolute(arguments[name]) for name in names if arguments[name]}
+        paths = {key: _absolute(arguments[flag]) for flag, key in _ETCD_FILES.items() if arguments[flag]}
         body["Etcd"] = {"Endpoints": arguments["etcd"].split(","), **paths}
+    elif given := [flag for flag in _ETCD_FILES if arguments[flag]]:
+        raise UsageError(f"--{given[0]} is for an etcd that runs already: give its URLs with --etcd")
     made = client.post(f"{_PATH}/init", body)
     print(f"Cluster initialized: this host, {made['Name']} at {made['Advertise']}, is its first member.\n")
     _print_join(made["Join"])
+    for warning in made.get("Warnings", []):
+        print(f"\nWARNING: {warning}", file=sys.stderr)
     return 0
 
 
@@ -58,11 +67,31 @@ def rm(client: Client, arguments: Arguments) -> int:
 
 
 def token(client: Client, arguments: Arguments) -> int:
+    if arguments.operands:
+        return _known_tokens(client, arguments)
     made = client.post(f"{_PATH}/token", {"Ttl": _seconds(arguments["ttl"])})
     if arguments["quiet"]:
         print(made["Token"])
     else:
         _print_join(made)
+    return 0
+
+
+def _known_tokens(client: Client, arguments: Arguments) -> int:
+    what, *ids = arguments.operands
+    if what in ("rm", "remove") and ids:
+        for each in ids:
+            client.delete(f"{_PATH}/tokens/{quote(each)}")
+            print(each)
+    elif what in ("ls", "list") and not ids:
+        found = client.get(f"{_PATH}/tokens")
+        rows = [(each["Id"][:12], each["Expires"], each["MadeBy"], each["UsedBy"] or "-") for each in found]
+        if arguments["quiet"]:
+            print("".join(f"{row[0]}\n" for row in rows), end="")
+        else:
+            print(table([("TOKEN", "EXPIRES", "MADE BY", "USED BY"), *rows]))
+    else:
+        raise UsageError("'cnmctl cluster token' makes one; 'token ls' lists them, 'token rm ID...' removes")
     return 0
 
 
@@ -123,6 +152,8 @@ def _print_status(found: dict[str, Any]) -> None:
         ("Authority", f"until {found['AuthorityExpires']}"),
         ("VXLAN port", str(found["VxlanPort"])),
     ]
+    if found.get("Etcd") in _ETCDS:
+        rows.append(("Etcd", _ETCDS[found["Etcd"]]))
     for name, text in rows:
         print(f"{name + ':':<13} {text}")
     if found["Members"]:
@@ -228,7 +259,10 @@ GROUP = Group(
             "",
             (
                 *_SELF_FLAGS,
-                Flag("ca", STRING, "Certificate of the authority of an etcd that runs already, a PEM file"),
+                Flag(
+                    "ca-key", STRING, "Key of an authority that it accepts, to issue nodes' certificates by"
+                ),
+                Flag("cacert", STRING, "Authority of an etcd that runs already, a PEM file"),
                 Flag("cert", STRING, "Certificate to show to it, a PEM file"),
                 Flag("etcd", STRING, "Use an etcd that runs already: URLs with commas between"),
                 Flag("key", STRING, "Key of the certificate, a PEM file"),
@@ -291,11 +325,11 @@ GROUP = Group(
         ),
         Command(
             "token",
-            "Make another join token",
+            "Make another join token, list those that were made, or remove some",
             token,
-            "",
+            "[ls|rm] [ID...]",
             (
-                Flag("quiet", BOOLEAN, "Print the token only", "q"),
+                Flag("quiet", BOOLEAN, "Print the token only; of a list, the ids", "q"),
                 Flag("ttl", STRING, "How long it is good", "", "1h"),
             ),
         ),

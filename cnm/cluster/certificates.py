@@ -15,7 +15,7 @@ from typing import NamedTuple, cast
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from cnm.errors import InvalidParameter
@@ -90,7 +90,7 @@ def issue(authority: Authority, csr: str, subject: Subject, *, life: timedelta =
     """A certificate for the key in `csr`, and nothing else of it. Raises InvalidParameter for what is no request."""
     asked = _request(csr)
     issuer = _certificate(authority.certificate, "the cluster's authority")
-    key = _key(authority.key, "the authority's key")
+    key = _signing_key(authority.key, "the authority's key")
     usages = [ExtendedKeyUsageOID.CLIENT_AUTH]
     if subject.addresses:
         usages.append(ExtendedKeyUsageOID.SERVER_AUTH)
@@ -100,7 +100,7 @@ def issue(authority: Authority, csr: str, subject: Subject, *, life: timedelta =
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_key_usage(signs_certificates=False), critical=True)
         .add_extension(x509.ExtendedKeyUsage(usages), critical=False)
-        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(key.public_key()), critical=False)
+        .add_extension(_issued_by(issuer), critical=False)
     )
     if subject.addresses:
         names: list[x509.GeneralName] = [x509.DNSName(SERVER_NAME)]
@@ -109,10 +109,10 @@ def issue(authority: Authority, csr: str, subject: Subject, *, life: timedelta =
     return _text(builder.sign(key, hashes.SHA256()))
 
 
-def root_credential(authority: Authority) -> str:
-    """A new key and certificate of etcd's root user."""
+def root_credential(authority: Authority, name: str = ROOT_USER) -> str:
+    """A new key and certificate of a user who may do everything in etcd."""
     key = new_key()
-    return credential(key, issue(authority, request(key, ROOT_USER), Subject(ROOT_USER)))
+    return credential(key, issue(authority, request(key, name), Subject(name)))
 
 
 def credential(key: str, certificate: str) -> str:
@@ -173,8 +173,30 @@ def check(credential_text: str, authority: str, what: str) -> None:
 def check_authority(certificate: str, key: str) -> None:
     """That `key` is the authority's. Raises InvalidParameter."""
     public = _certificate(certificate, "the cluster's authority").public_key()
-    if public != _key(key, "the authority's key").public_key():
+    if public != _signing_key(key, "the authority's key").public_key():
         raise InvalidParameter("the authority's key does not fit its certificate: join the cluster anew")
+
+
+def of_key(bundle: str, key: str, what: str) -> str:
+    """The certificate among those in `bundle` that has `key`, which is `what`. Raises InvalidParameter for none."""
+    public = _signing_key(key, what).public_key()
+    for each in _all(bundle, "the authority"):
+        if each.public_key() == public:
+            return _text(each)
+    raise InvalidParameter(f"{what} is of no certificate in the authority's file")
+
+
+def check_pair(certificate: str, key: str, what: str) -> None:
+    """That `key` is the certificate's, which is good today. Raises InvalidParameter naming `what`."""
+    if _all(certificate, what)[0].public_key() != _signing_key(key, f"the key of {what}").public_key():
+        raise InvalidParameter(f"{what} and its key do not belong together")
+    if life(certificate).is_over(datetime.now(UTC)):
+        raise InvalidParameter(f"{what} expired on {life(certificate).expires:%Y-%m-%d}")
+
+
+def check_bundle(text: str, what: str) -> None:
+    """That these are certificates in PEM. Raises InvalidParameter naming `what`."""
+    _all(text, what)
 
 
 def _builder(
@@ -228,6 +250,33 @@ def _key(text: str, what: str) -> ec.EllipticCurvePrivateKey:
     if not isinstance(found, ec.EllipticCurvePrivateKey):
         raise InvalidParameter(f"{what} is not one of an elliptic curve")
     return found
+
+
+def _signing_key(text: str, what: str) -> ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey:
+    """An authority that is not of our making may have another kind of key."""
+    try:
+        found = serialization.load_pem_private_key(text.encode(), None)
+    except (ValueError, TypeError):
+        raise InvalidParameter(f"{what} is no private key in PEM without a password") from None
+    if not isinstance(found, ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey):
+        raise InvalidParameter(f"{what} is neither one of an elliptic curve nor an RSA key")
+    return found
+
+
+def _issued_by(issuer: x509.Certificate) -> x509.AuthorityKeyIdentifier:
+    try:
+        known = issuer.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+    except x509.ExtensionNotFound:
+        public = cast(ec.EllipticCurvePublicKey, issuer.public_key())
+        return x509.AuthorityKeyIdentifier.from_issuer_public_key(public)
+    return x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(known)
+
+
+def _all(text: str, what: str) -> list[x509.Certificate]:
+    try:
+        return x509.load_pem_x509_certificates(text.encode())
+    except ValueError:
+        raise InvalidParameter(f"{what} is no certificate in PEM") from None
 
 
 def _certificate(text: str, what: str) -> x509.Certificate:

@@ -30,6 +30,28 @@ class Phase(Enum):
     LEAVING = "leaving"
 
 
+class EtcdKind(Enum):
+    """Whose etcd it is, and how it tells nodes apart."""
+
+    OWN = "own"
+    """Members of the cluster run it; every node has a certificate and a user of its own."""
+    APART = "apart"
+    """Somebody else runs it; every node has a certificate and a user of its own there."""
+    SHARED = "shared"
+    """Somebody else runs it; all nodes show the same certificate, or none."""
+    PLAIN = "plain"
+    """Somebody else runs it, without TLS."""
+
+    @property
+    def adopted(self) -> bool:
+        return self is not EtcdKind.OWN
+
+    @property
+    def apart(self) -> bool:
+        """Whether a node can do no more there than its own role allows."""
+        return self in (EtcdKind.OWN, EtcdKind.APART)
+
+
 class Ports(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     enrol: int = ENROL_PORT
     client: int = CLIENT_PORT
@@ -45,8 +67,8 @@ class NodeRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     advertise: str
     """Bare address: of its end of tunnels, and of its member."""
     member: bool = False
-    adopted: bool = False
-    """The etcd is somebody else's: no member of ours runs anywhere."""
+    """It can enrol others, and runs a member of etcd where that is the cluster's own."""
+    etcd: EtcdKind = EtcdKind.OWN
     ports: Ports = Ports()
     endpoints: tuple[str, ...] = ()
     """Of all members that were known last, as "192.0.2.1:2379" or "[2001:db8::1]:2379"."""
@@ -66,6 +88,10 @@ class Home:
         self.authority_key = self.path / "ca.key"
         self.root_user = self.path / "root.pem"
         """The credential of etcd's root user: on members only, as the authority's key."""
+        self.etcd_authority = self.path / "etcd-ca.crt"
+        """Of an etcd that was adopted, if it has TLS."""
+        self.etcd_credential = self.path / "etcd.pem"
+        """What all nodes show to an etcd that was adopted and does not keep them apart, if it wants to see anything."""
         self.data = self.path / "etcd"
         self.etcd_flags = self.path / "etcd.json"
         self.etcd_log = self.path / "etcd.log"
@@ -126,7 +152,8 @@ class Home:
 
     def put_away(self) -> None:
         """What was left is kept beside, but for the keys: nobody is to be a member by an old folder."""
-        for path in (self.node, self.authority_key, self.root_user, self.wireguard_keys, self.record_path):
+        keys = (self.node, self.authority_key, self.root_user, self.etcd_credential, self.wireguard_keys)
+        for path in (*keys, self.record_path):
             path.unlink(missing_ok=True)
         shutil.rmtree(self.left, ignore_errors=True)
         with suppress(FileNotFoundError):

@@ -10,6 +10,7 @@ import re
 from cnm.errors import InvalidParameter
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?\Z")
+_USER = re.compile(r"(?P<node>.+)\.[0-9a-f]{8}\Z")
 _ROLE = "node:"
 """So that no node's name makes it etcd's role root."""
 
@@ -35,8 +36,14 @@ def new_user(node: str) -> str:
 
 
 def node_of(user: str) -> str:
-    """ "" for a user that is no node's."""
-    return user.rpartition(".")[0]
+    """ "" for a user that is no node's: an etcd that was adopted has others."""
+    found = _USER.match(user)
+    return found["node"] if found else ""
+
+
+def is_role(role: str) -> bool:
+    """Whether it looks like a node's."""
+    return role.startswith(_ROLE)
 
 
 def transport_pool(cluster_id: str) -> str:

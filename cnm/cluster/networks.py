@@ -87,7 +87,8 @@ def change(
             return None
         after = changed(records.decode(found.value, SharedNetwork))
         outcome = etcd.transact(
-            [unchanged(found.key, found.mod_revision)], [Put(found.key, records.encode(after))]
+            [unchanged(found.key, found.mod_revision)],
+            [Put(found.key, records.encode_over(found.value, after))],
         )
         if outcome.succeeded:
             return after

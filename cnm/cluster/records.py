@@ -1,7 +1,10 @@
 """What the hosts of a cluster share, as it stands in etcd: JSON, a record for each key of `cnm.cluster.keys`.
 
 A reader ignores fields that it does not know and takes the default for those that are missing, so that hosts of two
-versions live together. Addresses are bare text or CIDR text, MACs lower case with colons, MTUs bytes, times RFC 3339.
+versions live together; whoever changes a record keeps the fields that it does not know (`encode_over`). What an older
+version would get wrong raises `FORMAT`, and the cluster's record says which one its nodes need.
+
+Addresses are bare text or CIDR text, MACs lower case with colons, MTUs bytes, times RFC 3339.
 """
 
 from __future__ import annotations
@@ -10,9 +13,19 @@ from typing import Any, TypeVar
 
 import msgspec
 
+import cnm
+from cnm.errors import Conflict
 from cnm.network import IpamConfig, NameRecord, Pool
 
+
+class TooNew(Conflict):
+    """This version of cnm is too old for the cluster."""
+
+
 R = TypeVar("R", bound=msgspec.Struct)
+
+FORMAT = 1
+"""Of the records as this version writes them."""
 
 _ENCODER = msgspec.json.Encoder()
 _DECODERS: dict[type[Any], msgspec.json.Decoder[Any]] = {}
@@ -26,6 +39,8 @@ class Cluster(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     vxlan_port: int = 4789
     transport: str = ""
     """CIDR text of the pool that WireGuard addresses are from."""
+    needs: int = 1
+    """The format that every node must know."""
 
 
 class Registration(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -146,6 +161,29 @@ class SharedEndpoint(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
 
 def encode(record: msgspec.Struct) -> bytes:
     return _ENCODER.encode(record)
+
+
+def encode_over(value: bytes, record: msgspec.Struct) -> bytes:
+    """`record` in the place of `value`, which is one of its kind: what this version does not know there stays."""
+    before = decode(value, type(record))
+    raw, after = msgspec.json.decode(value), msgspec.to_builtins(record)
+    for field in record.__struct_fields__:
+        if getattr(before, field) == getattr(record, field):
+            continue
+        if field in after:
+            raw[field] = after[field]
+        else:
+            raw.pop(field, None)
+    return _ENCODER.encode(raw)
+
+
+def check_format(cluster: Cluster) -> None:
+    """Raises TooNew where this version would get the cluster's records wrong."""
+    if cluster.needs > FORMAT:
+        raise TooNew(
+            f"the cluster's records are of format {cluster.needs}, and cnm {cnm.__version__} on this host knows "
+            f"{FORMAT} at most: upgrade it"
+        )
 
 
 def decode(value: bytes, kind: type[R]) -> R:

@@ -88,11 +88,13 @@ def own_permissions(node: str) -> list[Permission]:
 
 
 def read_cluster(etcd: Etcd) -> records.Cluster:
-    """Raises NotFound where this etcd has no cluster of ours."""
+    """Raises NotFound where this etcd has no cluster of ours, TooNew for one of a newer version."""
     found = etcd.get(keys.CLUSTER)
     if found is None:
         raise NotFound("this etcd holds no cluster: make one with 'cnmctl cluster init'")
-    return records.decode(found.value, records.Cluster)
+    cluster = records.decode(found.value, records.Cluster)
+    records.check_format(cluster)
+    return cluster
 
 
 def registrations(etcd: Etcd, *, stale: bool = False) -> list[records.Registration]:
@@ -132,6 +134,24 @@ class Registry:
             lease.close()  # and kept alive no more: it runs out when the token does
         return token
 
+    def tokens(self) -> list[tuple[str, records.Token]]:
+        """(digest in hex digits, what is known) of all that were made and have not expired, the next to do so first."""
+        found = [
+            (each.key.removeprefix(keys.TOKENS), records.decode(each.value, records.Token))
+            for each in self._etcd.list(keys.TOKENS).items
+        ]
+        return sorted(found, key=lambda each: (each[1].expires, each[0]))
+
+    def remove_token(self, begin: str) -> str:
+        """Whose digest begins so: nobody joins with it any more; its digest. Raises NotFound, Conflict for several."""
+        found = [digest for digest, _ in self.tokens() if begin and digest.startswith(begin)]
+        if not found:
+            raise NotFound(f"no join token {begin[:70]}: see 'cnmctl cluster token ls'")
+        if len(found) > 1:
+            raise Conflict(f"{len(found)} join tokens begin with {begin}: give more of the id")
+        self._etcd.delete(keys.token(found[0]))
+        return found[0]
+
     # Nodes
 
     def enrol(self, secret: bytes, applicant: Applicant) -> str:
@@ -148,16 +168,12 @@ class Registry:
         certificate = self._issue(applicant)
         self._allow(name, certificates.user(certificate))
         registration = self._registered(applicant, certificate)
-        used = records.Token(
-            expires=token.expires,
-            made_by=token.made_by,
-            used_by=name,
-            used_key=certificates.key_digest(applicant.csr),
-        )
+        used = msgspec.structs.replace(token, used_by=name, used_key=certificates.key_digest(applicant.csr))
         self._register(
             [_as_it_was(keys.registration(name), known), unchanged(found.key, found.mod_revision)],
-            [Put(found.key, records.encode(used), found.lease)],
-            registration,
+            [Put(found.key, records.encode_over(found.value, used), found.lease)],
+            registration.name,
+            records.encode(registration),
         )
         self._keep_only(registration.user)
         return certificate
@@ -168,7 +184,12 @@ class Registry:
         self._allow(applicant.name, user)
         known = self._etcd.get(keys.registration(applicant.name))
         registration = self._registered(applicant, certificate)
-        self._register([_as_it_was(keys.registration(applicant.name), known)], [], registration)
+        self._register(
+            [_as_it_was(keys.registration(applicant.name), known)],
+            [],
+            applicant.name,
+            records.encode(registration),
+        )
         self._keep_only(user)
 
     def renew(self, user: str, csr: str) -> str:
@@ -183,21 +204,20 @@ class Registry:
     def confirm(self, certificate: str) -> None:
         """The node shows its newest certificate: all others of its are worth nothing from now on."""
         user = certificates.user(certificate)
-        registration, at = self._of_user(user, newest=False)
-        changed = _replace(registration, user=user, fingerprint=certificates.digest(certificate).hex())
-        self._register([unchanged(keys.registration(registration.name), at)], [], changed)
+        registration, found = self._of_user(user, newest=False)
+        self._change(
+            found, _replace(registration, user=user, fingerprint=certificates.digest(certificate).hex())
+        )
         self._keep_only(user)
 
     def runs_member(self, name: str, endpoint: str, enrols_at: str) -> None:
         """From now on the node's member of etcd is asked by others. Raises NotFound."""
-        registration, at = self._registration(name)
-        changed = _replace(registration, member=True, endpoint=endpoint, enrols_at=enrols_at)
-        self._register([unchanged(keys.registration(name), at)], [], changed)
+        registration, found = self._registration(name)
+        self._change(found, _replace(registration, member=True, endpoint=endpoint, enrols_at=enrols_at))
 
     def runs_no_member(self, name: str) -> None:
-        registration, at = self._registration(name)
-        changed = _replace(registration, member=False, endpoint="", enrols_at="")
-        self._register([unchanged(keys.registration(name), at)], [], changed)
+        registration, found = self._registration(name)
+        self._change(found, _replace(registration, member=False, endpoint="", enrols_at=""))
 
     def remove(self, name: str) -> None:
         """Everything of a node's: first what it may do, then what it had. Works on what an interrupted one left."""
@@ -236,7 +256,7 @@ class Registry:
         if found is None or tokens.expiry(secret) <= time.time():
             if tokens.expiry(secret) <= time.time():
                 raise Forbidden(f"the join token expired at {moment(tokens.expiry(secret))}: {_NEW_TOKEN}")
-            raise Forbidden(f"the join token is wrong: this cluster never gave it out: {_NEW_TOKEN}")
+            raise Forbidden(f"the join token is wrong, or was removed: {_NEW_TOKEN}")
         token = records.decode(found.value, records.Token)
         key = certificates.key_digest(applicant.csr)
         if token.used_by and (token.used_by, token.used_key) != (applicant.name.lower(), key):
@@ -271,11 +291,16 @@ class Registry:
             address=applicant.addresses[0],
         )
 
+    def _change(self, found: KeyValue, registration: records.Registration) -> None:
+        """The registration that is `found` there; what a newer version wrote there stays."""
+        value = records.encode_over(found.value, registration)
+        self._register([unchanged(found.key, found.mod_revision)], [], registration.name, value)
+
     def _register(
-        self, conditions: Sequence[Compare], puts: Sequence[Operation], registration: records.Registration
+        self, conditions: Sequence[Compare], puts: Sequence[Operation], name: str, value: bytes
     ) -> None:
         """In one transaction. Raises Conflict where somebody else came first."""
-        key, value = keys.registration(registration.name), records.encode(registration)
+        key = keys.registration(name)
         try:
             done = self._etcd.transact(conditions, [Put(key, value), *puts]).succeeded
         except Ambiguous:
@@ -283,27 +308,25 @@ class Registry:
         if not done:
             there = self._etcd.get(key)
             if there is None or there.value != value:
-                raise Conflict(
-                    f"node {registration.name} was changed at the same time by another member: try again"
-                )
+                raise Conflict(f"node {name} was changed at the same time by another member: try again")
 
-    def _registration(self, name: str) -> tuple[records.Registration, int]:
+    def _registration(self, name: str) -> tuple[records.Registration, KeyValue]:
         found = self._etcd.get(keys.registration(name))
         if found is None:
             raise NotFound(f"no node {name} in the cluster: see 'cnmctl cluster status'")
-        return records.decode(found.value, records.Registration), found.mod_revision
+        return records.decode(found.value, records.Registration), found
 
-    def _of_user(self, user: str, *, newest: bool = True) -> tuple[records.Registration, int]:
+    def _of_user(self, user: str, *, newest: bool = True) -> tuple[records.Registration, KeyValue]:
         """The node that shows a certificate of this user, if that is good still."""
         try:
-            registration, at = self._registration(node_of(user))
+            registration, found = self._registration(node_of(user))
         except NotFound:
             raise Forbidden(f"{user} is no node of the cluster any more: join it again") from None
         if (newest and registration.user != user) or user not in self._users.users():
             raise Forbidden(
                 f"the certificate of {user} was replaced by another: it is good for nothing any more"
             )
-        return registration, at
+        return registration, found
 
     def _free_claims(self, name: str) -> None:
         claims = [

@@ -34,8 +34,8 @@ R = TypeVar("R", bound=msgspec.Struct)
 _ERRORS = {each.status: each for each in (InvalidParameter, Forbidden, NotFound, Conflict, Unavailable)}
 
 
-def authority_of(host: str, port: int, token: JoinToken) -> str:
-    """The certificate of the cluster that the token is for. Raises Unavailable, Forbidden for another cluster."""
+def authority_of(host: str, port: int, token: JoinToken) -> Authority:
+    """Of the cluster that the token is for. Raises Unavailable, Forbidden for another cluster."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
@@ -50,7 +50,7 @@ def authority_of(host: str, port: int, token: JoinToken) -> str:
         raise Forbidden(
             f"{host} is in another cluster than the join token: the digest of its certificate is not the token's"
         )
-    return answer.certificate
+    return answer
 
 
 def enrol(host: str, port: int, authority: str, asked: Enrol) -> Enrolled:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cnm.cluster import certificates, tokens
 from cnm.cluster.addresses import parse
-from cnm.cluster.home import Home
+from cnm.cluster.home import EtcdKind, Home
 from cnm.cluster.identity import node_of
 from cnm.cluster.registry import Applicant, Registry
 from cnm.errors import CnmError, Forbidden, InvalidParameter, NotFound, Unavailable
@@ -56,6 +56,7 @@ class Where(NamedTuple):
     cluster_id: str
     endpoints: list[str]
     enrols_at: list[str]
+    etcd: EtcdKind = EtcdKind.OWN
 
 
 class Enrolment:
@@ -98,7 +99,9 @@ class Enrolment:
         return answer(environ)
 
     def _authority(self, _environ: WSGIEnvironment) -> Authority:
-        return Authority(certificate=self._home.read(self._home.authority))
+        return Authority(
+            certificate=self._home.read(self._home.authority), adopted_etcd=self._where().etcd.adopted
+        )
 
     def _enrol(self, environ: WSGIEnvironment) -> Enrolled:
         asked = codec.decode(_body(environ), Enrol)
@@ -109,15 +112,27 @@ class Enrolment:
         applicant = Applicant(asked.name, addresses, asked.csr, asked.member)
         certificate = self._registry.enrol(secret, applicant)
         log.info("node %s of %s is enrolled", asked.name, addresses[0])
-        where = self._where()
+        where, home = self._where(), self._home
+        shared = not where.etcd.apart and home.etcd_credential.exists()
         return Enrolled(
             certificate=certificate,
-            authority=self._home.read(self._home.authority),
+            authority=home.read(home.authority),
             cluster_id=where.cluster_id,
             endpoints=where.endpoints,
             enrols_at=where.enrols_at,
-            authority_key=self._home.read(self._home.authority_key) if asked.member else "",
+            authority_key=home.read(home.authority_key) if asked.member else "",
+            etcd=where.etcd.value,
+            etcd_authority=home.read(home.etcd_authority) if home.etcd_authority.exists() else "",
+            etcd_credential=home.read(home.etcd_credential) if shared else "",
+            root_user=self._root_user(where.etcd) if asked.member else "",
         )
+
+    def _root_user(self, kind: EtcdKind) -> str:
+        """Of an etcd that was adopted; "" for the usual one."""
+        if kind is not EtcdKind.APART:
+            return ""
+        _, certificate = certificates.split(self._home.read(self._home.root_user))
+        return certificates.user(certificate)
 
     def _renew(self, environ: WSGIEnvironment) -> Renewed:
         user = certificates.user(_shown(environ))

@@ -6,6 +6,7 @@ import logging
 import threading
 
 from cnm.cluster.etcd.contract import Denied, EtcdError
+from cnm.cluster.records import TooNew
 from cnm.controller import Controller
 from cnm.membership.membership import InCluster
 
@@ -50,9 +51,12 @@ class Entering:
                 return
 
     def _enter(self, what: InCluster) -> bool:
+        """Whether there is no more to try."""
         try:
             self._controller.enter_cluster(what.etcd, what.name, what.advertise, member=what.member)
         except (EtcdError, Denied) as error:
             log.warning("networks of the cluster are not known yet: %s", error)
             return False
+        except TooNew as error:
+            log.error("this host takes no part in its cluster: %s", error)
         return True

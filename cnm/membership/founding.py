@@ -51,7 +51,7 @@ def found(home: Home, asked: Founding, process: Member) -> NodeRecord:
         with Root(home, [members.endpoint(record)]) as root:
             root.wait_ready(process, _START_SECONDS)
             root.admin.enable_auth()
-            _write_cluster(root, cluster_id, asked)
+            write_cluster(root, cluster_id, asked)
             root.registry.admit(
                 Applicant(record.name, members.addresses(record), "", member=True), certificate
             )
@@ -80,7 +80,8 @@ def _first_start(record: NodeRecord) -> MemberConfig:
     return MemberConfig(record.name, record.advertise, record.ports, own, joins=False)
 
 
-def _write_cluster(root: Root, cluster_id: str, asked: Founding) -> None:
+def write_cluster(root: Root, cluster_id: str, asked: Founding) -> None:
+    """What the hosts agree on. Raises Conflict where this etcd has a cluster already."""
     record = records.Cluster(
         id=cluster_id,
         created=moment(time.time()),

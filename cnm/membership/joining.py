@@ -15,16 +15,15 @@ from msgspec.structs import replace
 import cnm
 from cnm.cluster import certificates, member
 from cnm.cluster.addresses import split_port
-from cnm.cluster.certificates import Authority
 from cnm.cluster.etcd.contract import EtcdError
-from cnm.cluster.home import Home, NodeRecord, Phase, Ports
+from cnm.cluster.home import EtcdKind, Home, NodeRecord, Phase, Ports
 from cnm.cluster.member import Member, MemberConfig
 from cnm.cluster.registry import read_cluster
 from cnm.cluster.tokens import JoinToken, secret_text
 from cnm.errors import CnmError, Conflict, Unavailable
-from cnm.membership import asking, members
+from cnm.membership import asking, leaving, members
 from cnm.membership.clients import Root, node_client
-from cnm.wire.cluster import Enrol
+from cnm.wire.cluster import Authority, Enrol
 
 log = logging.getLogger("cnm.cluster")
 
@@ -48,16 +47,19 @@ class Joining(NamedTuple):
     advertise: str
     ports: Ports
     client: bool
+    authority: Authority
+    """Of the cluster, as a member told it."""
 
 
 def join(home: Home, asked: Joining, process: Member, progress: Progress) -> NodeRecord:
     """The record of the node, which is in the cluster then; as a member, `process` runs."""
-    progress(f"asking {asked.host}...")
-    authority = asking.authority_of(asked.host, asked.port, asked.token)
     try:
-        record = _enrol(home, asked, authority)
+        record = _enrol(home, asked, asked.authority.certificate)
         progress("certificate received")
-        if record.member:
+        if record.member and record.etcd.adopted:
+            with Root(home, record.endpoints, record.etcd) as root:
+                root.registry.runs_member(record.name, "", members.enrols_at(record))
+        elif record.member:
             _become_member(home, record, process, progress)
         _check_entry(home, record)
     except BaseException:
@@ -111,18 +113,39 @@ def _enrol(home: Home, asked: Joining, authority: str) -> NodeRecord:
     certificates.check(credential, authority, f"the certificate that {asked.host} issued")
     home.write(home.authority, authority)
     home.write(home.node, credential)
+    kind = _kind(enrolled.etcd)
+    if kind.adopted and enrolled.etcd_authority:
+        home.write(home.etcd_authority, enrolled.etcd_authority)
+    if kind.adopted and enrolled.etcd_credential:
+        home.write(home.etcd_credential, enrolled.etcd_credential)
     if record.member:
-        certificates.check_authority(authority, enrolled.authority_key)
-        home.write(home.authority_key, enrolled.authority_key)
-        home.write(home.root_user, certificates.root_credential(Authority(authority, enrolled.authority_key)))
+        key = enrolled.authority_key
+        certificates.check_authority(authority, key)
+        home.write(home.authority_key, key)
+        if kind.apart:
+            user = enrolled.root_user or certificates.ROOT_USER
+            home.write(
+                home.root_user, certificates.root_credential(certificates.Authority(authority, key), user)
+            )
     record = replace(
         record,
+        etcd=kind,
         cluster_id=enrolled.cluster_id,
         endpoints=tuple(enrolled.endpoints),
         enrolled_at=tuple(enrolled.enrols_at),
     )
     home.write_record(record)
     return record
+
+
+def _kind(text: str) -> EtcdKind:
+    try:
+        return EtcdKind(text)
+    except ValueError:
+        raise Unavailable(
+            f"the cluster's etcd is of a kind that cnm {cnm.__version__} does not know ({text[:40]}): "
+            "upgrade cnm on this host"
+        ) from None
 
 
 def _become_member(home: Home, record: NodeRecord, process: Member, progress: Progress) -> None:
@@ -132,7 +155,7 @@ def _become_member(home: Home, record: NodeRecord, process: Member, progress: Pr
         def add() -> int:
             return root.admin.add_member([own], learner=True).id
 
-        number = _until(add, _ADD_SECONDS, "the cluster takes no further member", progress)
+        number = until(add, _ADD_SECONDS, "the cluster takes no further member", progress)
         progress("member added")
         known = root.admin.members()
         initial = {each.name: each.peer_urls[0] for each in known if each.id != number and each.name}
@@ -148,11 +171,11 @@ def _become_member(home: Home, record: NodeRecord, process: Member, progress: Pr
                 raise Unavailable(f"etcd does not start: {process.trouble}")
             root.admin.promote_member(number)
 
-        _until(promote, _CATCH_UP_SECONDS, "the new member does not catch up", progress)
+        until(promote, _CATCH_UP_SECONDS, "the new member does not catch up", progress)
         root.registry.runs_member(record.name, members.endpoint(record), members.enrols_at(record))
 
 
-def _until(act: Callable[[], T], seconds: float, failure: str, progress: Progress) -> T:
+def until(act: Callable[[], T], seconds: float, failure: str, progress: Progress) -> T:
     """What `act` returns once the others agree. Raises Unavailable with `failure` after `seconds`."""
     deadline = time.monotonic() + seconds
     said = ""
@@ -170,11 +193,9 @@ def _until(act: Callable[[], T], seconds: float, failure: str, progress: Progres
 
 def _check_entry(home: Home, record: NodeRecord) -> None:
     """That etcd takes the new certificate, and has the cluster that we were told of."""
-    etcd = node_client(home, record.endpoints)
+    etcd = node_client(home, record)
     try:
-        found = _until(
-            lambda: read_cluster(etcd), _ANSWER_SECONDS, "etcd does not answer", lambda _text: None
-        )
+        found = until(lambda: read_cluster(etcd), _ANSWER_SECONDS, "etcd does not answer", lambda _text: None)
     finally:
         etcd.close()
     if found.id != record.cluster_id:
@@ -184,6 +205,9 @@ def _check_entry(home: Home, record: NodeRecord) -> None:
 def _unregister(home: Home, record: NodeRecord) -> None:
     if not record.member:
         asking.Members(home, [split_port(each, 0) for each in record.enrolled_at]).leave()
+        return
+    if record.etcd.adopted:
+        leaving.leave_adopted(home, record)
         return
     with Root(home, record.endpoints) as root:
         own = member.peer_url(record.advertise, record.ports.peer)

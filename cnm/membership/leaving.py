@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from cnm.cluster import certificates, keys
+from cnm.cluster import certificates, keys, records
 from cnm.cluster.addresses import split_port
 from cnm.cluster.etcd import admin
 from cnm.cluster.etcd.contract import EtcdError
@@ -29,9 +29,8 @@ def check_leave(home: Home, record: NodeRecord) -> None:
     """Raises Forbidden for the last member while other nodes need it."""
     if not record.member:
         return
-    with Root(home, record.endpoints) as root:
-        others = [each.name for each in root.admin.members() if each.name != record.name and not each.learner]
-        if others:
+    with Root(home, record.endpoints, record.etcd) as root:
+        if _others(root, record):
             return
         needing = [each.name for each in registrations(root.etcd, stale=True) if each.name != record.name]
     if needing:
@@ -41,10 +40,19 @@ def check_leave(home: Home, record: NodeRecord) -> None:
         )
 
 
+def _others(root: Root, record: NodeRecord) -> list[str]:
+    """The other members."""
+    if record.etcd.adopted:
+        return [each.name for each in registrations(root.etcd) if each.member and each.name != record.name]
+    return [each.name for each in root.admin.members() if each.name != record.name and not each.learner]
+
+
 def take_out(home: Home, record: NodeRecord, *, force: bool) -> None:
     """Have the others forget this node. Raises Unavailable where nobody answers, unless `force`."""
     try:
-        if record.member:
+        if record.member and record.etcd.adopted:
+            leave_adopted(home, record)
+        elif record.member:
             _take_member_out(home, record)
         else:
             asking.Members(home, [split_port(each, 0) for each in record.enrolled_at]).leave()
@@ -80,6 +88,34 @@ def _take_member_out(home: Home, record: NodeRecord) -> None:
             log.warning("run 'cnmctl cluster rm %s' on a member: %s", record.name, error)
 
 
+def leave_adopted(home: Home, record: NodeRecord) -> None:
+    """A member goes from an etcd that somebody else runs; with the last one everything of the cluster's goes.
+
+    Whoever is there instead, after a mishap, is left alone. Raises EtcdError.
+    """
+    with Root(home, record.endpoints, record.etcd) as root:
+        found = root.etcd.get(keys.CLUSTER)
+        if found is None or records.decode(found.value, records.Cluster).id != record.cluster_id:
+            return
+        if _others(root, record):
+            _, certificate = certificates.split(home.read(home.node))
+            root.registry.remove_self(record.name, certificate)
+            return
+        for each in registrations(root.etcd):
+            root.registry.remove(each.name)
+        root.registry.remove(record.name)
+        root.etcd.delete(keys.ROOT, prefix=True)
+        log.info("everything of this cluster is gone from etcd")
+
+
+def leave_adopted_quietly(home: Home, record: NodeRecord) -> None:
+    """The same, where something else is being told."""
+    try:
+        leave_adopted(home, record)
+    except CnmError as error:
+        log.warning("keys of a cluster that did not come about may be in etcd below %s: %s", keys.ROOT, error)
+
+
 def _insist(act: Callable[[], None]) -> None:
     """Members refuse as long as they have not been connected to each other for a few seconds; one that led and went
     leaves what it was asked last without an answer."""
@@ -93,11 +129,12 @@ def _insist(act: Callable[[], None]) -> None:
             time.sleep(_PAUSE)
 
 
-def remove(root: Root, own: str, name: str, *, force: bool) -> None:
+def remove(root: Root, own: NodeRecord, name: str, *, force: bool) -> None:
     """Take a dead node out, by a member. Raises Forbidden for one that lives, NotFound for one that is none."""
-    if name == own:
+    if name == own.name:
         raise Forbidden(f"{name} is this host: it leaves by 'cnmctl cluster leave'")
-    members = [each for each in root.admin.members() if each.name == name]
+    known = [] if own.etcd.adopted else root.admin.members()
+    members = [each for each in known if each.name == name]
     if not members and all(each.name != name for each in registrations(root.etcd)):
         raise NotFound(f"no node {name} in the cluster: see 'cnmctl cluster status'")
     if not force and (root.etcd.get(keys.node(name)) is not None or _answers(root, members)):

@@ -25,6 +25,8 @@ from cnm.wire.cluster import (
     ClusterInitialised,
     ClusterJoin,
     ClusterStatus,
+    ExistingEtcd,
+    KnownToken,
     SnapshotSaved,
     Token,
 )
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from cnm.cluster.etcd.contract import Etcd
     from cnm.cluster.member import Member
     from cnm.membership.clients import Root
+    from cnm.membership.founding import Founding
     from cnm.membership.node import Node
 
 log = logging.getLogger("cnm.cluster")
@@ -116,21 +119,29 @@ class Membership:
         with self._changing():
             self._check_out()
             name, advertise, ports = self._self(asked.name, asked.advertise, asked)
-            if asked.etcd is not None:
-                raise NotBuilt("an etcd that runs already cannot be adopted yet: leave --etcd out")
             if not 0 < asked.vxlan_port < 65536:
                 raise InvalidParameter(f"vxlan port {asked.vxlan_port} is not between 1 and 65535")
-            from cnm.membership.founding import Founding, found
+            from cnm.membership import adopting
+            from cnm.membership.founding import Founding
 
-            process = self._new_process(advertise, ports)
-            record = found(self._home, Founding(name, advertise, ports, asked.vxlan_port), process)
+            record = self._found(Founding(name, advertise, ports, asked.vxlan_port), asked.etcd)
             self._enter(record)
             return ClusterInitialised(
                 cluster_id=record.cluster_id,
                 name=name,
                 advertise=advertise,
                 join=self._new_token(tokens.DEFAULT_SECONDS),
+                warnings=[adopting.WARNINGS[record.etcd]] if not record.etcd.apart else [],
             )
+
+    def _found(self, founding: Founding, etcd: ExistingEtcd | None) -> NodeRecord:
+        from cnm.membership import adopting
+        from cnm.membership.founding import found
+
+        process = self._new_process(founding.advertise, founding.ports, etcd=etcd is None)
+        if etcd is None:
+            return found(self._home, founding, process)
+        return adopting.adopt(self._home, founding, etcd)
 
     def join(self, asked: ClusterJoin, progress: Callable[[str], object]) -> None:
         """Become a node of the cluster that the token is for; `progress` is told a line for each step."""
@@ -139,10 +150,14 @@ class Membership:
             token = tokens.parse(asked.token)
             host, port = addresses.split_port(asked.host, ENROL_PORT)
             name, advertise, ports = self._self(asked.name, asked.advertise, asked)
+            from cnm.membership import asking
             from cnm.membership.joining import Joining, join
 
-            process = self._new_process(advertise, ports, runs=not asked.client)
-            joining = Joining(token, host, port, name, advertise, ports, asked.client)
+            progress(f"asking {host}...")
+            authority = asking.authority_of(host, port, token)
+            own = not authority.adopted_etcd
+            process = self._new_process(advertise, ports, member=not asked.client, etcd=own)
+            joining = Joining(token, host, port, name, advertise, ports, asked.client, authority)
             self._enter(join(self._home, joining, process, progress))
 
     def leave(self, *, force: bool = False) -> None:
@@ -173,12 +188,25 @@ class Membership:
         with self._changing(waits=True):
             from cnm.membership import leaving
 
-            leaving.remove(self._root("nodes are removed"), self._record().name, name, force=force)
+            leaving.remove(self._root("nodes are removed"), self._record(), name, force=force)
 
     def token(self, seconds: int) -> Token:
         """Another join token."""
         with self._changing(waits=True):
             return self._new_token(seconds)
+
+    def tokens(self) -> list[KnownToken]:
+        """Those that have not expired. Does not wait for another verb."""
+        return [
+            KnownToken(id=digest, expires=each.expires, made_by=each.made_by, used_by=each.used_by)
+            for digest, each in self._root("tokens are listed").registry.tokens()
+        ]
+
+    def remove_token(self, begin: str) -> None:
+        """Nobody joins with the one whose id begins so any more. Raises NotFound, Conflict."""
+        with self._changing(waits=True):
+            digest = self._root("tokens are removed").registry.remove_token(begin)
+            log.info("join token %s is removed", digest[:12])
 
     def rotate(self, *, authority: bool = False) -> None:
         """A new certificate for this node."""
@@ -191,15 +219,17 @@ class Membership:
         with self._changing(waits=True):
             from cnm.membership import upkeep
 
-            return SnapshotSaved(path=path, size=upkeep.save(self._root("snapshots are saved"), path))
+            root = self._root("snapshots are saved", own_etcd=True)
+            return SnapshotSaved(path=path, size=upkeep.save(root, path))
 
     def restore(self, path: str, *, force: bool = False) -> None:
         """Go on with a snapshot's data, with this host as the only member."""
         with self._changing():
             from cnm.membership import upkeep
 
-            self._root("snapshots are restored")
+            self._root("snapshots are restored", own_etcd=True)
             upkeep.check_forced(force, "what the cluster knows now is replaced")
+            upkeep.check_restorable(path, self._program)
             self._be_alone(
                 lambda record, process: upkeep.restore(self._home, record, process, path, self._program)
             )
@@ -209,7 +239,7 @@ class Membership:
         with self._changing():
             from cnm.membership import upkeep
 
-            self._root("a lost majority is recovered")
+            self._root("a lost majority is recovered", own_etcd=True)
             upkeep.check_forced(force, "the cluster goes on with this host's data alone")
             self._be_alone(lambda record, process: upkeep.recover(self._home, record, process))
 
@@ -255,8 +285,13 @@ class Membership:
             raise Unavailable(f"this host's node does not run: {self._trouble or 'it starts'}")
         return self._node
 
-    def _root(self, what: str) -> Root:
+    def _root(self, what: str, *, own_etcd: bool = False) -> Root:
+        """Raises Forbidden where this host is no member, or does not run etcd itself where it is to."""
         node = self._running()
+        if own_etcd and node.record.etcd.adopted:
+            raise Forbidden(
+                f"{what} by whoever runs the etcd that this cluster was made in: see etcdctl snapshot there"
+            )
         if node.root is None:
             raise Forbidden(
                 f"{what} on a member, and {node.record.name} is none: see 'cnmctl cluster status'"
@@ -282,16 +317,21 @@ class Membership:
             raise InvalidParameter(f"ports {', '.join(map(str, numbers))} are not three between 1 and 65535")
         return name, address, ports
 
-    def _new_process(self, advertise: str, ports: Ports, *, runs: bool = True) -> Member:
-        """The process that a member will have, once everything that it needs is there. Raises NotFound, Conflict."""
-        from cnm.cluster import member, port_holders
+    def _new_process(self, advertise: str, ports: Ports, *, member: bool = True, etcd: bool = True) -> Member:
+        """The process that a member will have, once everything that it needs is there. Raises NotFound, Conflict.
 
-        if runs:
-            member.find_program(self._program)
-            member.check_ports(advertise, ports)
+        `etcd`: members run one.
+        """
+        from cnm.cluster import member as members
+        from cnm.cluster import port_holders
+
+        if member and etcd:
+            members.find_program(self._program)
+            members.check_ports(advertise, ports)
+        if member:
             port_holders.check_free(advertise, ports.enrol, "those who join", "--enrol-port")
         self._forget_process()
-        self._process = member.Member(self._home, self._program)
+        self._process = members.Member(self._home, self._program)
         return self._process
 
     def _forget_process(self) -> None:

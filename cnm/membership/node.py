@@ -15,13 +15,15 @@ from msgspec.structs import replace
 
 from cnm.cluster import certificates, keys, records
 from cnm.cluster.addresses import split_port
-from cnm.cluster.etcd.contract import Denied
+from cnm.cluster.certificates import Authority
+from cnm.cluster.etcd.contract import Denied, EtcdError
 from cnm.cluster.grants import Grants, Mirror
 from cnm.cluster.home import Home, NodeRecord
 from cnm.cluster.member import Member
+from cnm.cluster.registry import moment, read_cluster
 from cnm.errors import CnmError
 from cnm.membership import asking, members
-from cnm.membership.clients import Root, identity, node_client
+from cnm.membership.clients import Root, identity, node_client, root_identity
 from cnm.membership.enrolment import Enrolment, Listener, Where
 
 log = logging.getLogger("cnm.cluster")
@@ -40,9 +42,9 @@ class Node:
         self.process = process
         """Of etcd; it runs nowhere but on members."""
         self._home = home
-        self.etcd = node_client(home, record.endpoints)
-        self.root = Root(home, record.endpoints) if record.member else None
-        self._grants = Grants(self.root.etcd, self.root.admin, record.name) if self.root else None
+        self.etcd = node_client(home, record)
+        self.root = Root(home, record.endpoints, record.etcd) if record.member else None
+        self._grants = self._new_grants(record)
         self._listener: Listener | None = None
         self._mirror = Mirror(self.etcd, [keys.REGISTRATIONS], self._noticed)
         self._wake = threading.Event()
@@ -51,6 +53,12 @@ class Node:
         self._thread = threading.Thread(target=self._tend, name="cluster", daemon=True)
         self.troubles: dict[str, str] = {}
         """What does not work now, by what it is about; a line each."""
+
+    def _new_grants(self, record: NodeRecord) -> Grants | None:
+        """Where etcd does not keep nodes apart, there is nothing to grant."""
+        if self.root is None or not record.etcd.apart:
+            return None
+        return Grants(self.root.etcd, self.root.admin, record.name)
 
     def start(self) -> None:
         self._thread.start()
@@ -83,7 +91,9 @@ class Node:
                 self._attempt("etcd", self._keep_member),
                 self._attempt("listener", self._keep_listener),
                 self._attempt("members", self._follow),
+                self._attempt("format", self._check_format),
                 self._attempt("certificate", self._keep_certificate),
+                self._attempt("root's certificate", self._keep_root),
             ]
             if not self._closing:
                 self._wake.wait(_LOOK_SECONDS if all(well) else _RETRY_SECONDS)
@@ -106,7 +116,7 @@ class Node:
         return True
 
     def _keep_member(self) -> None:
-        if self.root:
+        if self.root and not self.record.etcd.adopted:
             self.process.start()
 
     def _keep_listener(self) -> None:
@@ -118,7 +128,12 @@ class Node:
             log.info("others join at %s", members.enrols_at(self.record))
 
     def _where(self) -> Where:
-        return Where(self.record.cluster_id, list(self.record.endpoints), list(self.record.enrolled_at))
+        return Where(
+            self.record.cluster_id,
+            list(self.record.endpoints),
+            list(self.record.enrolled_at),
+            self.record.etcd,
+        )
 
     def _follow(self) -> None:
         """Know the members: those that came may be all that are left one day."""
@@ -135,6 +150,8 @@ class Node:
             for value in self._mirror.under(keys.REGISTRATIONS).values()
         ]
         endpoints = tuple(each.endpoint for each in known if each.endpoint)
+        if self.record.etcd.adopted:
+            endpoints = self.record.endpoints
         listeners = tuple(each.enrols_at for each in known if each.enrols_at)
         if endpoints and (endpoints, listeners) != (self.record.endpoints, self.record.enrolled_at):
             self.record = replace(self.record, endpoints=endpoints, enrolled_at=listeners)
@@ -143,17 +160,46 @@ class Node:
             if self.root:
                 self.root.etcd.set_endpoints(endpoints)
 
+    def _check_format(self) -> None:
+        try:
+            read_cluster(self.etcd)
+        except (EtcdError, Denied):
+            return  # told already
+
     def _keep_certificate(self) -> None:
         """Renew it in time; and say so, where a renewal was interrupted before that."""
         _, certificate = certificates.split(self._home.read(self._home.node))
         if certificates.life(certificate).to_renew(datetime.now(UTC)):
-            self.renew()
+            self._renew_in_time(certificate)
             return
         own = self._mirror.under(keys.registration(self.record.name)).get(keys.registration(self.record.name))
         if own is None:
             return
         if records.decode(own, records.Registration).user != certificates.user(certificate):
             self._confirm(certificate)
+
+    def _renew_in_time(self, certificate: str) -> None:
+        try:
+            self.renew()
+        except CnmError as error:
+            until = moment(certificates.life(certificate).expires.timestamp())
+            raise type(error)(
+                f"the certificate of {self.record.name}, which ends at {until}, cannot be renewed: {error}"
+            ) from None
+
+    def _keep_root(self) -> None:
+        """Members have the authority's key, and renew what they are root by themselves."""
+        if self.root is None or not self.record.etcd.apart:
+            return
+        _, certificate = certificates.split(self._home.read(self._home.root_user))
+        if certificates.life(certificate).to_renew(datetime.now(UTC)):
+            authority = Authority(
+                self._home.read(self._home.authority), self._home.read(self._home.authority_key)
+            )
+            new = certificates.root_credential(authority, certificates.user(certificate))
+            self._home.write(self._home.root_user, new)
+            self.root.etcd.set_identity(*root_identity(self._home, self.record.etcd))
+            log.info("the certificate of etcd's root user on %s is renewed", self.record.name)
 
     def renew(self) -> None:
         """A new key and certificate for this node; the old ones are worth nothing then. Raises CnmError."""
@@ -166,7 +212,7 @@ class Node:
             else:
                 certificate = self._members().renew(csr)
             self._home.write(self._home.node, certificates.credential(key, certificate))
-            self.etcd.set_identity(*identity(self._home))
+            self.etcd.set_identity(*identity(self._home, self.record.etcd))
             if self._listener:
                 self._listener.reload()
             self._confirm(certificate)

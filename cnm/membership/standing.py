@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from cnm.cluster import certificates, keys, records
 from cnm.cluster.etcd.admin import Admin, Member, MemberStatus
@@ -11,10 +11,12 @@ from cnm.cluster.etcd.contract import Denied, EtcdError, Snapshot
 from cnm.cluster.home import Home
 from cnm.cluster.registry import moment
 from cnm.errors import CnmError
-from cnm.membership import outside
+from cnm.membership import adopting, outside
 from cnm.membership.node import Node
 from cnm.wire.cluster import ClusterMember, ClusterNode, ClusterStatus
 
+_SOON = timedelta(days=30)
+"""Before the end of another node's certificate, which it should have renewed with 120 days to go."""
 _LAGS = 1000
 """Changes that a member may be behind before it is worth a warning."""
 
@@ -30,7 +32,7 @@ def look(node: Node, home: Home) -> ClusterStatus:
     except Denied:
         found.state = "removed"
     found.members = _members(node)
-    found.warnings += _member_warnings(found.members)
+    found.warnings += _member_warnings(found.members, own=not node.record.etcd.adopted)
     return found
 
 
@@ -46,6 +48,7 @@ def _look(found: ClusterStatus, node: Node) -> None:
         found.state = "degraded" if found.stale else "ready"
         _fill_cluster(found, cluster)
         found.nodes = _nodes(nodes, living)
+        found.warnings += _expiries([each for each in found.nodes if each.name != found.name])
         if found.stale:
             found.warnings.append(
                 "the members have no majority: traffic flows on, nothing new can be made; "
@@ -58,6 +61,9 @@ def _own(node: Node, home: Home) -> ClusterStatus:
     record = node.record
     found.name, found.advertise, found.cluster_id = record.name, record.advertise, record.cluster_id
     found.role = "member" if record.member else "client"
+    found.etcd = record.etcd.value
+    if not record.etcd.apart:
+        found.warnings.append(adopting.WARNINGS[record.etcd])
     try:
         _, certificate = certificates.split(home.read(home.node))
         own, authority = certificates.life(certificate), certificates.life(home.read(home.authority))
@@ -67,6 +73,7 @@ def _own(node: Node, home: Home) -> ClusterStatus:
     found.certificate_since, found.certificate_expires = _text(own.begins), _text(own.expires)
     found.authority_expires = _text(authority.expires)
     now = datetime.now(UTC)
+    found.warnings += _shown_to_etcd(home, now)
     for what, life in ((f"the certificate of {record.name}", own), ("the cluster's authority", authority)):
         if life.is_over(now):
             found.warnings.append(
@@ -75,6 +82,21 @@ def _own(node: Node, home: Home) -> ClusterStatus:
         elif life.to_renew(now):
             found.warnings.append(f"{what} expires at {_text(life.expires)}, and was not renewed yet")
     return found
+
+
+def _shown_to_etcd(home: Home, now: datetime) -> list[str]:
+    """Of an etcd that was adopted, where all nodes show the same certificate: nobody here can renew it."""
+    if not home.etcd_credential.exists():
+        return []
+    _, certificate = certificates.split(home.read(home.etcd_credential))
+    life = certificates.life(certificate)
+    if life.left(now) >= _SOON:
+        return []
+    verb = "expired" if life.is_over(now) else "expires"
+    return [
+        f"the certificate that is shown to etcd {verb} at {_text(life.expires)}: put another, with its key, in the "
+        f"place of {home.etcd_credential} on every node, and restart cnmd"
+    ]
 
 
 def _read(node: Node, prefix: str, *, stale: bool = False) -> tuple[Snapshot | None, bool]:
@@ -89,8 +111,29 @@ def _read(node: Node, prefix: str, *, stale: bool = False) -> tuple[Snapshot | N
 
 def _fill_cluster(found: ClusterStatus, cluster: Snapshot) -> None:
     for each in cluster.items:
+        if each.key != keys.CLUSTER:  # a newer version's
+            continue
         record = records.decode(each.value, records.Cluster)
         found.created, found.vxlan_port = record.created, record.vxlan_port
+
+
+def _expiries(nodes: Sequence[ClusterNode]) -> list[str]:
+    """What other nodes should have renewed long ago."""
+    now = datetime.now(UTC)
+    warnings = []
+    for node in nodes:
+        if not node.certificate_expires:
+            continue
+        try:
+            left = datetime.fromisoformat(node.certificate_expires) - now
+        except (ValueError, TypeError):  # it writes its own record
+            continue
+        if left < _SOON:
+            verb = "expires" if left > timedelta(0) else "expired"
+            warnings.append(
+                f"the certificate of {node.name} {verb} at {node.certificate_expires}: see the log of cnmd there"
+            )
+    return warnings
 
 
 def _nodes(registered: Snapshot, living: Snapshot) -> list[ClusterNode]:
@@ -136,7 +179,9 @@ def _members(node: Node) -> list[ClusterMember]:
         known = administration.members()
     except CnmError:
         known = []
-    endpoints = [each.endpoints[0] for each in known if each.endpoints] or list(node.record.endpoints)
+    endpoints = [each.endpoints[0] for each in known if each.endpoints]
+    if node.record.etcd.adopted or not endpoints:
+        endpoints = list(node.record.endpoints)
     names = {each.endpoints[0]: each for each in known if each.endpoints}
     asked = administration.status(endpoints)
     newest = max((each.raft_index for each in asked if each.answers), default=0)
@@ -163,7 +208,7 @@ def _member(said: MemberStatus, known: Member | None, newest: int) -> ClusterMem
     )
 
 
-def _member_warnings(members: Sequence[ClusterMember]) -> list[str]:
+def _member_warnings(members: Sequence[ClusterMember], *, own: bool) -> list[str]:
     warnings = [
         f"member {each.name or each.endpoint} is away: {each.error}"
         for each in members
@@ -171,7 +216,7 @@ def _member_warnings(members: Sequence[ClusterMember]) -> list[str]:
     ]
     warnings += [f"member {each.name} is {each.lag} changes behind" for each in members if each.lag > _LAGS]
     voters = [each for each in members if each.state != "learner"]
-    if len(voters) == 2:
+    if own and len(voters) == 2:
         warnings.append("two members stand or fall together: have a third host join as a member")
     return warnings
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import secrets
 import shutil
 import subprocess
 from contextlib import suppress
@@ -45,9 +46,7 @@ def recover(home: Home, record: NodeRecord, process: Member) -> None:
 
 def restore(home: Home, record: NodeRecord, process: Member, path: str, program: str) -> None:
     """Go on alone with the data of a snapshot; what is known now is kept beside until that works."""
-    source, tool = _absolute(path), _restorer(program)
-    if not source.is_file():
-        raise NotFound(f"no snapshot {path}: it must be on this host")
+    source, tool = check_restorable(path, program)
     new, old = home.data.with_name("etcd.new"), home.data.with_name("etcd.old")
     shutil.rmtree(new, ignore_errors=True)
     _unpack(tool, source, record, new)
@@ -67,6 +66,14 @@ def restore(home: Home, record: NodeRecord, process: Member, path: str, program:
         process.start()
         raise
     shutil.rmtree(old, ignore_errors=True)
+
+
+def check_restorable(path: str, program: str) -> tuple[Path, str]:
+    """(the snapshot's file, the program that unpacks it). Raises NotFound for either."""
+    source, tool = _absolute(path), _restorer(program)
+    if not source.is_file():
+        raise NotFound(f"no snapshot {path}: it must be on this host")
+    return source, tool
 
 
 def check_forced(force: bool, what: str) -> None:
@@ -102,9 +109,12 @@ def _restorer(program: str) -> str:
 
 
 def _unpack(tool: str, source: Path, record: NodeRecord, folder: Path) -> None:
+    """Another token makes another cluster of it for etcd: members of the old one that run would take it for a member of
+    theirs that lost its log, and their first heartbeat would end it."""
     peers = member.peer_url(record.advertise, record.ports.peer)
     command = [tool, "snapshot", "restore", str(source), f"--data-dir={folder}", f"--name={record.name}"]
     command += [f"--initial-cluster={record.name}={peers}", f"--initial-advertise-peer-urls={peers}"]
+    command += [f"--initial-cluster-token={secrets.token_hex(8)}"]
     try:
         done = subprocess.run(
             command,

@@ -22,12 +22,16 @@ class _Request(_Record, kw_only=True, forbid_unknown_fields=True):
 
 
 class ExistingEtcd(_Request, kw_only=True):
-    """An etcd that somebody else runs: URLs of its members, and paths of PEM files on this host."""
+    """An etcd that somebody else runs: URLs of its members, and paths of PEM files on this host.
+
+    `ca_key` is the key of an authority (its certificate in `ca`) that etcd takes clients' certificates of.
+    """
 
     endpoints: list[str]
     ca: str = ""
     cert: str = ""
     key: str = ""
+    ca_key: str = ""
 
 
 class ClusterInit(_Request, kw_only=True):
@@ -75,6 +79,16 @@ class Token(_Record, kw_only=True):
     expires: str
 
 
+class KnownToken(_Record, kw_only=True):
+    """A join token that was made; its secret is not known any more. `used_by` is who joined with it, or ""."""
+
+    id: str = msgspec.field(name="Id")
+    """64 hex digits."""
+    expires: str
+    made_by: str
+    used_by: str
+
+
 class ClusterInitialised(_Record, kw_only=True):
     """Answer of POST /cnm/v1/cluster/init."""
 
@@ -82,6 +96,7 @@ class ClusterInitialised(_Record, kw_only=True):
     name: str
     advertise: str
     join: Token
+    warnings: list[str] = []
 
 
 class SnapshotFile(_Request, kw_only=True):
@@ -160,7 +175,8 @@ class ClusterNode(_Record, kw_only=True):
 
 
 class ClusterStatus(_Record, kw_only=True):
-    """Answer of GET /cnm/v1/cluster; `state` out, starting, ready, degraded, away or removed.
+    """Answer of GET /cnm/v1/cluster; `state` out, starting, ready, degraded, away or removed; `etcd` own, apart,
+    shared or plain: whose it is, and how it tells nodes apart.
 
     With a `stale` answer the nodes are as one member knew them last: there is no majority.
     """
@@ -172,6 +188,7 @@ class ClusterStatus(_Record, kw_only=True):
     name: str
     role: str
     advertise: str
+    etcd: str = "own"
     vxlan_port: int
     certificate_expires: str
     certificate_since: str
@@ -198,7 +215,9 @@ class Enrol(_Record, kw_only=True):
 class Enrolled(_Record, kw_only=True):
     """Its answer: certificates and keys in PEM; `authority_key` for members only.
 
-    `endpoints` are the members of etcd, `enrols_at` their listeners, HOST:PORT.
+    `endpoints` are the members of etcd, `enrols_at` their listeners, HOST:PORT. `etcd` says whose that is ("own",
+    "apart", "shared", "plain"); of one that is not the cluster's own, its authority, what all show to it where it does
+    not keep nodes apart, and, for members, the name of the user who may do everything.
     """
 
     certificate: str
@@ -207,12 +226,20 @@ class Enrolled(_Record, kw_only=True):
     endpoints: list[str]
     enrols_at: list[str]
     authority_key: str = ""
+    etcd: str = "own"
+    etcd_authority: str = ""
+    etcd_credential: str = ""
+    root_user: str = ""
 
 
 class Authority(_Record, kw_only=True):
-    """Answer of GET /cnm/v1/authority: the certificate that a join token has the digest of."""
+    """Answer of GET /cnm/v1/authority: the certificate that a join token has the digest of.
+
+    `adopted_etcd`: members of this cluster run no etcd of their own.
+    """
 
     certificate: str
+    adopted_etcd: bool = False
 
 
 class Renew(_Record, kw_only=True):

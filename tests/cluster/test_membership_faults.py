@@ -5,12 +5,10 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from cnm.cluster import certificates, keys, records
-from cnm.cluster.certificates import Authority, Subject
 from cnm.cluster.etcd.admin import Admin
 from cnm.cluster.etcd.client import Client
 from cnm.cluster.etcd.contract import Denied
@@ -279,63 +277,4 @@ def test_a_frozen_member_is_told_and_passed_over(lab: ClusterLab) -> None:
         assert found["State"] == "ready"
     finally:
         lab.h[2].kill_etcd(signal.SIGCONT)
-    eventually(lambda: all_well(lab.h[3]))
-
-
-# Certificates that grow old
-
-
-def issue_again(lab: ClusterLab, host: ClusterHost, life: timedelta) -> None:
-    """Put a certificate of another age in the place of the host's own."""
-    authority = Authority((host.home / "ca.crt").read_text(), (lab.h[1].home / "ca.key").read_text())
-    key, certificate = certificates.split((host.home / "node.pem").read_text())
-    csr = certificates.request(key, "x")
-    made = certificates.issue(authority, csr, Subject(certificates.user(certificate)), life=life)
-    (host.home / "node.pem").write_text(certificates.credential(key, made))
-
-
-def test_a_certificate_is_renewed_by_itself_in_time(lab: ClusterLab) -> None:
-    lab.h[3].cnmd.stop()
-    issue_again(lab, lab.h[3], timedelta(minutes=20))  # its hour before now counts
-
-    lab.h[3].start()
-
-    eventually(lambda: lab.h[3].status()["CertificateExpires"].startswith(str(datetime.now(UTC).year + 1)))
-    eventually(lambda: all_well(lab.h[3]))
-
-
-def test_a_certificate_that_cannot_be_renewed_is_told(lab: ClusterLab) -> None:
-    lab.h[3].cnmd.stop()
-    for number in (1, 2, 4):
-        lab.h[number].cnmd.kill()  # no listener; etcd runs
-    issue_again(lab, lab.h[3], timedelta(minutes=20))
-    lab.h[3].start()
-
-    found = eventually(lambda: (seen := lab.h[3].status())["State"] == "ready" and seen)
-    assert [
-        warning for warning in found["Warnings"] if warning.startswith("the certificate of h3 expires at 20")
-    ]
-    eventually(
-        lambda: [each for each in lab.h[3].status()["Warnings"] if each.startswith("cannot reach 192.0.2.")]
-    )
-
-    for number in (1, 2, 4):
-        lab.h[number].start()
-    eventually(lambda: all_well(lab.h[3]))
-
-
-def test_a_certificate_that_is_over_is_told(lab: ClusterLab) -> None:
-    good = (lab.h[3].home / "node.pem").read_text()
-    lab.h[3].cnmd.stop()
-    issue_again(lab, lab.h[3], timedelta(seconds=-1))
-    lab.h[3].start()
-
-    warnings = eventually(lambda: lab.h[3].status()["Warnings"])
-    assert any(
-        " expired at " in each and each.endswith("remove this node, and join again") for each in warnings
-    )
-
-    lab.h[3].cnmd.stop()
-    (lab.h[3].home / "node.pem").write_text(good)
-    lab.h[3].start()
     eventually(lambda: all_well(lab.h[3]))

@@ -181,57 +181,6 @@ def test_one_member_goes_on_where_the_majority_is_lost(lab: ClusterLab) -> None:
 
 
 @hosts(2)
-def test_what_was_saved_is_restored(lab: ClusterLab) -> None:
-    lab.h[1].init()
-    lab.h[2].join(lab.h[1], "--client")
-    saved = lab.h[1].cnmd.place / "saved"
-    with client_of(lab.h[2]) as node:
-        node.put(keys.network("n1"), b"saved")
-        size = lab.h[1].says("snapshot", "save", str(saved))
-        node.put(keys.network("n1"), b"lost")
-        lab.h[1].says("rotate")
-
-        assert size == f"{saved}: {saved.stat().st_size} bytes\n"
-        assert saved.stat().st_mode & 0o777 == 0o600
-        assert (
-            lab.h[1]
-            .fails("snapshot", "restore", str(saved))
-            .startswith("what the cluster knows now is replaced")
-        )
-        lab.h[1].says("snapshot", "restore", "--force", str(saved))
-
-        eventually(lambda: (found := node.get(keys.network("n1"), stale=True)) and found.value == b"saved")
-    assert is_ready(lab.h[1])
-    eventually(lambda: is_ready(lab.h[2]))
-    assert lab.h[1].token().startswith("CNM1-")
-
-
-@hosts(1)
-def test_a_snapshot_that_is_none_changes_nothing(lab: ClusterLab) -> None:
-    lab.h[1].init()
-    bad = lab.h[1].cnmd.place / "bad"
-    bad.write_bytes(b"nonsense" * 1000)
-    before = lab.h[1].etcd_pids()
-
-    assert (
-        lab.h[1]
-        .fails("snapshot", "restore", "-f", str(bad))
-        .startswith(f"{bad} is no snapshot that can be restored")
-    )
-    assert (
-        lab.h[1].fails("snapshot", "restore", "-f", "/nowhere")
-        == "no snapshot /nowhere: it must be on this host"
-    )
-    assert (
-        lab.h[1].fails("snapshot", "save", "/nowhere/x")
-        == "/nowhere/x cannot be written: no such file or directory"
-    )
-
-    assert is_ready(lab.h[1])
-    assert lab.h[1].etcd_pids() == before
-
-
-@hosts(2)
 def test_a_join_that_was_killed_is_undone_at_the_next_start(lab: ClusterLab) -> None:
     lab.h[1].init()
     token = lab.h[1].token()

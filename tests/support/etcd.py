@@ -159,11 +159,12 @@ class EtcdCluster:
 
     def _write_identities(self, addresses: Sequence[str]) -> None:
         (self.place / "ca.pem").write_bytes(self.authority.pem)
-        self._write("member", self.authority.member(addresses))
+        self.write("member", self.authority.member(addresses))
         self.root = self.authority.client("root")
-        self._write("root", self.root)
+        self.write("root", self.root)
 
-    def _write(self, name: str, identity: Identity) -> None:
+    def write(self, name: str, identity: Identity) -> None:
+        """NAME.pem and NAME-key.pem, in `place`."""
         (self.place / f"{name}.pem").write_bytes(identity.cert)
         (self.place / f"{name}-key.pem").write_bytes(identity.key)
 

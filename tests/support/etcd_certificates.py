@@ -38,6 +38,12 @@ class EtcdAuthority:
     def pem(self) -> bytes:
         return self._cert.public_bytes(serialization.Encoding.PEM)
 
+    @property
+    def key_pem(self) -> bytes:
+        return self._key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+
     def member(self, addresses: Sequence[str]) -> Identity:
         """For a member's clients and its peers, in either direction."""
         names: list[x509.GeneralName] = [x509.DNSName(SERVER_NAME)]

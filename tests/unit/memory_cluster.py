@@ -13,6 +13,7 @@ from cnm.wire.cluster import (
     ClusterJoin,
     ClusterNode,
     ClusterStatus,
+    KnownToken,
     SnapshotSaved,
     Token,
 )
@@ -28,6 +29,8 @@ class MemoryCluster:
         self.others: set[str] = set()
         self.refusal: Exception | None = None
         self.late = False
+        self.made = ["ab" * 32]
+        """Ids of tokens."""
 
     def status(self) -> ClusterStatus:
         names = sorted({self.name, *self.others}) if self.name else []
@@ -76,6 +79,18 @@ class MemoryCluster:
         if not force:
             raise Forbidden(f"node {name} is alive")
         self.others.remove(name)
+
+    def tokens(self) -> list[KnownToken]:
+        return [
+            KnownToken(id=each, expires="2026-01-02T03:04:05Z", made_by=self.name, used_by="")
+            for each in self.made
+        ]
+
+    def remove_token(self, begin: str) -> None:
+        found = [each for each in self.made if each.startswith(begin)]
+        if not found:
+            raise NotFound(f"no join token {begin}")
+        self.made.remove(found[0])
 
     def token(self, seconds: int) -> Token:
         self._check_in()

@@ -43,6 +43,16 @@ def test_init_answers_how_others_join(api: Api) -> None:
     assert api.post("/cnm/v1/cluster/init").status == 409
 
 
+def test_tokens_are_listed_and_removed(api: Api) -> None:
+    (known,) = api.get("/cnm/v1/cluster/tokens").data
+    assert known["Id"] == "ab" * 32
+
+    assert api.delete("/cnm/v1/cluster/tokens/abab").status == 204
+
+    assert api.get("/cnm/v1/cluster/tokens").data == []
+    assert api.delete("/cnm/v1/cluster/tokens/abab").status == 404
+
+
 def test_a_join_tells_its_steps(api: Api) -> None:
     assert lines(api, JOIN) == [{"Progress": step, "Error": ""} for step in STEPS]
     assert api.get("/cnm/v1/cluster").data["Name"] == "h2"

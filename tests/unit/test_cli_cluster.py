@@ -63,8 +63,10 @@ def test_init_names_the_files_of_an_etcd_by_their_whole_paths(
         "init",
         "--etcd",
         "https://a:2379,https://b:2379",
-        "--ca",
+        "--cacert",
         "ca.pem",
+        "--ca-key",
+        "/a",
         "--cert",
         "/c",
         "--key",
@@ -74,9 +76,24 @@ def test_init_names_the_files_of_an_etcd_by_their_whole_paths(
     assert daemon.requests[0].body["Etcd"] == {
         "Endpoints": ["https://a:2379", "https://b:2379"],
         "Ca": os.path.abspath("ca.pem"),
+        "CaKey": "/a",
         "Cert": "/c",
         "Key": "/k",
     }
+
+
+def test_files_of_an_etcd_need_its_urls(daemon: FakeDaemon, capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = said(capsys, "init", "--cacert", "/c")
+
+    assert (code, "--cacert is for an etcd that runs already: give its URLs with --etcd" in err) == (2, True)
+    assert daemon.requests == []
+
+
+def test_init_prints_what_is_to_be_known(daemon: FakeDaemon, capsys: pytest.CaptureFixture[str]) -> None:
+    answer = {"ClusterId": "ab" * 32, "Name": "h1", "Advertise": "192.0.2.1", "Join": TOKEN}
+    daemon.answers("POST", "/cnm/v1/cluster/init", {**answer, "Warnings": ["etcd has no TLS"]})
+
+    assert said(capsys, "init", "--etcd", "http://a")[2] == "\nWARNING: etcd has no TLS\n"
 
 
 def test_join_prints_the_steps(daemon: FakeDaemon, capsys: pytest.CaptureFixture[str]) -> None:
@@ -127,6 +144,36 @@ def test_token_takes_a_duration(
     assert said(capsys, "token", "--ttl", ttl) == (0, JOIN, "")
     assert said(capsys, "token", "-q") == (0, "CNM1-aa-bb\n", "")
     assert [request.body for request in daemon.requests] == [{"Ttl": seconds}, {"Ttl": 3600}]
+
+
+def test_tokens_are_listed(daemon: FakeDaemon, capsys: pytest.CaptureFixture[str]) -> None:
+    known = {"Expires": "2026-01-02T03:04:05Z", "MadeBy": "h1", "UsedBy": ""}
+    daemon.answers("GET", "/cnm/v1/cluster/tokens", [{"Id": "ab" * 32, **known}])
+
+    _, out, _ = said(capsys, "token", "ls")
+
+    assert [line.split() for line in out.splitlines()] == [
+        ["TOKEN", "EXPIRES", "MADE", "BY", "USED", "BY"],
+        ["abababababab", "2026-01-02T03:04:05Z", "h1", "-"],
+    ]
+    assert said(capsys, "token", "ls", "-q") == (0, "abababababab\n", "")
+
+
+def test_tokens_are_removed(daemon: FakeDaemon, capsys: pytest.CaptureFixture[str]) -> None:
+    for each in ("ab", "cd"):
+        daemon.answers("DELETE", f"/cnm/v1/cluster/tokens/{each}", None, status=204)
+
+    assert said(capsys, "token", "rm", "ab", "cd") == (0, "ab\ncd\n", "")
+
+
+@pytest.mark.parametrize("words", [["rm"], ["ls", "x"], ["make"]])
+def test_what_is_neither_list_nor_removal_is_told(
+    daemon: FakeDaemon, capsys: pytest.CaptureFixture[str], words: list[str]
+) -> None:
+    code, _, err = said(capsys, "token", *words)
+
+    assert (code, "'token ls' lists them, 'token rm ID...' removes" in err) == (2, True)
+    assert daemon.requests == []
 
 
 @pytest.mark.parametrize("ttl", ["", "1d", "h", "-5", "1h 5m"])

@@ -123,7 +123,8 @@ def test_only_a_member_gets_the_authoritys_key(stage: Stage) -> None:
 def test_the_authority_is_told_to_anyone_and_checked_against_the_token(stage: Stage) -> None:
     token = stage.registry.new_token(60, "h1")
 
-    assert asking.authority_of(ADDRESS, stage.port, token) == stage.authority.certificate
+    told = asking.authority_of(ADDRESS, stage.port, token)
+    assert (told.certificate, told.adopted_etcd) == (stage.authority.certificate, False)
     with pytest.raises(Forbidden, match="is in another cluster than the join token"):
         asking.authority_of(ADDRESS, stage.port, token._replace(authority=bytes(32)))
 

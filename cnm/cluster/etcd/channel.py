@@ -31,12 +31,13 @@ _WITH_LEADER = (("hasleader", "true"),)
 
 
 class Credentials(NamedTuple):
-    """PEM. `server_name` is in the certificate of every member."""
+    """PEM. Without an authority (`ca`) there is no TLS; without `cert` and `key` no certificate is shown."""
 
     ca: bytes
     cert: bytes
     key: bytes
     server_name: str
+    """In the certificate of every member; "": each has the host of its endpoint there."""
 
     def check(self) -> None:
         """Raises InvalidParameter for what is no PEM; gRPC would only be unable to connect."""
@@ -45,8 +46,22 @@ class Credentials(NamedTuple):
             ("certificate", self.cert, b"CERTIFICATE-----"),
             ("private key", self.key, b"PRIVATE KEY-----"),
         ):
-            if mark not in pem:
+            if pem and mark not in pem:
                 raise InvalidParameter(f"the {what} for etcd is no PEM text")
+        if bool(self.cert) != bool(self.key):
+            raise InvalidParameter(
+                "a certificate for etcd needs its private key, and the key its certificate"
+            )
+        if self.cert and not self.ca:
+            raise InvalidParameter("a certificate for etcd needs the authority of etcd's own")
+
+    def channel(self, target: str) -> grpc.Channel:
+        """To a member; nothing is connected yet."""
+        if not self.ca:
+            return grpc.insecure_channel(target, _OPTIONS)
+        tls = grpc.ssl_channel_credentials(self.ca, self.key or None, self.cert or None)
+        named = (("grpc.ssl_target_name_override", self.server_name),) if self.server_name else ()
+        return grpc.secure_channel(target, tls, (*_OPTIONS, *named))
 
 
 class Connection:
@@ -59,11 +74,7 @@ class Connection:
         self.endpoint = endpoint
         self.late = 0
         """How many calls in a row have had no answer in time."""
-        self._channel = grpc.secure_channel(
-            _target(endpoint),
-            grpc.ssl_channel_credentials(credentials.ca, credentials.key, credentials.cert),
-            (*_OPTIONS, ("grpc.ssl_target_name_override", credentials.server_name)),
-        )
+        self._channel = credentials.channel(_target(endpoint))
         self._calls: dict[str, Any] = {}
 
     def call(self, method: Method, request: Any, seconds: float, *, leader: bool = True) -> Any:

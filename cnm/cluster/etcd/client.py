@@ -24,7 +24,10 @@ class Client:
     def __init__(
         self, endpoints: Sequence[str], ca: bytes, cert: bytes, key: bytes, server_name: str = SERVER_NAME
     ) -> None:
-        """`endpoints` are HOST:PORT, certificates and key PEM. Raises InvalidParameter where there is no endpoint."""
+        """`endpoints` are HOST:PORT, certificates and key PEM, as `Credentials` has them.
+
+        Raises InvalidParameter where there is no endpoint.
+        """
         self.calls = Calls(Members(endpoints, Credentials(ca, cert, key, server_name)))
         self._watching = Watching(self.calls)
         self._leases: list[KeptLease] = []
