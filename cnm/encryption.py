@@ -182,7 +182,7 @@ class Encryption:
             undo.callback(self._end)
             ring = wireguard_keys.load(self._path)
             if ring is None:
-                ring = wireguard_keys.first_ring(self._announced(), time.time())
+                ring = wireguard_keys.first_ring(_announced(self._heard()), time.time())
                 wireguard_keys.save(self._path, ring)
             self._ring = ring
             self._tunnels = self._way.make(self._cluster.id, node.name, self._moved)
@@ -236,7 +236,7 @@ class Encryption:
         ring = wireguard_keys.load(self._path)
         if ring is None:
             log.warning("the WireGuard keys of this host are gone: new ones are made")
-            ring = wireguard_keys.first_ring(self._announced(), time.time())
+            ring = wireguard_keys.first_ring(_announced(self._heard()), time.time())
             wireguard_keys.save(self._path, ring)
         self._ring = ring
         known = msgspec.json.decode(self._store.setting(_KNOWN) or "[]", type=tuple[TunnelPeer, ...])
@@ -267,8 +267,8 @@ class Encryption:
             self._trouble = ""
 
     def _step(self, tunnels: TunnelsOfNode, ring: KeyRing) -> None:
-        ring = self._ring = self._advanced(tunnels, ring)
         heard = self._heard()
+        ring = self._ring = self._advanced(tunnels, ring, self._config(ring, heard).peers)
         tunnels.set(self._config(ring, heard))
         self._remember()
         try:
@@ -278,15 +278,15 @@ class Encryption:
         if ring.keys != (ring.current,):
             self._rounds.soon(_BUSY_SECONDS)
 
-    def _advanced(self, tunnels: TunnelsOfNode, ring: KeyRing) -> KeyRing:
-        """Without the cluster everything stays as it is."""
+    def _advanced(self, tunnels: TunnelsOfNode, ring: KeyRing, peers: tuple[TunnelPeer, ...]) -> KeyRing:
+        """The next step of a rotation, if there is one; without the cluster everything stays as it is."""
         if not self._cluster.is_alive:
             return ring
         now = time.time()
         is_old = now > ring.current.made + ROTATION_SECONDS
         after = wireguard_keys.advance(
             ring,
-            self._announced(),
+            self._speaking(tunnels, ring, _announced(peers)),
             tunnels.reached(ring.keys[-1].generation),
             now,
             rotate=self._is_asked or is_old,
@@ -299,14 +299,19 @@ class Encryption:
                 self._is_asked = False
         return after
 
-    def _announced(self) -> dict[str, Announced]:
-        """By those that can be believed: what a node says of generations moves all others."""
-        found = {}
-        for peer in self._heard():
-            with contextlib.suppress(InvalidParameter):
-                check_peer(peer)
-                found[peer.node] = Announced(*(end.generation for end in peer.ends))
-        return found
+    def _speaking(
+        self, tunnels: TunnelsOfNode, ring: KeyRing, others: dict[str, Announced]
+    ) -> dict[str, Announced]:
+        """Without those that have an old key only, and no session by it: they would hold a rotation up for ever."""
+        if ring.keys == (ring.current,):
+            return others
+        old, begins = ring.keys[0].generation, time.time() - _DEAD_SECONDS
+        silent = {
+            each.node
+            for each in tunnels.report()
+            if each.generation == old and each.status.last_handshake < begins
+        }
+        return {name: said for name, said in others.items() if max(said) > old or name not in silent}
 
     def _heard(self) -> tuple[TunnelPeer, ...]:
         """The other nodes that have tunnels; what there was, where no node is known yet."""
@@ -381,18 +386,20 @@ class Encryption:
     def _stuck(self) -> Iterator[str]:
         """A rotation that does not come to its end."""
         tunnels, ring = self._tunnels, self._ring
-        if (
-            tunnels is None
-            or ring is None
-            or ring.next is None
-            or time.time() < ring.next.made + _LONG_SECONDS
-        ):
+        if tunnels is None or ring is None:
             return
-        silent = sorted(self._announced().keys() - tunnels.reached(ring.next.generation))
-        if silent:
+        said, long_ago = _announced(self._peers), time.time() - _LONG_SECONDS
+        if ring.next is not None and ring.next.made < long_ago:
+            silent = said.keys() - tunnels.reached(ring.next.generation)
             yield (
-                f"the keys of encrypted networks cannot be replaced: {', '.join(silent)} is not reached by new ones: "
-                f"let UDP through between the hosts, at port {self._port} and the next one"
+                f"keys of encrypted networks cannot be replaced, since new ones do not reach {_listed(silent)}: let "
+                f"UDP through between the hosts, at port {self._port} and the next one"
+            )
+        if ring.previous is not None and ring.promoted < long_ago:
+            late = {name for name, each in said.items() if each.current < ring.current.generation}
+            yield (
+                f"old keys of encrypted networks are kept, since {_listed(late)} sends by them: see what cnmctl "
+                "cluster status says there"
             )
 
     def _why(self) -> str:
@@ -404,6 +411,20 @@ class Encryption:
         except CnmError as error:
             return str(error)
         return self._trouble
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names)) or "nobody"
+
+
+def _announced(peers: Iterable[TunnelPeer]) -> dict[str, Announced]:
+    """By those that can be believed: what a node says of generations moves all others."""
+    found = {}
+    for peer in peers:
+        with contextlib.suppress(InvalidParameter):
+            check_peer(peer)
+            found[peer.node] = Announced(*(end.generation for end in peer.ends))
+    return found
 
 
 def _keys(ring: KeyRing | None, port: int) -> Mapping[str, str | int]:

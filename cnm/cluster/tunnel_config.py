@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from cnm.cluster.records import Node
-from cnm.cluster.wireguard_keys import SLOTS
+from cnm.cluster.wireguard_keys import SLOTS, public_key
 from cnm.errors import InvalidParameter
 from cnm.kernel.wireguard_records import key_bytes, split_checked
 
@@ -106,7 +106,8 @@ def interface_name(cluster_id: str, node: str, slot: int) -> str:
 def check(config: TunnelConfig) -> None:
     """Raises InvalidParameter for what could not be set."""
     _check_own(config)
-    owners: dict[str, str] = {config.transport: "this node"}
+    own = (config.transport, *(public_key(end.private_key) for end in config.ends))
+    owners = dict.fromkeys(own, "this node")
     for peer in config.peers:
         _check_family(config, peer.transport)
         check_peer(peer)

@@ -59,7 +59,8 @@ def generations(host: ClusterHost) -> list[int]:
 
 
 def stream(one: Box, other: Box) -> PacketStream:
-    return PacketStream(one.space, one.address, other.space, other.address)
+    through = (one.host.net, other.host.net)
+    return PacketStream(one.space, one.address, other.space, other.address, through)
 
 
 def session(host: ClusterHost) -> float:

@@ -132,6 +132,12 @@ def test_another_network_passes_between_nodes_in_the_clear(lab: OverlayLab, size
 
 
 @FAMILIES
+def test_another_network_passes_by_a_tunnel_too(lab: OverlayLab, version: int) -> None:
+    """Whoever speaks there is known better than by an address."""
+    assert passes(lab.peer, inside("host", version), CLEAR)
+
+
+@FAMILIES
 def test_frames_of_a_stranger_do_not_come_in(lab: OverlayLab, version: int) -> None:
     assert not passes(lab.stranger, address("host", version), CLEAR)
 

@@ -60,7 +60,7 @@ def two(lab_of: Callable[..., TunnelsLab]) -> tuple[LabNode, LabNode]:
 
 
 def stream(one: LabNode, other: LabNode) -> PacketStream:
-    return PacketStream(one.host, one.transport, other.host, other.transport)
+    return PacketStream(one.host, one.transport, other.host, other.transport, (one.host, other.host))
 
 
 def pid(node: LabNode) -> int:

@@ -20,6 +20,7 @@ from tests.unit.verbs_stage import Stage
 SECONDS = 5.0
 CLUSTER_ID = "c" * 32
 POOL = transport_pool(CLUSTER_ID)
+CLUSTER = Cluster(id=CLUSTER_ID, created="2026-01-01T00:00:00Z", transport=POOL)
 
 
 class Host(Stage):
@@ -72,9 +73,7 @@ class Hosts:
 
     def __init__(self, place: Path, count: int = 3, **options: Any) -> None:
         self.store = MemoryStore()
-        MemoryEtcd(self.store).put(
-            keys.CLUSTER, encode(Cluster(id=CLUSTER_ID, created="2026-01-01T00:00:00Z", transport=POOL))
-        )
+        MemoryEtcd(self.store).put(keys.CLUSTER, encode(CLUSTER))
         self.all = [
             Host(f"h{number}", f"192.0.2.{number}", place / f"h{number}", self.store, **options)
             for number in range(1, count + 1)

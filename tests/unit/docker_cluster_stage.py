@@ -9,7 +9,7 @@ from typing import Any
 
 from cnm.cluster import keys
 from cnm.cluster.etcd.memory import MemoryEtcd, MemoryStore
-from cnm.cluster.records import Claim, Cluster, SharedEndpoint, decode, encode
+from cnm.cluster.records import Claim, SharedEndpoint, decode, encode
 from cnm.dockerd_ipam import DockerdIpam
 from cnm.ipam import Ipam
 from cnm.network import Network
@@ -20,7 +20,7 @@ from cnm.plugin.learner import Learner
 from cnm.plugin.showing import OVERLAY, Showing
 from tests.support.fake_docker_api import FakeDockerApi
 from tests.support.fake_dockerd import FakeDockerd
-from tests.unit.cluster_stage import Host, eventually
+from tests.unit.cluster_stage import CLUSTER, Host, eventually
 from tests.unit.plugin_stage import PluginStage, dockerd
 
 
@@ -109,7 +109,7 @@ class DockerHosts:
     ) -> None:
         self.store = MemoryStore()
         self.etcd = MemoryEtcd(self.store)
-        self.etcd.put(keys.CLUSTER, encode(Cluster(id="c" * 32, created="2026-01-01T00:00:00Z")))
+        self.etcd.put(keys.CLUSTER, encode(CLUSTER))
         for number in range(1, count + 1):
             (place / f"h{number}").mkdir()
         self.all = [

@@ -143,6 +143,15 @@ def test_a_host_that_cannot_encrypt_joins_nothing_and_has_nothing_half_made(join
     eventually(lambda: "h3" in peers(joined.all[0]))
 
 
+def test_a_node_with_another_address_is_spoken_to_there(joined: Hosts) -> None:
+    one, other, _ = joined.all
+    moved = msgspec.structs.replace(known(one, other), address="192.0.2.77")
+
+    MemoryEtcd(joined.store).put(keys.node("h2"), encode(moved))
+
+    eventually(lambda: one.tunnels.config and [p.address for p in one.tunnels.config.peers] == ["192.0.2.77"])
+
+
 def test_a_node_that_goes_is_no_peer(joined: Hosts) -> None:
     MemoryEtcd(joined.store).delete(keys.node("h2"))
 

@@ -9,11 +9,13 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from cnm.cluster import wireguard_keys
+from cnm.cluster import keys, wireguard_keys
+from cnm.cluster.etcd.memory import MemoryEtcd
+from cnm.cluster.records import encode
 from cnm.errors import Conflict, KernelError
 from cnm.wire import findings
 from tests.unit.cluster_stage import Host, Hosts, eventually
-from tests.unit.encrypted_stage import join_two, key_file, known, peers, quick
+from tests.unit.encrypted_stage import inside, join_two, key_file, known, peers, quick
 from tests.unit.verbs_stage import Stage, refused
 
 
@@ -111,6 +113,18 @@ def test_a_command_on_one_host_replaces_the_keys_of_all(joined: Hosts) -> None:
     assert peers(one) == {"h2"}
 
 
+def test_a_node_that_has_anothers_key_does_not_hold_a_rotation_up(joined: Hosts) -> None:
+    one, other, third = joined.all
+    stolen = msgspec.structs.replace(known(one, other), name="h3", transport=inside(third))
+    MemoryEtcd(joined.store).put(keys.node("h3"), encode(stolen))
+    eventually(lambda: any("no tunnel to node h3" in w for w in one.controller.cluster_warnings()))
+
+    one.controller.rotate_keys()
+
+    eventually(rotated(joined, 2))
+    assert rotated(joined, 2)()
+
+
 def test_old_keys_are_replaced_by_themselves(joined: Hosts) -> None:
     for host in joined.all[:2]:
         ring = wireguard_keys.load(str(key_file(host)))
@@ -133,7 +147,7 @@ def test_while_a_node_is_not_reached_by_the_new_keys_the_old_ones_stay_and_it_is
     one.controller.rotate_keys()
 
     eventually(lambda: generations(one) == {1, 2} and other.tunnels.config is not None)
-    eventually(lambda: any("h2 is not reached by new ones" in w for w in one.controller.cluster_warnings()))
+    eventually(lambda: any("new ones do not reach h2" in w for w in one.controller.cluster_warnings()))
     one.tunnels.silent = set()
     eventually(rotated(joined, 2))
 

@@ -20,7 +20,7 @@ from cnm.cluster.tunnel_config import (
 from cnm.cluster.wireguard_keys import generate_private_key, public_key
 from cnm.errors import InvalidParameter
 
-KEY = generate_private_key()
+OWN, KEY = generate_private_key(), generate_private_key()
 NODE = Node(
     name="n2",
     address="192.0.2.2",
@@ -30,7 +30,7 @@ NODE = Node(
     wireguard_generation=3,
 )
 PEER = TunnelPeer("n2", "192.0.2.2", "10.99.0.2", (TunnelEnd(3, public_key(KEY), 51820),))
-CONFIG = TunnelConfig("10.99.0.1", "10.99.0.0/16", 1500, (OwnEnd(3, 0, KEY, 51820),), (PEER,))
+CONFIG = TunnelConfig("10.99.0.1", "10.99.0.0/16", 1500, (OwnEnd(3, 0, OWN, 51820),), (PEER,))
 
 
 def test_a_node_has_one_end_and_two_while_keys_are_replaced() -> None:
@@ -68,7 +68,7 @@ def test_names_fit_and_differ_between_clusters_nodes_and_slots() -> None:
 
 
 def test_a_configuration_shows_no_private_key() -> None:
-    assert KEY not in repr(CONFIG)
+    assert OWN not in repr(CONFIG)
 
 
 @pytest.mark.parametrize(
@@ -77,6 +77,7 @@ def test_a_configuration_shows_no_private_key() -> None:
         (replace(CONFIG, ends=()), "tunnels need one key, or two"),
         (replace(CONFIG, ends=CONFIG.ends * 2), "slots and generations of their own"),
         (replace(CONFIG, ends=(OwnEnd(3, 2, KEY, 1),)), "slots of keys are 0 and 1"),
+        (replace(CONFIG, ends=(OwnEnd(3, 0, KEY, 1),)), "of this node: enrol it anew"),
         (replace(CONFIG, ends=(OwnEnd(3, 0, "key", 1),)), "32 bytes in base64"),
         (replace(CONFIG, ends=(OwnEnd(3, 0, KEY, 1), OwnEnd(3, 1, KEY, 2))), "generations of their own"),
         (
