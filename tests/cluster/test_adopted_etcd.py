@@ -137,6 +137,22 @@ def test_a_node_comes_back_after_a_power_cut(lab: ForeignLab) -> None:
         eventually(lambda number=number: lab.h[number].status()["State"] == "ready")  # type: ignore[misc]
 
 
+def test_an_etcd_that_went_away_and_came_back_is_used_again(lab: ForeignLab) -> None:
+    (member,) = lab.etcd.members
+    member.kill()
+    try:
+        found = eventually(lambda: (seen := lab.h[3].status())["State"] == "away" and seen)
+        assert found["Members"][0]["State"] == "unreachable"
+        assert "etcd" in lab.h[1].fails("token")
+        assert lab.h[3].fails("leave").startswith("etcd cannot ")
+    finally:
+        member.start()
+
+    for number in (1, 2, 3):
+        eventually(lambda number=number: lab.h[number].status()["State"] == "ready")  # type: ignore[misc]
+    assert lab.h[1].token().startswith("CNM1-")
+
+
 def test_the_last_host_takes_everything_of_ours_with_it_and_nothing_else(lab: ForeignLab) -> None:
     lab.h[1].says("leave")
     assert lab.h[2].fails("leave").startswith("h2 is the last member, and h3 need it: have another")
