@@ -143,7 +143,7 @@ def test_a_user_whom_etcd_does_not_know(lab: ForeignLab) -> None:
     error = refused(lab, *lab.tls("nobody"))
 
     path = lab.etcd.place / "nobody.pem"
-    assert error.startswith(f"the user of {path} may not read and write keys below /cnm/v1/ in etcd: ")
+    assert error == (f"etcd has no user nobody, whom {path} is for: etcdctl user add nobody --no-password")
 
 
 def test_the_key_of_an_authority_that_etcd_does_not_know(lab: ForeignLab) -> None:
