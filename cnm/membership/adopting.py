@@ -18,7 +18,7 @@ from cnm.cluster.etcd.contract import Denied, EtcdError, Get, absent
 from cnm.cluster.home import EtcdKind, Home, NodeRecord, Phase
 from cnm.cluster.identity import is_role, new_user
 from cnm.cluster.registry import Applicant, read_cluster
-from cnm.errors import Conflict, Forbidden, InvalidParameter, Unavailable
+from cnm.errors import Conflict, Forbidden, InvalidParameter, NotFound, Unavailable
 from cnm.membership import foreign, joining, leaving, members
 from cnm.membership.clients import Root, node_client
 from cnm.membership.foreign import Foreign
@@ -72,7 +72,7 @@ def _kind(etcd: Foreign) -> EtcdKind:
         with_users = admin.auth_enabled()
         if with_users and not etcd.cert:
             raise Forbidden(f"etcd at {foreign.url_list(etcd)} has users: {_needs(etcd)}")
-        manages = with_users and _manages(admin)
+        manages = with_users and _manages(admin, etcd)
         _check_free(client, etcd)
         if not with_users:
             _check_no_key(etcd, "has no users (etcdctl auth enable), so that nodes cannot be kept apart")
@@ -97,12 +97,17 @@ def _needs(etcd: Foreign) -> str:
     return "cnm shows certificates only, so it must be asked by https, and run with --client-cert-auth"
 
 
-def _manages(admin: Admin) -> bool:
-    """Whether the certificate's user may do everything."""
+def _manages(admin: Admin, etcd: Foreign) -> bool:
+    """Whether the certificate's user may do everything. Raises Forbidden where it is nobody."""
     try:
         admin.users()
     except Denied:
         return False
+    except NotFound:
+        user = certificates.user(etcd.cert)
+        raise Forbidden(
+            f"etcd has no user {user}, whom {_path(etcd)} is for: etcdctl user add {user} --no-password"
+        ) from None
     return True
 
 

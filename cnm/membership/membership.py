@@ -211,7 +211,10 @@ class Membership:
     def rotate(self, *, authority: bool = False) -> None:
         """A new certificate for this node."""
         if authority:
-            raise NotBuilt("the cluster's authority cannot be rotated yet: only nodes' certificates can")
+            raise NotBuilt(
+                "the cluster's authority cannot be replaced yet, only nodes' certificates can: leave --authority out, "
+                "or make a new cluster where the authority's key was stolen"
+            )
         with self._changing(waits=True):
             self._running().renew()
 

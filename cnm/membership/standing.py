@@ -48,7 +48,7 @@ def _look(found: ClusterStatus, node: Node) -> None:
         found.state = "degraded" if found.stale else "ready"
         _fill_cluster(found, cluster)
         found.nodes = _nodes(nodes, living)
-        found.warnings += _expiries([each for each in found.nodes if each.name != found.name])
+        found.warnings += expiries(found)
         if found.stale:
             found.warnings.append(
                 "the members have no majority: traffic flows on, nothing new can be made; "
@@ -117,12 +117,13 @@ def _fill_cluster(found: ClusterStatus, cluster: Snapshot) -> None:
         found.created, found.vxlan_port = record.created, record.vxlan_port
 
 
-def _expiries(nodes: Sequence[ClusterNode]) -> list[str]:
-    """What other nodes should have renewed long ago."""
+def expiries(found: ClusterStatus) -> list[str]:
+    """What other nodes should have renewed long ago; none lasts longer than the authority."""
     now = datetime.now(UTC)
     warnings = []
-    for node in nodes:
-        if not node.certificate_expires:
+    for node in found.nodes:
+        ends = node.certificate_expires
+        if not ends or node.name == found.name or ends >= found.authority_expires:
             continue
         try:
             left = datetime.fromisoformat(node.certificate_expires) - now

@@ -37,15 +37,19 @@ def lab(empty: ForeignLab) -> ForeignLab:
 def test_nodes_are_what_they_are_called_and_run_no_etcd(lab: ForeignLab) -> None:
     for number, role in ((1, "member"), (2, "member"), (3, "client")):
         host = lab.h[number]
-        found = eventually(lambda host=host: (seen := host.status())["State"] == "ready" and seen)  # type: ignore[misc]
+        found = eventually(lambda host=host: well(host))  # type: ignore[misc]
 
         assert [node["Name"] for node in found["Nodes"]] == ["h1", "h2", "h3"]
         assert (found["Role"], found["Etcd"]) == (role, "apart")
         assert [each["Endpoint"] for each in found["Members"]] == ["192.0.2.4:2379"]
-        assert found["Warnings"] == []
         assert host.etcd_pids() == []
         assert common_name(host).startswith(f"{host.name}.")
         assert (host.home / "root.pem").exists() is (role == "member")
+
+
+def well(host: ClusterHost) -> Any:
+    found = host.status()
+    return found if found["State"] == "ready" and not found["Warnings"] else None
 
 
 def test_each_node_has_a_user_and_a_role_of_its_own(lab: ForeignLab) -> None:
@@ -135,6 +139,22 @@ def test_a_node_comes_back_after_a_power_cut(lab: ForeignLab) -> None:
 
     for number in (1, 3):
         eventually(lambda number=number: lab.h[number].status()["State"] == "ready")  # type: ignore[misc]
+
+
+def test_an_etcd_that_went_away_and_came_back_is_used_again(lab: ForeignLab) -> None:
+    (member,) = lab.etcd.members
+    member.kill()
+    try:
+        found = eventually(lambda: (seen := lab.h[3].status())["State"] == "away" and seen)
+        assert found["Members"][0]["State"] == "unreachable"
+        assert "etcd" in lab.h[1].fails("token")
+        assert lab.h[3].fails("leave").startswith("etcd cannot ")
+    finally:
+        member.start()
+
+    for number in (1, 2, 3):
+        eventually(lambda number=number: lab.h[number].status()["State"] == "ready")  # type: ignore[misc]
+    assert lab.h[1].token().startswith("CNM1-")
 
 
 def test_the_last_host_takes_everything_of_ours_with_it_and_nothing_else(lab: ForeignLab) -> None:

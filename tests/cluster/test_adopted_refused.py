@@ -139,6 +139,13 @@ def test_a_user_who_may_not_use_our_keys(lab: ForeignLab) -> None:
     assert error.endswith("etcdctl role grant-permission ROLE --prefix readwrite /cnm/v1/")
 
 
+def test_a_user_whom_etcd_does_not_know(lab: ForeignLab) -> None:
+    error = refused(lab, *lab.tls("nobody"))
+
+    path = lab.etcd.place / "nobody.pem"
+    assert error == (f"etcd has no user nobody, whom {path} is for: etcdctl user add nobody --no-password")
+
+
 def test_the_key_of_an_authority_that_etcd_does_not_know(lab: ForeignLab) -> None:
     unknown = EtcdAuthority("other")
     both, key = lab.etcd.place / "both.pem", lab.etcd.place / "unknown-key.pem"

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.cluster.foreign_etcd import ForeignLab, foreign_lab, node_names
-from tests.cluster.hosts import NEEDS_ETCD, eventually
+from tests.cluster.hosts import NEEDS_ETCD, ClusterHost, eventually
 
 pytestmark = NEEDS_ETCD
 
@@ -34,6 +34,12 @@ def adopted(request: pytest.FixtureRequest) -> Iterator[tuple[ForeignLab, list[s
             yield lab, lab.tls("cnm"), SHARED
 
 
+def warned(host: ClusterHost, warning: str) -> bool:
+    """Of this, and nothing else."""
+    found = host.status()
+    return found["State"] == "ready" and [each[: len(warning)] for each in found["Warnings"]] == [warning]
+
+
 def test_a_cluster_where_nodes_are_not_kept_apart(adopted: tuple[ForeignLab, list[str], str]) -> None:
     lab, flags, warning = adopted
     one, two, three = (lab.h[number] for number in (1, 2, 3))
@@ -44,8 +50,7 @@ def test_a_cluster_where_nodes_are_not_kept_apart(adopted: tuple[ForeignLab, lis
     two.join(one)
     three.join(two, "--client")
     for host in (one, two, three):
-        found = eventually(lambda host=host: (seen := host.status())["State"] == "ready" and seen)  # type: ignore[misc]
-        assert [each[: len(warning)] for each in found["Warnings"]] == [warning]
+        eventually(lambda host=host: warned(host, warning))  # type: ignore[misc]
         assert host.etcd_pids() == []
     one.cnmd.create_network("web", Driver="overlay")
     eventually(lambda: "web" in [each["Name"] for each in three.cnmd.ask("GET", "/networks")])

@@ -96,7 +96,7 @@ def test_a_node_goes_on_while_a_member_is_dead(lab: ClusterLab) -> None:
     lab.h[2].die()
 
     found = eventually(lambda: (seen := lab.h[3].status())["State"] == "ready" and seen)
-    assert found["Warnings"] == ["member h2 is away: " + found["Members"][1]["Error"]]
+    assert "member h2 is away: " + found["Members"][1]["Error"] in found["Warnings"]
     assert lab.h[1].token().startswith("CNM1-")
 
     lab.h[2].start()
@@ -277,4 +277,4 @@ def test_a_frozen_member_is_told_and_passed_over(lab: ClusterLab) -> None:
         assert found["State"] == "ready"
     finally:
         lab.h[2].kill_etcd(signal.SIGCONT)
-    eventually(lambda: all_well(lab.h[3]))
+    eventually(lambda: all_well(lab.h[3]), 60)  # h2 is a node again when it has another lease
