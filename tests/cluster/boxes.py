@@ -1,4 +1,4 @@
-"""Sandboxes on the hosts of a cluster, as the tests of overlay networks need them: made, reached, looked at from outside."""
+"""Sandboxes on the hosts of a cluster, as tests of overlay networks need them: made, reached, looked at."""
 
 from __future__ import annotations
 
@@ -169,9 +169,13 @@ def disagreement(member: ClusterHost, hosts: Sequence[ClusterHost], network_ids:
     for host in hosts:
         found += [f"{host.name}: {finding}" for finding in host.cnmd.findings()]
         for network_id in network_ids:
-            own = [key for key in records(member, keys.endpoints(network_id)) if key.startswith(f"{host.name}/")]
+            own = [
+                key for key in records(member, keys.endpoints(network_id)) if key.startswith(f"{host.name}/")
+            ]
             if bool(own) != takes_part(host, network_id):
-                found.append(f"{host.name}: {network_id[:12]} has {len(own)} endpoints in etcd and the other way here")
+                found.append(
+                    f"{host.name}: {network_id[:12]} has {len(own)} endpoints in etcd and the other way here"
+                )
             elif own:
                 wanted, have = wanted_entries(member, host, network_id), kernel_entries(host, network_id)
                 if wanted != have:

@@ -1,4 +1,4 @@
-"""Two hundred changes in random order on three hosts at the same time; afterwards kernel, daemons and etcd say the same."""
+"""Two hundred changes in random order on three hosts at once; afterwards kernel, daemons and etcd say the same."""
 
 from __future__ import annotations
 
@@ -83,7 +83,9 @@ class Actor:
             self.inside[box].add(network)
 
     def leave(self) -> None:
-        joined = [(box, network) for box, networks in sorted(self.inside.items()) for network in sorted(networks)]
+        joined = [
+            (box, network) for box, networks in sorted(self.inside.items()) for network in sorted(networks)
+        ]
         if joined:
             box, network = self.random.choice(joined)
             assert self.change("POST", f"/networks/{network}/disconnect", {"Container": box})
@@ -162,7 +164,9 @@ def test_nothing_is_left_of_what_was_removed(lab: ClusterLab, actors: list[Actor
     assert {ident[:12] for ident in values(lab.h[1], keys.VNIS).values()} == alive
     for actor in actors:
         spaces = {path.name for path in (actor.host.cnmd.place / "run" / "netns").iterdir()}
-        sandboxes = {each["NetnsPath"].rpartition("/")[2] for each in actor.host.cnmd.ask("GET", "/cnm/v1/sandboxes")}
+        sandboxes = {
+            each["NetnsPath"].rpartition("/")[2] for each in actor.host.cnmd.ask("GET", "/cnm/v1/sandboxes")
+        }
         probe = spaces - sandboxes - alive
         assert len(probe) == 1  # the segment that paths between hosts are probed with
         assert all(takes_part(actor.host, ident) == (ident[:12] in spaces) for ident in ids(lab).values())
@@ -173,7 +177,9 @@ def test_everybody_reaches_everybody_in_a_network(lab: ClusterLab, actors: list[
         found = records(lab.h[1], keys.endpoints(ident))
         addresses = [shared["ipv4"] for shared in found.values()]
         for actor in actors:
-            own = [shared["names"][0] for key, shared in found.items() if key.startswith(f"{actor.host.name}/")]
+            own = [
+                shared["names"][0] for key, shared in found.items() if key.startswith(f"{actor.host.name}/")
+            ]
             if own:
                 with Host(own[0], sandbox(actor.host, own[0])["NetnsPath"]) as box:
                     assert [address for address in addresses if not box.ping(address)] == [], own[0]
@@ -190,7 +196,14 @@ def test_all_of_it_goes(lab: ClusterLab, actors: list[Actor]) -> None:
     for name in ids(lab):
         actors[0].change("DELETE", f"/networks/{name}")
 
-    for prefix in (keys.NETWORKS, keys.NETWORK_NAMES, keys.VNIS, keys.ADDRESSES, keys.ENDPOINTS, keys.PARTICIPANTS):
+    for prefix in (
+        keys.NETWORKS,
+        keys.NETWORK_NAMES,
+        keys.VNIS,
+        keys.ADDRESSES,
+        keys.ENDPOINTS,
+        keys.PARTICIPANTS,
+    ):
         eventually(lambda prefix=prefix: values(lab.h[1], prefix) == {})
     for actor in actors:
         eventually(lambda actor=actor: actor.networks() == [])
