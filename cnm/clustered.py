@@ -104,6 +104,11 @@ def delete(r: Resources, network: Network) -> None:
         networks.delete(r.cluster.etcd(), network.id)
 
 
+def has_its_pools(r: Resources, network: Network) -> bool:
+    """Whether the pools are the cluster's and went with its record: somebody else may have the subnets already."""
+    return is_clustered(r, network) and not is_stand_in(network) and network.ipam_driver == "default"
+
+
 def change_records(
     r: Resources, network: Network, change: Callable[[Network], tuple[NameRecord, ...]]
 ) -> tuple[NameRecord, ...]:

@@ -157,7 +157,7 @@ class NetworkVerbs:
             if not external.is_external(r, network):
                 r.store.commit(delete=[network], durable=True)
             undo.pop_all()
-        if network.pools:
+        if network.pools and not clustered.has_its_pools(r, network):
             ipam.release_network(r.ipam_of(network), network.pools)
         external.delete_network(r, network)
         r.naming.network_gone(network)

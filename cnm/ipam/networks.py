@@ -8,12 +8,13 @@ from contextlib import ExitStack, contextmanager
 
 from cnm.errors import CnmError
 from cnm.ipam.config import validate_ipam
-from cnm.ipam.contract import GATEWAY, REQUEST_ADDRESS_TYPE, Ipam, PoolLease, PoolStatus
+from cnm.ipam.contract import AUXILIARY, GATEWAY, REQUEST_ADDRESS_TYPE, Ipam, PoolLease, PoolStatus
 from cnm.network import IpamConfig, Network, NetworkRequest, Pool
 
 log = logging.getLogger(__name__)
 
 _AS_GATEWAY = {REQUEST_ADDRESS_TYPE: GATEWAY}
+_AS_AUXILIARY = {REQUEST_ADDRESS_TYPE: AUXILIARY}
 
 
 def allocate_network(
@@ -59,7 +60,7 @@ def restore_network(ipam: Ipam, network: Network) -> None:
         if pool.gateway:
             ipam.restore_address(pool.pool_id, pool.gateway, _AS_GATEWAY)
         for address in pool.aux_addresses.values():
-            ipam.restore_address(pool.pool_id, address)
+            ipam.restore_address(pool.pool_id, address, _AS_AUXILIARY)
 
 
 def network_status(ipam: Ipam, network: Network) -> dict[str, PoolStatus]:
@@ -123,7 +124,7 @@ class _Allocation:
 
     def _auxiliary(self, lease: PoolLease, name: str, address: str) -> str:
         with _saying(f"failed to allocate secondary ip address ({name}:{address})"):
-            self._ipam.request_address(lease.pool_id, address)
+            self._ipam.request_address(lease.pool_id, address, _AS_AUXILIARY)
         self._undo.callback(try_release, self._ipam.release_address, lease.pool_id, address)
         return address
 

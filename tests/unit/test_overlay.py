@@ -5,10 +5,12 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from cnm.cluster import keys
+from cnm import clustered
+from cnm.cluster import keys, networks
 from cnm.cluster.etcd.contract import EtcdError
 from cnm.endpoint import EndpointRequest
 from cnm.errors import Conflict, Forbidden, InvalidParameter
@@ -129,6 +131,48 @@ _LOCAL = {
     "h3": (*("bridge", "host", "none"), EGRESS_NETWORK),
 }
 """Networks of the hosts themselves once a sandbox was in a network of the cluster."""
+
+
+def test_a_network_with_an_auxiliary_address_is_deleted_by_any_host(hosts: Hosts) -> None:
+    config = IpamConfig(subnet="10.7.0.0/24", aux_addresses={"router": "10.7.0.9"})
+    hosts.all[0].overlay(ipam_config=(config,))
+    hosts.everywhere()
+    hosts.all[1].end()
+    hosts.all[1].start()
+    hosts.all[1].sandbox("aa")
+    refused(lambda: hosts.all[1].join("aa", ipv4="10.7.0.9"), AddressInUse)
+    assert hosts.all[1].controller.health.audit.run() == 0
+    assert hosts.all[1].controller.health.audit.clashes == []
+
+    hosts.all[1].controller.delete_network("web")
+
+    assert MemoryKeys(hosts).under(keys.ADDRESSES) == MemoryKeys(hosts).under(keys.POOLS) == []
+
+
+def test_a_subnet_is_nobodys_until_its_network_is_gone_and_then_whoever_takes_it_has_it(
+    hosts: Hosts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = IpamConfig(subnet="10.7.0.0/24")
+    hosts.all[0].overlay(ipam_config=(config,))
+    hosts.everywhere()
+    unshared, delete, said = networks._unshared, clustered.delete, []
+
+    def closed(*arguments: Any) -> list[str]:
+        said.append(refused(lambda: hosts.all[1].overlay("next", ipam_config=(config,)), PoolOverlap))
+        return unshared(*arguments)
+
+    def deleted(*arguments: Any) -> None:
+        delete(*arguments)
+        hosts.all[1].overlay("next", ipam_config=(config,))
+        hosts.all[1].boxed("aa", "next")
+
+    monkeypatch.setattr(networks, "_unshared", closed)
+    monkeypatch.setattr(clustered, "delete", deleted)
+    hosts.all[0].controller.delete_network("web")
+
+    assert len(said) == 1
+    assert MemoryKeys(hosts).under(keys.POOLS) == [keys.pool("10.7.0.0/24")]
+    assert len(MemoryKeys(hosts).under(keys.ADDRESSES)) == 1
 
 
 def test_a_network_whose_name_is_taken_on_a_host_is_hidden_there(hosts: Hosts) -> None:
