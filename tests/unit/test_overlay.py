@@ -11,7 +11,7 @@ import pytest
 
 from cnm import clustered
 from cnm.cluster import keys, networks
-from cnm.cluster.etcd.contract import EtcdError
+from cnm.cluster.etcd.contract import EtcdError, Outcome
 from cnm.endpoint import EndpointRequest
 from cnm.errors import Conflict, Forbidden, InvalidParameter
 from cnm.ipam.contract import AddressInUse, PoolOverlap
@@ -272,6 +272,25 @@ def test_an_address_asked_for_is_refused_by_its_holder(hosts: Hosts) -> None:
     said = refused(lambda: hosts.all[1].boxed("bb", ipv4="10.7.0.9"), AddressInUse)
 
     assert said == "Address already in use: 10.7.0.9 on 10.7.0.0/24 by endpoint aa of host h1"
+
+
+def test_who_tries_an_address_in_vain_does_not_take_it_from_another_of_this_host(
+    hosts: Hosts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    web = hosts.all[0].overlay(ipam_config=(IpamConfig(subnet="10.7.0.0/24"),))
+    shared, pool = hosts.all[0].resources.cluster.ipam, web.pools[0].pool_id
+    transact, got = hosts.all[0].etcd.transact, []
+
+    def quicker(*arguments: Any) -> Outcome:
+        monkeypatch.setattr(hosts.all[0].etcd, "transact", transact)
+        got.append(shared.request_address(pool, "10.7.0.9"))
+        return transact(*arguments)
+
+    monkeypatch.setattr(hosts.all[0].etcd, "transact", quicker)
+    refused(lambda: shared.request_address(pool, "10.7.0.9"), AddressInUse)
+
+    assert got == ["10.7.0.9/24"]
+    assert shared.give_back_strangers() == 0
 
 
 def test_an_endpoint_moves_to_another_host_with_its_address(hosts: Hosts) -> None:
