@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import msgspec
 
 from cnm import cluster_guard
 from cnm.cluster import networks
 from cnm.cluster.records import SharedNetwork
-from cnm.cluster.shared_ipam import OF_A_NETWORK
 from cnm.drivers import overlay
 from cnm.drivers.overlay_options import STANDS_FOR, parse
 from cnm.endpoint import Endpoint
@@ -31,11 +30,6 @@ log = logging.getLogger(__name__)
 
 def is_clustered(r: Resources, network: Network) -> bool:
     return r.driver_of(network).capabilities.clustered
-
-
-def auxiliary_options(r: Resources, network: Network) -> Mapping[str, str] | None:
-    """With which a network's auxiliary addresses are asked for: the cluster's IPAM claims them in no host's name."""
-    return OF_A_NETWORK if r.ipam_of(network) is r.cluster.ipam else None
 
 
 def create(r: Resources, network: Network, undo: contextlib.ExitStack) -> Network:
@@ -111,6 +105,11 @@ def delete(r: Resources, network: Network) -> None:
     """From the cluster. Raises Forbidden where another host uses it, EtcdError; nothing was changed then."""
     if is_clustered(r, network) and not is_stand_in(network):
         networks.delete(r.cluster.etcd(), network.id)
+
+
+def has_its_pools(r: Resources, network: Network) -> bool:
+    """Whether the pools are the cluster's and went with its record: somebody else may have the subnets already."""
+    return is_clustered(r, network) and not is_stand_in(network) and network.ipam_driver == "default"
 
 
 def change_records(

@@ -75,7 +75,6 @@ class NetworkVerbs:
                     self.subnets_to_avoid(),
                     gateway_v4=gateway_v4,
                     gateway_v6=gateway_v6,
-                    auxiliary=clustered.auxiliary_options(r, network),
                 )
                 undo.callback(ipam.release_network, service, pools)
                 network = msgspec.structs.replace(network, pools=pools)
@@ -162,7 +161,7 @@ class NetworkVerbs:
             if not external.is_external(r, network):
                 r.store.commit(delete=[network], durable=True)
             undo.pop_all()
-        if network.pools:
+        if network.pools and not clustered.has_its_pools(r, network):
             ipam.release_network(r.ipam_of(network), network.pools)
         external.delete_network(r, network)
         r.naming.network_gone(network)

@@ -7,7 +7,7 @@ from functools import partial
 
 import msgspec
 
-from cnm import cluster_guard, clustered, external_start, ipam, ports, probe, segments, stale, wanted
+from cnm import cluster_guard, external_start, ipam, ports, probe, segments, stale, wanted
 from cnm.doctor import Doctor, log_findings
 from cnm.endpoint import Endpoint, EndpointState
 from cnm.errors import Conflict
@@ -71,8 +71,7 @@ class Recovery:
                 continue
             self._r.model.add_network(network)
             if network.pools:
-                own = clustered.auxiliary_options(self._r, network)
-                ipam.restore_network(self._r.ipam_of(network), network, own)
+                ipam.restore_network(self._r.ipam_of(network), network)
                 external_start.resume(self._r, network)
         have = {network.name for network in stored}
         for name in PREDEFINED:

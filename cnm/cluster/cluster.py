@@ -345,7 +345,8 @@ class Cluster:
             return []
         for address in clashes:
             log.error(
-                "address %s of this host is claimed by another one: its endpoint is not told to the others", address
+                "address %s of this host is claimed by another one: its endpoint is not told to the others",
+                address,
             )
         return clashes
 

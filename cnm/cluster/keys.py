@@ -65,6 +65,11 @@ def pool(lease: str) -> str:
     return POOLS + lease.replace("/", "_")
 
 
+def closed_pool(lease: str) -> str:
+    """The same of a pool whose network is being deleted."""
+    return f"{pool(lease)}~closed"
+
+
 def addresses(subnet: str) -> str:
     """The prefix of all claims in a subnet."""
     return f"{ADDRESSES}{subnet.replace('/', '_')}/"

@@ -1,7 +1,7 @@
 """Networks of the whole cluster: made and deleted by any host, each whole or not at all.
 
-A network is deleted only when no host has an address of it: its pools go first, and no address can be claimed without
-them, so that nobody comes in while it is looked who is there.
+A network is deleted only when no host has an address of it: its pools are closed first, and no address can be claimed
+without them, so that nobody comes in while it is looked who is there. Their subnets are free when everything is gone.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import logging
 import random
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 import msgspec
 
@@ -17,7 +18,9 @@ from cnm.cluster import keys, records
 from cnm.cluster.etcd.contract import (
     Ambiguous,
     Delete,
+    Denied,
     Etcd,
+    EtcdError,
     Event,
     Get,
     KeyValue,
@@ -102,23 +105,50 @@ def delete(etcd: Etcd, network_id: str) -> None:
         return
     network = records.decode(found.value, SharedNetwork)
     _check_unused(etcd, network)
-    closing: list[Operation] = [Delete(_pool_key(pool_id)) for pool_id in _pool_ids(network)]
-    if closing:
-        etcd.transact((), closing)
+    if not etcd.transact([exists(found.key)], _closing(network)).succeeded:
+        return
     try:
         _check_unused(etcd, network)
-    except Forbidden:
-        etcd.transact((), [_pool(pool_id) for pool_id in _pool_ids(network)])
+        _delete_closed(etcd, network)
+    except BaseException:
+        with suppress(EtcdError, Denied):
+            etcd.transact([exists(found.key)], _opening(network))
         raise
-    etcd.transact(
-        [exists(found.key)],
-        [
-            Delete(found.key),
-            Delete(keys.network_name(network.name)),
-            Delete(keys.vni(network.vni)),
-            *(Delete(keys.addresses(subnet), prefix=True) for subnet in _unshared(etcd, network)),
-        ],
-    )
+
+
+def _closing(network: SharedNetwork) -> list[Operation]:
+    """Nobody gets an address any more, and nobody the subnets yet."""
+    operations: list[Operation] = []
+    for pool_id in _pool_ids(network):
+        operations += [Delete(_pool_key(pool_id)), _pool(pool_id, _closed_key(pool_id))]
+    return operations
+
+
+def _opening(network: SharedNetwork) -> list[Operation]:
+    operations: list[Operation] = []
+    for pool_id in _pool_ids(network):
+        operations += [_pool(pool_id, _pool_key(pool_id)), Delete(_closed_key(pool_id))]
+    return operations
+
+
+def _delete_closed(etcd: Etcd, network: SharedNetwork) -> None:
+    """All of it in one, as long as it is closed. Raises Conflict where another host opened it again."""
+    closed = [_closed_key(pool_id) for pool_id in _pool_ids(network)]
+    still_closed = [exists(key) for key in (keys.network(network.id), *closed)]
+    for _ in range(_TRIES):
+        changed = etcd.get(keys.POOLS_CHANGED)
+        outcome = etcd.transact(
+            [*still_closed, unchanged(keys.POOLS_CHANGED, changed.mod_revision if changed else 0)],
+            [
+                *(Delete(key) for key in (keys.network(network.id), *closed)),
+                Delete(keys.network_name(network.name)),
+                Delete(keys.vni(network.vni)),
+                *(Delete(keys.addresses(subnet), prefix=True) for subnet in _unshared(etcd, network)),
+            ],
+        )
+        if outcome.succeeded or etcd.get(keys.network(network.id)) is None:
+            return
+    raise Conflict(f"network {network.name} is changed by others all the time: try again")
 
 
 def _check_unused(etcd: Etcd, network: SharedNetwork) -> None:
@@ -145,20 +175,27 @@ def _pool_ids(network: SharedNetwork) -> list[str]:
 
 def _unshared(etcd: Etcd, network: SharedNetwork) -> list[str]:
     """Subnets that no other network's pool is of."""
+    own = {_closed_key(pool_id) for pool_id in _pool_ids(network)}
     others = {
         str(PoolId.parse(records.decode(item.value, SharedPool).id).subnet)
         for item in etcd.list(keys.POOLS).items
+        if item.key not in own
     }
     subnets = {str(PoolId.parse(pool_id).subnet) for pool_id in _pool_ids(network)}
     return sorted(subnets - others)
 
 
-def _pool(pool_id: str) -> Put:
-    return Put(_pool_key(pool_id), records.encode(SharedPool(id=pool_id)))
+def _pool(pool_id: str, key: str) -> Put:
+    return Put(key, records.encode(SharedPool(id=pool_id)))
 
 
 def _pool_key(pool_id: str) -> str:
     return keys.pool(pool_id.partition("/")[2])
+
+
+def _closed_key(pool_id: str) -> str:
+    """Where a pool's record is while its network is deleted: the subnet is taken, and no address can be claimed."""
+    return keys.closed_pool(pool_id.partition("/")[2])
 
 
 class NetworkList:

@@ -132,7 +132,9 @@ class Session:
             return frozenset()
         with self._lock:
             endpoints = dict(self._endpoints)
-        return frozenset(key for key, value in endpoints.items() if not contested.isdisjoint(_addresses(value)))
+        return frozenset(
+            key for key, value in endpoints.items() if not contested.isdisjoint(_addresses(value))
+        )
 
     def describe(self, node: Node) -> None:
         """The node's own record has changed. Raises EtcdError; it is told later then."""
@@ -264,9 +266,7 @@ class Session:
     def _put_endpoints(self, network_id: str, lease: int) -> None:
         prefix = keys.endpoints_of(network_id, self._node.name)
         with self._lock:
-            puts = [
-                Put(key, value, lease) for key, value in self._told().items() if key.startswith(prefix)
-            ]
+            puts = [Put(key, value, lease) for key, value in self._told().items() if key.startswith(prefix)]
         if puts:
             self._put_when_granted(*puts[0])
             self._put_all(puts[1:])

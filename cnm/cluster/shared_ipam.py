@@ -12,6 +12,7 @@ import logging
 import random
 import secrets
 import threading
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from operator import itemgetter
 
@@ -37,6 +38,7 @@ from cnm.cluster.records import Claim, SharedPool
 from cnm.errors import Conflict, InvalidParameter, NotFound
 from cnm.ipam.cidr import Address, Subnet, parse_address, parse_cidr, span
 from cnm.ipam.contract import (
+    AUXILIARY,
     ENDPOINT_NAME,
     GATEWAY,
     REQUEST_ADDRESS_TYPE,
@@ -60,9 +62,6 @@ _TRIES = 64
 """Where others take what we were about to take."""
 _SATURATED = 2**64 - 1
 
-OF_A_NETWORK = {REQUEST_ADDRESS_TYPE: GATEWAY}
-"""Options for an address that belongs to a network, and to no host."""
-
 log = logging.getLogger(__name__)
 
 
@@ -80,7 +79,9 @@ class SharedIpam:
         self._avoid = avoid
         self._lock = threading.Lock()
         self._held: set[tuple[str, str]] = set()
-        """(subnet, address) of what this host has, or is about to have."""
+        """(subnet, address) of what this host's endpoints have."""
+        self._trying: Counter[tuple[str, str]] = Counter()
+        """How many are about to have it: threads that try the same address do not know of each other."""
         self._seed = ""
         self.lost = False
         """Something could not be given back: `give_back_strangers` is to be called."""
@@ -178,7 +179,7 @@ class SharedIpam:
     ) -> str:
         options = options or {}
         lease = PoolId.parse(pool_id)
-        shared = _is_of_a_network(options)
+        shared = _is_networks(options)
         claim = Claim(
             node="" if shared else self._node(),
             owner=f"{options.get(ENDPOINT_NAME, '')}~{secrets.token_hex(8)}",
@@ -226,27 +227,25 @@ class SharedIpam:
         value = records.encode(claim)
         held = (str(lease.subnet), address)
         with self._lock:
-            mine = held in self._held or not claim.node
-            if claim.node:
-                self._held.add(held)
+            self._trying[held] += 1
         try:
             outcome = self._transact(
                 [absent(key), exists(_pool_key(lease))], [Put(key, value)], [Get(key), Get(_pool_key(lease))]
             )
+            (found, pool) = ([], []) if outcome.succeeded else outcome.found
+            holder = records.decode(found[0].value, Claim) if found else Claim()
+            if outcome.succeeded or holder == claim:
+                self._hold(held, claim)
+                return None
         except BaseException:
-            self._let_go(held, mine)
             self.lost = True
             raise
-        if outcome.succeeded:
-            return None
-        (found, pool) = outcome.found
+        finally:
+            with self._lock:
+                self._trying[held] -= 1
+                self._trying += Counter()  # without those that nobody tries
         if not found and not pool:
-            self._let_go(held, mine)
             raise NotFound(f"pool {lease.subnet} is not the cluster's any more: its network was deleted")
-        holder = records.decode(found[0].value, Claim) if found else Claim()
-        if holder == claim:
-            return None
-        self._let_go(held, mine)
         return holder
 
     def _transact(
@@ -258,10 +257,11 @@ class SharedIpam:
         except Ambiguous:
             return self._etcd().transact(conditions, then, otherwise)
 
-    def _let_go(self, held: tuple[str, str], mine: bool) -> None:
-        if not mine:
+    def _hold(self, held: tuple[str, str], claim: Claim) -> None:
+        """What is a network's own is not this host's: it goes with the network."""
+        if claim.node:
             with self._lock:
-                self._held.discard(held)
+                self._held.add(held)
 
     def release_address(self, pool_id: str, address: str) -> None:
         """What cannot be told now is found by `give_back_strangers`."""
@@ -283,8 +283,8 @@ class SharedIpam:
         return records.decode(value, Claim).node in ("", self._node())
 
     def restore_address(self, pool_id: str, address: str, options: Mapping[str, str] | None = None) -> None:
-        """Known again; etcd has kept the claim. What belongs to the network is none of this host's."""
-        if _is_of_a_network(options or {}):
+        """Known again; etcd has kept the claim."""
+        if _is_networks(options or {}):
             return
         with self._lock:
             self._held.add((str(PoolId.parse(pool_id).subnet), address))
@@ -308,7 +308,8 @@ class SharedIpam:
                 continue
             subnet, _, address = item.key.removeprefix(keys.ADDRESSES).partition("/")
             with self._lock:
-                known = (subnet.replace("_", "/"), address) in self._held
+                held = subnet.replace("_", "/"), address
+                known = held in self._held or held in self._trying
             if claim.node == mine and not known:
                 self._etcd().transact([unchanged(item.key, item.mod_revision)], [Delete(item.key)])
                 count += 1
@@ -342,8 +343,9 @@ class SharedIpam:
         return made
 
 
-def _is_of_a_network(options: Mapping[str, str]) -> bool:
-    return options.items() >= OF_A_NETWORK.items()
+def _is_networks(options: Mapping[str, str]) -> bool:
+    """Whether an address is the network's own, and no endpoint's."""
+    return options.get(REQUEST_ADDRESS_TYPE) in (GATEWAY, AUXILIARY)
 
 
 def _wanted(space: str, pool: str, sub_pool: str) -> PoolId | None:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
 from cnm.errors import CnmError
 from cnm.ipam.config import validate_ipam
-from cnm.ipam.contract import GATEWAY, REQUEST_ADDRESS_TYPE, Ipam, PoolLease, PoolStatus
+from cnm.ipam.contract import AUXILIARY, GATEWAY, REQUEST_ADDRESS_TYPE, Ipam, PoolLease, PoolStatus
 from cnm.network import IpamConfig, Network, NetworkRequest, Pool
 
 log = logging.getLogger(__name__)
 
-Options = Mapping[str, str]
 _AS_GATEWAY = {REQUEST_ADDRESS_TYPE: GATEWAY}
+_AS_AUXILIARY = {REQUEST_ADDRESS_TYPE: AUXILIARY}
 
 
 def allocate_network(
@@ -24,20 +24,19 @@ def allocate_network(
     *,
     gateway_v4: bool = True,
     gateway_v6: bool = True,
-    auxiliary: Options | None = None,
 ) -> tuple[Pool, ...]:
     """Allocate what the request asks for, IPv4 pools first; a family without a subnet gets one of the IPAM's.
 
     `exclude` are CIDR texts that a chosen subnet must not touch: on-link routes and name servers of the host.
     It does not bind networks of scope global. Without `gateway_v4` or `gateway_v6` that family has a gateway
-    only where the user gave one. Auxiliary addresses are asked for with the options `auxiliary`. On failure
-    nothing stays allocated. Raises what the IPAM raises, and InvalidParameter.
+    only where the user gave one. On failure nothing stays allocated. Raises what the IPAM raises, and
+    InvalidParameter.
     """
     ipv4, ipv6 = request.enable_ipv4 is not False, request.enable_ipv6 is True
     validate_ipam(request.ipam_config, ipv4=ipv4, ipv6=ipv6)
     pools: list[Pool] = []
     with ExitStack() as undo:
-        allocation = _Allocation(ipam, request, exclude, undo, auxiliary)
+        allocation = _Allocation(ipam, request, exclude, undo)
         for v6, enabled, gateway in ((False, ipv4, gateway_v4), (True, ipv6, gateway_v6)):
             if enabled:
                 pools += [allocation.pool(config, v6, gateway) for config in _configs(request, v6)]
@@ -54,14 +53,14 @@ def release_network(ipam: Ipam, pools: Sequence[Pool]) -> None:
         try_release(ipam.release_pool, pool.pool_id)
 
 
-def restore_network(ipam: Ipam, network: Network, auxiliary: Options | None = None) -> None:
-    """Hold the pools, gateways and auxiliary addresses of a stored network again, these with their options."""
+def restore_network(ipam: Ipam, network: Network) -> None:
+    """Hold the pools, gateways and auxiliary addresses of a stored network again."""
     for pool in network.pools:
         ipam.restore_pool(pool.pool_id, pool.subnet, pool.ip_range, network.ipam_options)
         if pool.gateway:
             ipam.restore_address(pool.pool_id, pool.gateway, _AS_GATEWAY)
         for address in pool.aux_addresses.values():
-            ipam.restore_address(pool.pool_id, address, auxiliary)
+            ipam.restore_address(pool.pool_id, address, _AS_AUXILIARY)
 
 
 def network_status(ipam: Ipam, network: Network) -> dict[str, PoolStatus]:
@@ -86,14 +85,7 @@ def _configs(request: NetworkRequest, v6: bool) -> Sequence[IpamConfig]:
 class _Allocation:
     """One network being allocated; each step leaves in `undo` what takes it back."""
 
-    def __init__(
-        self,
-        ipam: Ipam,
-        request: NetworkRequest,
-        exclude: Sequence[str],
-        undo: ExitStack,
-        auxiliary: Options | None,
-    ) -> None:
+    def __init__(self, ipam: Ipam, request: NetworkRequest, exclude: Sequence[str], undo: ExitStack) -> None:
         spaces = ipam.default_address_spaces()
         shared = request.scope == "global"
         self._ipam = ipam
@@ -101,7 +93,6 @@ class _Allocation:
         self._space = spaces.global_ if shared else spaces.local
         self._exclude = () if shared else exclude
         self._undo = undo
-        self._auxiliary_options = auxiliary
 
     def pool(self, config: IpamConfig, v6: bool, want_gateway: bool) -> Pool:
         lease = self._ipam.request_pool(
@@ -133,7 +124,7 @@ class _Allocation:
 
     def _auxiliary(self, lease: PoolLease, name: str, address: str) -> str:
         with _saying(f"failed to allocate secondary ip address ({name}:{address})"):
-            self._ipam.request_address(lease.pool_id, address, self._auxiliary_options)
+            self._ipam.request_address(lease.pool_id, address, _AS_AUXILIARY)
         self._undo.callback(try_release, self._ipam.release_address, lease.pool_id, address)
         return address
 

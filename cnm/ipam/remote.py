@@ -17,7 +17,9 @@ import msgspec
 from cnm.errors import CnmError
 from cnm.ipam.cidr import Subnet, parse_address, parse_cidr
 from cnm.ipam.contract import (
+    AUXILIARY,
     GATEWAY,
+    REQUEST_ADDRESS_TYPE,
     AddressSpaces,
     IpamCapabilities,
     PoolExhausted,
@@ -158,7 +160,7 @@ class RemoteIpam:
     ) -> str:
         self.replay()
         request = wire.RequestAddress(
-            pool_id=self._now(pool_id), address=address, options=None if options is None else dict(options)
+            pool_id=self._now(pool_id), address=address, options=_for_plugins(options)
         )
         try:
             answer = self._ask("RequestAddress", request, wire.AddressRequested)
@@ -208,7 +210,7 @@ class RemoteIpam:
     def restore_address(self, pool_id: str, address: str, options: Mapping[str, str] | None = None) -> None:
         with self._replaying:
             if pool_id in self._held:
-                self._held[pool_id].addresses[address] = None if options is None else dict(options)
+                self._held[pool_id].addresses[address] = _for_plugins(options)
 
     def replay(self) -> None:
         """Tell a plugin that forgets what it had given out; others need nothing. Once, whoever comes first."""
@@ -268,3 +270,10 @@ def _touches(subnet: str, others: Sequence[str]) -> bool:
 
 def _overlap(one: Subnet, other: Subnet) -> bool:
     return one.version == other.version and one.overlaps(other)
+
+
+def _for_plugins(options: Mapping[str, str] | None) -> dict[str, str] | None:
+    """Docker tells its plugins nothing of an auxiliary address."""
+    if options is None or options.get(REQUEST_ADDRESS_TYPE) == AUXILIARY:
+        return None
+    return dict(options)

@@ -1,9 +1,9 @@
 """Says on a link who has an address now, to those who remember another MAC: gratuitous ARP, unsolicited neighbour
 advertisements (RFC 5227 section 3, RFC 4861 section 7.2.6).
 
-ARP goes as a reply: a VXLAN device that answers requests itself takes no notice of it. Linux takes a reply for gratuitous
-only where the sender's MAC is the target's as well (arp_is_garp of net/ipv4/arp.c); from any other it ignores a change
-of an entry that is younger than a second.
+ARP goes as a reply: a VXLAN device that answers requests itself takes no notice of it. Linux takes a reply for
+gratuitous only where the sender's MAC is the target's as well (arp_is_garp of net/ipv4/arp.c); any other does not
+change an entry that is younger than a second.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Sandboxes on the hosts of a cluster, as the tests of overlay networks need them: made, reached, looked at from outside."""
+"""Sandboxes on the hosts of a cluster, as tests of overlay networks need them: made, reached, looked at."""
 
 from __future__ import annotations
 
@@ -72,6 +72,11 @@ class Box:
         self.host.cnmd.ask("DELETE", f"/cnm/v1/sandboxes/{self.name}?force=1")
 
 
+def inside(host: ClusterHost, name: str) -> Host:
+    """The namespace of a sandbox that somebody else made."""
+    return Host(f"{host.name}-{name}", host.cnmd.ask("GET", f"/cnm/v1/sandboxes/{name}")["NetnsPath"])
+
+
 def create(hosts: Sequence[ClusterHost], name: str, **options: Any) -> str:
     """An overlay network made on the first of these hosts; its id, once every one of them knows it."""
     ident = hosts[0].cnmd.create_network(name, Driver="overlay", **options)
@@ -125,15 +130,15 @@ def segment(host: ClusterHost, network_id: str) -> Host:
 
 def bridge_entries(host: ClusterHost, network_id: str) -> list[Any]:
     """The forwarding entries of a network's devices there, as `bridge fdb` has them, in a stable order."""
-    with segment(host, network_id) as inside:
-        entries = json.loads(inside.run(["bridge", "-json", "fdb", "show"]).stdout)
+    with segment(host, network_id) as space:
+        entries = json.loads(space.run(["bridge", "-json", "fdb", "show"]).stdout)
     return sorted(entries, key=json.dumps)
 
 
 def neighbours(host: ClusterHost, network_id: str) -> list[Any]:
     """The neighbours of a network's tunnel there, as `ip neigh` has them."""
-    with segment(host, network_id) as inside:
-        return list(json.loads(inside.run(["ip", "-json", "neigh", "show", "nud", "permanent"]).stdout))
+    with segment(host, network_id) as space:
+        return list(json.loads(space.run(["ip", "-json", "neigh", "show", "nud", "permanent"]).stdout))
 
 
 Entries = tuple[set[tuple[str, str]], set[tuple[str, str]]]
@@ -169,9 +174,13 @@ def disagreement(member: ClusterHost, hosts: Sequence[ClusterHost], network_ids:
     for host in hosts:
         found += [f"{host.name}: {finding}" for finding in host.cnmd.findings()]
         for network_id in network_ids:
-            own = [key for key in records(member, keys.endpoints(network_id)) if key.startswith(f"{host.name}/")]
+            own = [
+                key for key in records(member, keys.endpoints(network_id)) if key.startswith(f"{host.name}/")
+            ]
             if bool(own) != takes_part(host, network_id):
-                found.append(f"{host.name}: {network_id[:12]} has {len(own)} endpoints in etcd and the other way here")
+                found.append(
+                    f"{host.name}: {network_id[:12]} has {len(own)} endpoints in etcd and the other way here"
+                )
             elif own:
                 wanted, have = wanted_entries(member, host, network_id), kernel_entries(host, network_id)
                 if wanted != have:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from cnm.cluster import keys
-from cnm.cluster.etcd.contract import EtcdError
+from cnm import clustered
+from cnm.cluster import keys, networks
+from cnm.cluster.etcd.contract import EtcdError, Outcome
 from cnm.endpoint import EndpointRequest
 from cnm.errors import Conflict, Forbidden, InvalidParameter
 from cnm.ipam.contract import AddressInUse, PoolOverlap
@@ -131,6 +133,48 @@ _LOCAL = {
 """Networks of the hosts themselves once a sandbox was in a network of the cluster."""
 
 
+def test_a_network_with_an_auxiliary_address_is_deleted_by_any_host(hosts: Hosts) -> None:
+    config = IpamConfig(subnet="10.7.0.0/24", aux_addresses={"router": "10.7.0.9"})
+    hosts.all[0].overlay(ipam_config=(config,))
+    hosts.everywhere()
+    hosts.all[1].end()
+    hosts.all[1].start()
+    hosts.all[1].sandbox("aa")
+    refused(lambda: hosts.all[1].join("aa", ipv4="10.7.0.9"), AddressInUse)
+    assert hosts.all[1].controller.health.audit.run() == 0
+    assert hosts.all[1].controller.health.audit.clashes == []
+
+    hosts.all[1].controller.delete_network("web")
+
+    assert MemoryKeys(hosts).under(keys.ADDRESSES) == MemoryKeys(hosts).under(keys.POOLS) == []
+
+
+def test_a_subnet_is_nobodys_until_its_network_is_gone_and_then_whoever_takes_it_has_it(
+    hosts: Hosts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = IpamConfig(subnet="10.7.0.0/24")
+    hosts.all[0].overlay(ipam_config=(config,))
+    hosts.everywhere()
+    unshared, delete, said = networks._unshared, clustered.delete, []
+
+    def closed(*arguments: Any) -> list[str]:
+        said.append(refused(lambda: hosts.all[1].overlay("next", ipam_config=(config,)), PoolOverlap))
+        return unshared(*arguments)
+
+    def deleted(*arguments: Any) -> None:
+        delete(*arguments)
+        hosts.all[1].overlay("next", ipam_config=(config,))
+        hosts.all[1].boxed("aa", "next")
+
+    monkeypatch.setattr(networks, "_unshared", closed)
+    monkeypatch.setattr(clustered, "delete", deleted)
+    hosts.all[0].controller.delete_network("web")
+
+    assert len(said) == 1
+    assert MemoryKeys(hosts).under(keys.POOLS) == [keys.pool("10.7.0.0/24")]
+    assert len(MemoryKeys(hosts).under(keys.ADDRESSES)) == 1
+
+
 def test_a_network_whose_name_is_taken_on_a_host_is_hidden_there(hosts: Hosts) -> None:
     hosts.all[1].network("web")
 
@@ -228,6 +272,25 @@ def test_an_address_asked_for_is_refused_by_its_holder(hosts: Hosts) -> None:
     said = refused(lambda: hosts.all[1].boxed("bb", ipv4="10.7.0.9"), AddressInUse)
 
     assert said == "Address already in use: 10.7.0.9 on 10.7.0.0/24 by endpoint aa of host h1"
+
+
+def test_who_tries_an_address_in_vain_does_not_take_it_from_another_of_this_host(
+    hosts: Hosts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    web = hosts.all[0].overlay(ipam_config=(IpamConfig(subnet="10.7.0.0/24"),))
+    shared, pool = hosts.all[0].resources.cluster.ipam, web.pools[0].pool_id
+    transact, got = hosts.all[0].etcd.transact, []
+
+    def quicker(*arguments: Any) -> Outcome:
+        monkeypatch.setattr(hosts.all[0].etcd, "transact", transact)
+        got.append(shared.request_address(pool, "10.7.0.9"))
+        return transact(*arguments)
+
+    monkeypatch.setattr(hosts.all[0].etcd, "transact", quicker)
+    refused(lambda: shared.request_address(pool, "10.7.0.9"), AddressInUse)
+
+    assert got == ["10.7.0.9/24"]
+    assert shared.give_back_strangers() == 0
 
 
 def test_an_endpoint_moves_to_another_host_with_its_address(hosts: Hosts) -> None:
@@ -456,8 +519,8 @@ def test_a_host_that_comes_back_with_an_old_state_does_not_tell_what_is_not_its_
     hosts.all[0].start()
 
     eventually(lambda: hosts.all[1].reached(web) == {"10.7.0.5": "192.0.2.3", "10.7.0.9": "192.0.2.1"})
-    assert hosts.all[0].controller.health.audit.run() >= 0
-    assert hosts.all[0].controller.health.audit.clashes == ["10.7.0.5"]
+    audit = hosts.all[0].controller.health.audit
+    eventually(lambda: audit.run() >= 0 and audit.clashes == ["10.7.0.5"])
     hosts.all[2].controller.disconnect("web", "new")
     hosts.all[0].controller.health.audit.run()
     eventually(lambda: hosts.all[1].reached(web) == {"10.7.0.5": "192.0.2.1", "10.7.0.9": "192.0.2.1"})

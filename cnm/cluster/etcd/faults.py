@@ -84,11 +84,20 @@ def refusal(fault: Fault, doing: str) -> CnmError:
 
 _SAID_BEFORE = ("etcdserver: ", "Failed to connect to remote host: ")
 
+_OUT_OF_TIME = {
+    "certificate is not yet valid": "its certificate is not valid yet by this host's clock: is that right?",
+    "certificate has expired": "its certificate has expired by this host's clock",
+}
+"""OpenSSL's words, and ours."""
+
 
 def _plain(said: str) -> str:
     """One line for a user."""
     for begin in _SAID_BEFORE:
         said = said.rpartition(begin)[2]
+    for wrong, words in _OUT_OF_TIME.items():
+        if wrong in said:
+            return words
     if "handshake failed" in said or "Hostname Verification" in said:
         return "its certificate is not of this cluster, or it does not speak TLS"
     if "Unwrap failed" in said:
