@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import socketserver
+import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 class Request(NamedTuple):
@@ -33,6 +34,11 @@ Answering = Callable[[Request], Response]
 class _Server(socketserver.ThreadingUnixStreamServer):
     daemon_threads = True
     answering: Answering
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that went away before its answer is no error of ours."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
 
 
 class _Handler(BaseHTTPRequestHandler):
