@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 from cnm.cluster.tunnel_config import OVERHEAD, TunnelConfig, check, interface_name
@@ -55,17 +56,20 @@ class FakeTunnels:
         peers = self.config.peers if self.config else ()
         return frozenset(
             peer.node for peer in peers if generation in [end.generation for end in peer.ends]
-        ) - frozenset(self._way.silent)
+        ) - frozenset(self._way.unreached)
 
     def report(self) -> tuple[PeerReport, ...]:
         if self._way.refusal is not None:
             raise self._way.refusal
         peers = self.config.peers if self.config else ()
         return tuple(
-            PeerReport(peer.node, end.generation, True, PeerStatus(WireGuardPeer(end.public_key), 1.0))
+            PeerReport(peer.node, end.generation, True, self._status(peer.node, end.public_key))
             for peer in peers
             for end in peer.ends
         )
+
+    def _status(self, node: str, key: str) -> PeerStatus:
+        return PeerStatus(WireGuardPeer(key), 0.0 if node in self._way.silent else time.time())
 
 
 class FakeWay:
@@ -75,8 +79,10 @@ class FakeWay:
         self.able = able
         self.refusal: CnmError | None = None
         """What is said to everything that is set."""
+        self.unreached: set[str] = set()
+        """Nodes that packets are not sent to by any keys yet."""
         self.silent: set[str] = set()
-        """Nodes that are reached by no keys."""
+        """Nodes that no session is with."""
         self.made: list[FakeTunnels] = []
 
     @property

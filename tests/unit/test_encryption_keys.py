@@ -115,6 +115,7 @@ def test_a_command_on_one_host_replaces_the_keys_of_all(joined: Hosts) -> None:
 
 def test_a_node_that_has_anothers_key_does_not_hold_a_rotation_up(joined: Hosts) -> None:
     one, other, third = joined.all
+    one.tunnels.silent = other.tunnels.silent = {"h3"}
     stolen = msgspec.structs.replace(known(one, other), name="h3", transport=inside(third))
     MemoryEtcd(joined.store).put(keys.node("h3"), encode(stolen))
     eventually(lambda: any("no tunnel to node h3" in w for w in one.controller.cluster_warnings()))
@@ -142,13 +143,13 @@ def test_while_a_node_is_not_reached_by_the_new_keys_the_old_ones_stay_and_it_is
 ) -> None:
     monkeypatch.setattr("cnm.encryption._LONG_SECONDS", 0.0)
     one, other, _ = joined.all
-    one.tunnels.silent = {"h2"}
+    one.tunnels.unreached = {"h2"}
 
     one.controller.rotate_keys()
 
     eventually(lambda: generations(one) == {1, 2} and other.tunnels.config is not None)
     eventually(lambda: any("new ones do not reach h2" in w for w in one.controller.cluster_warnings()))
-    one.tunnels.silent = set()
+    one.tunnels.unreached = set()
     eventually(rotated(joined, 2))
 
 
@@ -159,4 +160,9 @@ def test_without_an_encrypted_network_there_is_nothing_to_replace(joined: Hosts)
 
 
 def test_how_the_tunnels_are_is_shown(joined: Hosts) -> None:
-    assert joined.all[0].controller.tunnels() == {"h2": "silent"}
+    one = joined.all[0]
+    assert one.controller.tunnels() == {"h2": "up"}
+
+    one.tunnels.silent = {"h2"}
+
+    assert one.controller.tunnels() == {"h2": "silent"}
