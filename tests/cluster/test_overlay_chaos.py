@@ -13,7 +13,7 @@ import pytest
 
 from cnm.cluster import keys
 from tests.cluster.actor import SEED, Actor
-from tests.cluster.boxes import agreed, disagreement, inside, overlay_lab, records, together
+from tests.cluster.boxes import agreed, disagreement, overlay_lab, records, together, unreached
 from tests.cluster.hosts import NEEDS_ETCD, ClusterHost, ClusterLab, eventually
 
 pytestmark = [pytest.mark.root, NEEDS_ETCD]
@@ -121,10 +121,4 @@ def test_no_address_is_claimed_twice_or_for_nobody(lab: ClusterLab, actors: list
 def test_sandboxes_reach_each_other_afterwards(lab: ClusterLab, actors: list[Undeterred]) -> None:
     assert any(networks for actor in actors for networks in actor.inside.values())
     for ident in records(lab.h[1], keys.NETWORKS):
-        addresses = [shared["ipv4"] for shared in records(lab.h[1], keys.endpoints(ident)).values()]
-        for actor in actors:
-            for key, shared in records(lab.h[1], keys.endpoints(ident)).items():
-                if key.startswith(f"{actor.host.name}/"):
-                    with inside(actor.host, shared["names"][0]) as box:
-                        assert [address for address in addresses if not box.ping(address)] == []
-                    break
+        assert unreached(lab.h[1], list(lab.h.values()), ident) == []
