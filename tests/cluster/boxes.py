@@ -188,6 +188,22 @@ def disagreement(member: ClusterHost, hosts: Sequence[ClusterHost], network_ids:
     return found
 
 
+def unreached(member: ClusterHost, hosts: Sequence[ClusterHost], network_id: str) -> list[str]:
+    """Who does not answer whom, of one endpoint on each host: all would be too many for the kernel's neighbours."""
+    first = {
+        key.partition("/")[0]: shared for key, shared in records(member, keys.endpoints(network_id)).items()
+    }
+    found = []
+    for host in (host for host in hosts if host.name in first):
+        with inside(host, first[host.name]["names"][0]) as box:
+            found += [
+                f"{host.name} -> {name}"
+                for name, other in first.items()
+                if not box.ping(other["ipv4"], timeout=2)
+            ]
+    return found
+
+
 def agreed(disagreement: Callable[[], list[str]], seconds: float = 30.0) -> None:
     """Returns once there is none; else AssertionError tells the last."""
     last: list[str] = []
