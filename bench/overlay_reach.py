@@ -9,14 +9,15 @@ import contextlib
 import select
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 from bench.client import Client, request
 from bench.overlay_prober import Prober
 from bench.samples import Samples
 from bench.stage import connecting
-from tests.cluster.hosts import ClusterLab, cluster_lab, drop_place, eventually, short_place
+from tests.cluster.hosts import ClusterLab, eventually, joined_lab
 
 HOSTS = 8
 NETWORK = "reach"
@@ -28,18 +29,9 @@ _PAUSE_SECONDS = 0.1
 """After each round, for what is left to be done behind an answer."""
 
 
-@contextlib.contextmanager
-def hosts(members: int, count: int = HOSTS) -> Iterator[ClusterLab]:
+def hosts(members: int) -> AbstractContextManager[ClusterLab]:
     """A cluster with so many members of etcd; the other hosts are clients."""
-    place = short_place()
-    try:
-        with cluster_lab(place, count) as lab:
-            lab.h[1].init()
-            for number in range(2, count + 1):
-                lab.h[number].join(lab.h[1], *(("--client",) if number > members else ()))
-            yield lab
-    finally:
-        drop_place(place)
+    return joined_lab(members, clients=HOSTS - members)
 
 
 def create(lab: ClusterLab, name: str, **options: Any) -> None:

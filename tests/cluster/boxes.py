@@ -6,41 +6,13 @@ import contextlib
 import json
 import subprocess
 from base64 import b64decode
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from cnm.cluster import keys
 from netns_fixtures import Host
-from tests.cluster.hosts import ClusterHost, ClusterLab, cluster_lab, drop_place, eventually, short_place
+from tests.cluster.hosts import ClusterHost, eventually
 from tests.support.unpacked import environment, program
-
-
-@contextlib.contextmanager
-def overlay_lab(members: int, clients: int = 0, outside: int = 0) -> Iterator[ClusterLab]:
-    """Hosts of one cluster: members first, then clients; the last `outside` hosts are in none."""
-    place = short_place()
-    try:
-        with cluster_lab(place, members + clients + outside) as lab:
-            lab.h[1].init()
-            for number in range(2, members + 1):
-                lab.h[number].join(lab.h[1])
-            together([lab.h[members + number] for number in range(1, clients + 1)], _join_as_client(lab.h[1]))
-            yield lab
-    finally:
-        drop_place(place)
-
-
-def _join_as_client(member: ClusterHost) -> Any:
-    return lambda host: host.join(member, "--client")
-
-
-def together(items: Sequence[Any], act: Any) -> list[Any]:
-    """What `act` returns for each, all at the same time."""
-    if not items:
-        return []
-    with ThreadPoolExecutor(len(items)) as pool:
-        return list(pool.map(act, items))
 
 
 class Box:
@@ -66,6 +38,10 @@ class Box:
     def run(self, *command: str) -> subprocess.CompletedProcess[str]:
         """A command in it, with its own /etc."""
         return self.host.cnmd.cnmctl("sandbox", "exec", self.name, *command)
+
+    def pings(self, target: str, *options: str) -> bool:
+        """Whether one of `target`, an address or a name, answers ping(8)."""
+        return self.run("ping", "-c1", "-W2", *options, target).returncode == 0
 
     def remove(self) -> None:
         self.net.close()

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -173,6 +173,40 @@ def cluster_lab(place: Path, count: int) -> Iterator[ClusterLab]:
             yield lab
         finally:
             lab.close()
+
+
+@contextlib.contextmanager
+def new_lab(count: int) -> Iterator[ClusterLab]:
+    """Hosts that are in no cluster, in a folder of their own."""
+    place = short_place()
+    try:
+        with cluster_lab(place, count) as lab:
+            yield lab
+    finally:
+        drop_place(place)
+
+
+@contextlib.contextmanager
+def joined_lab(members: int, clients: int = 0, outside: int = 0) -> Iterator[ClusterLab]:
+    """Hosts of one cluster: members first, then clients; the last `outside` hosts are in none."""
+    with new_lab(members + clients + outside) as lab:
+        lab.h[1].init()
+        for number in range(2, members + 1):
+            lab.h[number].join(lab.h[1])
+        together([lab.h[members + number] for number in range(1, clients + 1)], _join_as_client(lab.h[1]))
+        yield lab
+
+
+def _join_as_client(member: ClusterHost) -> Any:
+    return lambda host: host.join(member, "--client")
+
+
+def together(items: Sequence[Any], act: Any) -> list[Any]:
+    """What `act` returns for each, all at the same time."""
+    if not items:
+        return []
+    with ThreadPoolExecutor(len(items)) as pool:
+        return list(pool.map(act, items))
 
 
 def eventually(check: Callable[[], T], seconds: float = PATIENCE) -> T:

@@ -9,15 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.hosts import (
-    NEEDS_ETCD,
-    ClusterHost,
-    ClusterLab,
-    cluster_lab,
-    drop_place,
-    eventually,
-    short_place,
-)
+from tests.cluster.hosts import NEEDS_ETCD, ClusterHost, ClusterLab, eventually, new_lab
 from tests.support.pages import constant, host_transcripts
 
 pytestmark = [pytest.mark.root, NEEDS_ETCD]
@@ -51,14 +43,10 @@ def run(lab: ClusterLab, host: ClusterHost, command: str) -> str:
 
 def test_every_command_prints_what_the_page_shows() -> None:
     shown = host_transcripts(_PAGE)
-    place = short_place()
-    try:
-        with cluster_lab(place, 3) as lab:
-            for name, command, expected in shown:
-                host = lab.h[int(name.removeprefix("h"))]
-                if "--network web" in command:
-                    eventually(lambda host=host: host.cnmd.request("GET", "/networks/web")[0] == 200)
-                assert (command, steady(run(lab, host, command))) == (command, steady(expected))
-    finally:
-        drop_place(place)
+    with new_lab(3) as lab:
+        for name, command, expected in shown:
+            host = lab.h[int(name.removeprefix("h"))]
+            if "--network web" in command:
+                eventually(lambda host=host: host.cnmd.request("GET", "/networks/web")[0] == 200)
+            assert (command, steady(run(lab, host, command))) == (command, steady(expected))
     assert len(shown) == 8

@@ -12,17 +12,8 @@ from typing import Any
 import pytest
 
 from cnm.kernel import wireguard_uapi
-from tests.cluster.hosts import (
-    NEEDS_ETCD,
-    NEEDS_WIREGUARD,
-    ClusterHost,
-    ClusterLab,
-    cluster_lab,
-    drop_place,
-    eventually,
-    short_place,
-)
-from tests.cluster.overlay_boxes import Box, box, create
+from tests.cluster.boxes import Box, create
+from tests.cluster.hosts import NEEDS_ETCD, NEEDS_WIREGUARD, ClusterHost, ClusterLab, eventually, joined_lab
 from tests.support.packet_stream import PacketStream
 
 pytestmark = [pytest.mark.root, NEEDS_ETCD, NEEDS_WIREGUARD]
@@ -30,22 +21,16 @@ pytestmark = [pytest.mark.root, NEEDS_ETCD, NEEDS_WIREGUARD]
 
 @pytest.fixture(scope="module")
 def lab() -> Iterator[ClusterLab]:
-    place = short_place()
-    try:
-        with cluster_lab(place, 2) as made:
-            made.h[1].init()
-            made.h[2].join(made.h[1], "--client")
-            create(made, "web", Options={"encrypted": ""})
-            yield made
-    finally:
-        drop_place(place)
+    with joined_lab(members=1, clients=1) as made:
+        create(list(made.h.values()), "web", Options={"encrypted": ""})
+        yield made
 
 
 @pytest.fixture(scope="module")
 def two(lab: ClusterLab) -> tuple[Box, Box]:
     """Sandboxes on two hosts, in an encrypted network, that reach each other."""
-    one, other = box(lab.h[1], "one", "web"), box(lab.h[2], "two", "web")
-    eventually(lambda: one.pings(other.address))
+    one, other = Box(lab.h[1], "one", "web"), Box(lab.h[2], "two", "web")
+    eventually(lambda: one.pings(other.ipv4))
     return one, other
 
 
@@ -60,7 +45,7 @@ def generations(host: ClusterHost) -> list[int]:
 
 def stream(one: Box, other: Box) -> PacketStream:
     through = (one.host.net, other.host.net)
-    return PacketStream(one.space, one.address, other.space, other.address, through)
+    return PacketStream(one.net, one.ipv4, other.net, other.ipv4, through)
 
 
 def session(host: ClusterHost) -> float:
@@ -135,7 +120,7 @@ def test_a_daemon_that_starts_without_the_cluster_goes_on_with_the_tunnels_that_
     other.host.cnmd.start()
 
     eventually(lambda: other.host.wireguard_pids())
-    eventually(lambda: other.pings(one.address))
+    eventually(lambda: other.pings(one.ipv4))
     one.host.cnmd.start()
     eventually(lambda: one.host.status()["State"] == other.host.status()["State"] == "ready")
     eventually(lambda: other.host.cnmd.findings() == [])
@@ -147,10 +132,10 @@ def test_a_killed_process_and_a_deleted_interface_come_back(two: tuple[Box, Box]
 
     os.kill(process, signal.SIGKILL)
     eventually(lambda: one.host.wireguard_pids() not in ([], [process]))
-    eventually(lambda: one.pings(other.address))
+    eventually(lambda: one.pings(other.ipv4))
     one.host.net.run(["ip", "link", "del", interfaces(one.host)[0]])
 
-    eventually(lambda: interfaces(one.host) and one.pings(other.address))
+    eventually(lambda: interfaces(one.host) and one.pings(other.ipv4))
     eventually(lambda: one.host.cnmd.findings() == [])
 
 
@@ -166,7 +151,7 @@ def test_doctor_shows_a_process_that_hangs_and_replaces_it(two: tuple[Box, Box])
 
     assert done.returncode == 0, done.stderr
     assert one.host.wireguard_pids() != [process]
-    eventually(lambda: one.pings(other.address))
+    eventually(lambda: one.pings(other.ipv4))
     assert one.host.cnmd.findings() == []
 
 

@@ -12,16 +12,8 @@ from scapy.layers.vxlan import VXLAN
 from scapy.packet import Packet
 
 from netns_fixtures.capture import Capture
-from tests.cluster.hosts import (
-    NEEDS_ETCD,
-    NEEDS_WIREGUARD,
-    ClusterLab,
-    cluster_lab,
-    drop_place,
-    eventually,
-    short_place,
-)
-from tests.cluster.overlay_boxes import Box, box, create
+from tests.cluster.boxes import Box, create
+from tests.cluster.hosts import NEEDS_ETCD, NEEDS_WIREGUARD, ClusterLab, eventually, joined_lab
 
 pytestmark = [pytest.mark.root, NEEDS_ETCD, NEEDS_WIREGUARD]
 
@@ -33,15 +25,8 @@ _WORD = b"open sesame 1234"
 
 @pytest.fixture(scope="module")
 def lab() -> Iterator[ClusterLab]:
-    place = short_place()
-    try:
-        with cluster_lab(place, 3) as made:
-            made.h[1].init()
-            made.h[2].join(made.h[1])
-            made.h[3].join(made.h[1], "--client")
-            yield made
-    finally:
-        drop_place(place)
+    with joined_lab(members=2, clients=1) as made:
+        yield made
 
 
 @pytest.fixture(scope="module")
@@ -53,14 +38,14 @@ def secret(lab: ClusterLab) -> dict[int, Box]:
     assert done.returncode == 0, done.stderr
     for host in lab.h.values():
         eventually(lambda host=host: host.cnmd.request("GET", "/networks/web")[0] == 200)
-    return {number: box(host, f"box{number}", "web") for number, host in lab.h.items()}
+    return {number: Box(host, f"box{number}", "web") for number, host in lab.h.items()}
 
 
 @pytest.fixture(scope="module")
 def clear(lab: ClusterLab) -> dict[int, Box]:
     """Beside them two in a network that is not."""
-    create(lab, "open", Options={_VNI: str(CLEAR_VNI), "encrypted": "false"})
-    return {number: box(lab.h[number], f"open{number}", "open") for number in (1, 2)}
+    create(list(lab.h.values()), "open", Options={_VNI: str(CLEAR_VNI), "encrypted": "false"})
+    return {number: Box(lab.h[number], f"open{number}", "open") for number in (1, 2)}
 
 
 def vnis(packets: list[Packet]) -> set[int]:
@@ -73,7 +58,7 @@ def has_word(packet: Packet) -> bool:
 
 def test_sandboxes_on_three_hosts_ping_each_other_by_address_and_by_name(secret: dict[int, Box]) -> None:
     for one, other in permutations(secret.values(), 2):
-        assert one.pings(other.address), f"{one.name} -> {other.name}\n{one.host.cnmd.log[-3000:]}"
+        assert one.pings(other.ipv4), f"{one.name} -> {other.name}\n{one.host.cnmd.log[-3000:]}"
         assert one.pings(other.name)
 
 
@@ -81,7 +66,7 @@ def test_a_packet_of_full_size_passes_in_one_piece(secret: dict[int, Box]) -> No
     mtu = 1500 - 80 - 70
     headers = 28
 
-    assert secret[1].pings(secret[2].address, "-M", "do", "-s", str(mtu - headers))
+    assert secret[1].pings(secret[2].ipv4, "-M", "do", "-s", str(mtu - headers))
     assert secret[1].run("cat", "/sys/class/net/eth0/mtu").stdout.strip() == str(mtu)
 
 
@@ -89,8 +74,8 @@ def test_the_wire_sees_wireguard_and_no_word_of_what_is_said(
     secret: dict[int, Box], clear: dict[int, Box]
 ) -> None:
     with wire(secret[1]) as capture:
-        assert secret[1].pings(secret[2].address, "-p", _WORD.hex())
-        assert clear[1].pings(clear[2].address, "-p", _WORD.hex())  # it is looked for in the right place
+        assert secret[1].pings(secret[2].ipv4, "-p", _WORD.hex())
+        assert clear[1].pings(clear[2].ipv4, "-p", _WORD.hex())  # it is looked for in the right place
         seen = capture.packets
 
     said = [packet for packet in seen if has_word(packet)]
@@ -113,9 +98,9 @@ def test_cleartext_of_an_encrypted_network_does_not_come_in(
     one, other = (secret[1], secret[2]) if vni == SECRET_VNI else (clear[1], clear[2])
     neighbour = one.host.net.run(["ip", "-br", "link", "show", "eth0"]).stdout.split()[2]
     outer = Ether(dst=neighbour) / IP(src="192.0.2.2", dst="192.0.2.1") / UDP(sport=5555, dport=4789)
-    inner = Ether(src=other.mac, dst=one.mac) / IP(src=other.address, dst=one.address) / UDP(dport=9)
+    inner = Ether(src=other.mac, dst=one.mac) / IP(src=other.ipv4, dst=one.ipv4) / UDP(dport=9)
 
-    with Capture(one.space, "eth0", has_word) as capture:
+    with one.net.capture("eth0", has_word) as capture:
         other.host.net.send(outer / VXLAN(flags="Instance", vni=vni) / inner / _WORD, "eth0")
         arrived = capture.wait_for(has_word, timeout=1.0)
 
@@ -156,4 +141,4 @@ def test_a_node_that_left_is_no_peer_any_more(lab: ClusterLab, secret: dict[int,
     eventually(lambda: "h3" not in {n["Name"] for n in lab.h[1].status()["Nodes"] if n["Tunnel"]})
     assert "cw" not in gone.net.run(["ip", "-br", "link"]).stdout
     assert not (gone.home.parent / "cluster.left" / "wireguard.json").exists()
-    assert secret[1].pings(secret[2].address)
+    assert secret[1].pings(secret[2].ipv4)

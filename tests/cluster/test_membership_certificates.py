@@ -10,15 +10,7 @@ import pytest
 
 from cnm.cluster import certificates
 from cnm.cluster.certificates import Authority, Subject
-from tests.cluster.hosts import (
-    NEEDS_ETCD,
-    ClusterHost,
-    ClusterLab,
-    cluster_lab,
-    drop_place,
-    eventually,
-    short_place,
-)
+from tests.cluster.hosts import NEEDS_ETCD, ClusterHost, ClusterLab, eventually, joined_lab
 
 pytestmark = NEEDS_ETCD
 
@@ -26,12 +18,8 @@ pytestmark = NEEDS_ETCD
 @pytest.fixture(scope="module")
 def lab() -> Iterator[ClusterLab]:
     """h1 is the member, h2 a client."""
-    place = short_place()
-    with cluster_lab(place, 2) as lab:
-        lab.h[1].init()
-        lab.h[2].join(lab.h[1], "--client")
+    with joined_lab(members=1, clients=1) as lab:
         yield lab
-    drop_place(place)
 
 
 def all_well(host: ClusterHost) -> bool:

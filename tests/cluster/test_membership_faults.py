@@ -12,15 +12,7 @@ from cnm.cluster import certificates, keys, records
 from cnm.cluster.etcd.admin import Admin
 from cnm.cluster.etcd.client import Client
 from cnm.cluster.etcd.contract import Denied
-from tests.cluster.hosts import (
-    NEEDS_ETCD,
-    ClusterHost,
-    ClusterLab,
-    cluster_lab,
-    drop_place,
-    eventually,
-    short_place,
-)
+from tests.cluster.hosts import NEEDS_ETCD, ClusterHost, ClusterLab, eventually, new_lab
 
 pytestmark = NEEDS_ETCD
 
@@ -28,14 +20,12 @@ pytestmark = NEEDS_ETCD
 @pytest.fixture(scope="module")
 def lab() -> Iterator[ClusterLab]:
     """h1, h2, h4 are members, h3 is a client."""
-    place = short_place()
-    with cluster_lab(place, 4) as lab:
+    with new_lab(4) as lab:
         lab.h[1].init()
         lab.h[2].join(lab.h[1])
         lab.h[3].join(lab.h[1], "--client")
         lab.h[4].join(lab.h[1])
         yield lab
-    drop_place(place)
 
 
 @contextmanager

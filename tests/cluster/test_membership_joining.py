@@ -12,15 +12,7 @@ import pytest
 
 from cnm.cluster import tokens
 from cnm.cluster.tokens import JoinToken
-from tests.cluster.hosts import (
-    NEEDS_ETCD,
-    ClusterHost,
-    ClusterLab,
-    cluster_lab,
-    drop_place,
-    eventually,
-    short_place,
-)
+from tests.cluster.hosts import NEEDS_ETCD, ClusterHost, ClusterLab, eventually, new_lab
 
 pytestmark = NEEDS_ETCD
 
@@ -28,13 +20,11 @@ pytestmark = NEEDS_ETCD
 @pytest.fixture(scope="module")
 def lab() -> Iterator[ClusterLab]:
     """h1 and h2 are members, h3 is a client, h4 is outside."""
-    place = short_place()
-    with cluster_lab(place, 4) as lab:
+    with new_lab(4) as lab:
         lab.h[1].init()
         lab.h[2].join(lab.h[1])
         lab.h[3].join(lab.h[2], "--client")
         yield lab
-    drop_place(place)
 
 
 def assert_nothing_is_left(lab: ClusterLab, outside: ClusterHost) -> None:

@@ -14,15 +14,7 @@ from cnm.cluster import keys, records
 from cnm.config import Settings
 from cnm.membership.membership import InCluster, Membership
 from cnm.wire.cluster import ClusterInit
-from tests.cluster.hosts import (
-    NEEDS_ETCD,
-    ClusterHost,
-    ClusterLab,
-    cluster_lab,
-    drop_place,
-    eventually,
-    short_place,
-)
+from tests.cluster.hosts import NEEDS_ETCD, ClusterHost, ClusterLab, eventually, new_lab
 from tests.cluster.test_membership_faults import client_of
 from tests.support.unpacked import program
 
@@ -34,10 +26,8 @@ CNMCTL = str(Path(sys.executable).with_name("cnmctl"))
 @pytest.fixture
 def lab(request: pytest.FixtureRequest) -> Iterator[ClusterLab]:
     """Hosts in no cluster, as many as the test says."""
-    place = short_place()
-    with cluster_lab(place, request.param) as lab:
+    with new_lab(request.param) as lab:
         yield lab
-    drop_place(place)
 
 
 def hosts(count: int) -> pytest.MarkDecorator:

@@ -7,15 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from cnm.cluster import keys
-from tests.cluster.hosts import (
-    NEEDS_ETCD,
-    ClusterHost,
-    ClusterLab,
-    cluster_lab,
-    drop_place,
-    eventually,
-    short_place,
-)
+from tests.cluster.hosts import NEEDS_ETCD, ClusterHost, ClusterLab, eventually, new_lab
 from tests.cluster.test_membership_faults import client_of
 
 pytestmark = NEEDS_ETCD
@@ -24,10 +16,8 @@ pytestmark = NEEDS_ETCD
 @pytest.fixture
 def lab(request: pytest.FixtureRequest) -> Iterator[ClusterLab]:
     """Hosts in no cluster, as many as the test says."""
-    place = short_place()
-    with cluster_lab(place, request.param) as lab:
+    with new_lab(request.param) as lab:
         yield lab
-    drop_place(place)
 
 
 def hosts(count: int) -> pytest.MarkDecorator:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.cluster.hosts import NEEDS_ETCD, ClusterLab, cluster_lab, drop_place, short_place
+from tests.cluster.hosts import NEEDS_ETCD, ClusterLab, joined_lab
 
 pytestmark = NEEDS_ETCD
 
@@ -14,11 +14,8 @@ pytestmark = NEEDS_ETCD
 @pytest.fixture(scope="module")
 def lab() -> Iterator[ClusterLab]:
     """h1 is the member, h2 and h3 are outside."""
-    place = short_place()
-    with cluster_lab(place, 3) as lab:
-        lab.h[1].init()
+    with joined_lab(members=1, outside=2) as lab:
         yield lab
-    drop_place(place)
 
 
 def listed(lab: ClusterLab) -> list[list[str]]:

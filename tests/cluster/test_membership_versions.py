@@ -11,15 +11,7 @@ import pytest
 
 from cnm.cluster import keys, records
 from cnm.cluster.etcd.client import Client
-from tests.cluster.hosts import (
-    NEEDS_ETCD,
-    ClusterHost,
-    ClusterLab,
-    cluster_lab,
-    drop_place,
-    eventually,
-    short_place,
-)
+from tests.cluster.hosts import NEEDS_ETCD, ClusterHost, ClusterLab, eventually, joined_lab
 from tests.cluster.test_membership_faults import client_of
 
 pytestmark = NEEDS_ETCD
@@ -30,12 +22,8 @@ NEW = {"colour": {"deep": ["blue"]}}
 @pytest.fixture(scope="module")
 def lab() -> Iterator[ClusterLab]:
     """h1 is the member, h2 a client, h3 outside."""
-    place = short_place()
-    with cluster_lab(place, 3) as lab:
-        lab.h[1].init()
-        lab.h[2].join(lab.h[1], "--client")
+    with joined_lab(members=1, clients=1, outside=1) as lab:
         yield lab
-    drop_place(place)
 
 
 def add_new_fields(etcd: Client, key: str) -> None:

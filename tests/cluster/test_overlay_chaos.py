@@ -13,8 +13,8 @@ import pytest
 
 from cnm.cluster import keys
 from tests.cluster.actor import SEED, Actor
-from tests.cluster.boxes import agreed, disagreement, overlay_lab, records, together, unreached
-from tests.cluster.hosts import NEEDS_ETCD, ClusterHost, ClusterLab, eventually
+from tests.cluster.boxes import agreed, disagreement, records, unreached
+from tests.cluster.hosts import NEEDS_ETCD, ClusterHost, ClusterLab, eventually, joined_lab, together
 
 pytestmark = [pytest.mark.root, NEEDS_ETCD]
 
@@ -40,7 +40,7 @@ class Undeterred(Actor):
 
 @pytest.fixture(scope="module")
 def lab() -> Iterator[ClusterLab]:
-    with overlay_lab(members=3) as made:
+    with joined_lab(members=3) as made:
         yield made
 
 

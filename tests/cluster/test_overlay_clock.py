@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from cnm.cluster import keys
-from tests.cluster.boxes import Box, agreed, create, disagreement, etcd, overlay_lab
-from tests.cluster.hosts import NEEDS_ETCD, ClusterHost, ClusterLab, eventually
+from tests.cluster.boxes import Box, agreed, create, disagreement, etcd
+from tests.cluster.hosts import NEEDS_ETCD, ClusterHost, ClusterLab, eventually, joined_lab
 from tests.support.unpacked import ROOT, environment
 
 _LIBRARY = next(ROOT.glob("usr/lib/*-linux-gnu/faketime/libfaketimeMT.so.1"), None)
@@ -58,7 +58,7 @@ class Clock:
 
 @pytest.fixture(scope="module")
 def lab() -> Iterator[ClusterLab]:
-    with overlay_lab(members=1, clients=1) as made:
+    with joined_lab(members=1, clients=1) as made:
         create(list(made.h.values()), "web", Internal=True)
         yield made
 

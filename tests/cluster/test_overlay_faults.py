@@ -12,18 +12,8 @@ import pytest
 
 from cnm.cluster import keys
 from netns_fixtures import Host, NetnsError
-from tests.cluster.boxes import (
-    Box,
-    agreed,
-    bridge_entries,
-    compact,
-    create,
-    disagreement,
-    etcd,
-    overlay_lab,
-    records,
-)
-from tests.cluster.hosts import NEEDS_ETCD, ClusterHost, ClusterLab, eventually
+from tests.cluster.boxes import Box, agreed, bridge_entries, compact, create, disagreement, etcd, records
+from tests.cluster.hosts import NEEDS_ETCD, ClusterHost, ClusterLab, eventually, joined_lab
 
 pytestmark = [pytest.mark.root, NEEDS_ETCD]
 
@@ -75,7 +65,7 @@ class World:
 
 @pytest.fixture(scope="module")
 def _world() -> Iterator[World]:
-    with overlay_lab(members=3, clients=1) as lab:
+    with joined_lab(members=3, clients=1) as lab:
         yield World(lab)
 
 

@@ -16,8 +16,8 @@ from scapy.packet import Packet, Raw
 from cnm.cluster import keys
 from cnm.drivers.overlay_options import VXLAN_ID
 from netns_fixtures import Host, match
-from tests.cluster.boxes import Box, bridge_entries, create, overlay_lab, records
-from tests.cluster.hosts import NEEDS_ETCD, ClusterHost, ClusterLab, eventually
+from tests.cluster.boxes import Box, bridge_entries, create, records
+from tests.cluster.hosts import NEEDS_ETCD, ClusterHost, ClusterLab, eventually, joined_lab
 
 pytestmark = [pytest.mark.root, NEEDS_ETCD]
 
@@ -27,7 +27,7 @@ MTU = 1450
 
 @pytest.fixture(scope="module")
 def lab() -> Iterator[ClusterLab]:
-    with overlay_lab(members=1, clients=2) as made:
+    with joined_lab(members=1, clients=2) as made:
         yield made
 
 

@@ -10,17 +10,8 @@ import pytest
 
 from cnm.cluster import keys
 from tests.cluster.actor import SEED, Actor
-from tests.cluster.boxes import (
-    agreed,
-    disagreement,
-    overlay_lab,
-    records,
-    takes_part,
-    together,
-    unreached,
-    values,
-)
-from tests.cluster.hosts import NEEDS_ETCD, ClusterLab, eventually
+from tests.cluster.boxes import agreed, disagreement, records, takes_part, unreached, values
+from tests.cluster.hosts import NEEDS_ETCD, ClusterLab, eventually, joined_lab, together
 
 pytestmark = [pytest.mark.root, NEEDS_ETCD]
 
@@ -29,7 +20,7 @@ CHANGES = 200
 
 @pytest.fixture(scope="module")
 def lab() -> Iterator[ClusterLab]:
-    with overlay_lab(members=3) as made:
+    with joined_lab(members=3) as made:
         yield made
 
 

@@ -8,8 +8,8 @@ from itertools import permutations
 import pytest
 
 from netns_fixtures import Host, Status
-from tests.cluster.boxes import Box, create, overlay_lab, subnets, together
-from tests.cluster.hosts import NEEDS_ETCD, ClusterHost, ClusterLab, eventually
+from tests.cluster.boxes import Box, create, subnets
+from tests.cluster.hosts import NEEDS_ETCD, ClusterHost, ClusterLab, eventually, joined_lab, together
 
 pytestmark = [pytest.mark.root, NEEDS_ETCD]
 
@@ -20,7 +20,7 @@ OUTSIDE = "198.51.100.1"
 @pytest.fixture(scope="module")
 def lab() -> Iterator[ClusterLab]:
     """h1 to h3 are members and h4 to h8 clients; h9 and h10 are another cluster, over IPv6."""
-    with overlay_lab(members=3, clients=5, outside=2) as made:
+    with joined_lab(members=3, clients=5, outside=2) as made:
         made.h[9].init("--advertise", "2001:db8::9")
         token = made.h[9].token()
         made.h[10].says(

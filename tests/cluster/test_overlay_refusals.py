@@ -14,8 +14,8 @@ import pytest
 
 from cnm.cluster import keys
 from cnm.drivers.overlay_options import VXLAN_ID
-from tests.cluster.boxes import Box, create, overlay_lab, records, subnets, takes_part, values
-from tests.cluster.hosts import NEEDS_ETCD, ClusterHost, ClusterLab, eventually
+from tests.cluster.boxes import Box, create, records, subnets, takes_part, values
+from tests.cluster.hosts import NEEDS_ETCD, ClusterHost, ClusterLab, eventually, joined_lab
 
 pytestmark = [pytest.mark.root, NEEDS_ETCD]
 
@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.root, NEEDS_ETCD]
 @pytest.fixture(scope="module")
 def lab() -> Iterator[ClusterLab]:
     """h1 is a member, h2 and h3 are clients; h4 is another cluster, h5 in none."""
-    with overlay_lab(members=1, clients=2, outside=2) as made:
+    with joined_lab(members=1, clients=2, outside=2) as made:
         made.h[4].init()
         yield made
 
