@@ -114,11 +114,14 @@ class Grants:
 
     def _settle(self, node: str) -> None:
         """Make the node's role as it should be. One that was removed meanwhile has none."""
-        role, wanted = role_of(node), self._wanted(node)
+        role = role_of(node)
         try:
             there = {
                 each.key for each in self._users.permissions(role) if each.key.startswith(keys.ENDPOINTS)
             }
+            wanted = self._wanted(
+                node
+            )  # afterwards: what another member has just granted is known here by then
             for prefix in sorted(wanted - there):
                 self._users.grant(role, Permission(prefix, Access.READWRITE))
             for prefix in sorted(there - wanted):

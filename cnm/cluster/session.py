@@ -30,8 +30,9 @@ log = logging.getLogger(__name__)
 LEASE_SECONDS = 10
 _BATCH = 100
 """Operations in a transaction; etcd allows 128."""
-_GRANT_SECONDS = 1.0
-"""A member lets a node write a network's endpoints within some milliseconds of its taking part."""
+_GRANT_SECONDS = 3.0
+"""A member lets a node write a network's endpoints within some milliseconds of its taking part; it may be busy, and
+another one may take that back until it has heard of it."""
 _FIRST_LOOK_SECONDS = 0.002
 _PAUSES = (0.2, 5.0)
 """Seconds before what could not be told is told again, the first and the longest."""

@@ -43,7 +43,7 @@ def test_kernels_daemons_and_etcd_agree(lab: ClusterLab, actors: list[Actor]) ->
     agreed(lambda: disagreement(lab.h[1], list(lab.h.values()), list(ids(lab).values())))
 
     for actor in actors:
-        assert actor.networks() == sorted(ids(lab))
+        eventually(lambda actor=actor: actor.networks() == sorted(ids(lab)))
         doctor = actor.host.cnmd.cnmctl("doctor")
         assert doctor.returncode == 0, doctor.stdout + doctor.stderr
 

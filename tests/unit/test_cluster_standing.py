@@ -44,7 +44,7 @@ def test_what_another_node_did_not_renew_is_told(days: float, verb: str) -> None
     ]
 
 
-@pytest.mark.parametrize("ends", [in_days(31), "", "nonsense"])
+@pytest.mark.parametrize("ends", [in_days(31), "", "nonsense"], ids=["good", "unknown", "nonsense"])
 def test_what_is_good_or_not_known_is_no_warning(ends: str) -> None:
     assert standing.expiries(status(ends)) == []
 
