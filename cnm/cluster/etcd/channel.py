@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+import grpc
+
 from cnm.cluster.etcd.messages import Method
 from cnm.errors import InvalidParameter
-
-# Children that we start exec at once; the handlers of gRPC would stop its threads around each fork. And what it logs by
-# itself is in the errors that we raise.
-os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
-os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-
-import grpc
 
 _OPTIONS = (
     ("grpc.enable_http_proxy", 0),
