@@ -6,7 +6,7 @@ _cnmctl_grammar() {
     case $1 in
         '') flags='-H --host -v --version' valued='-H --host' operands='WORD' words='cluster dns endpoint network port sandbox doctor events status version' ;;
         'cluster') operands='WORD' words='init join leave ping recover rm rotate snapshot status token' ;;
-        'cluster init') flags='--advertise --client-port --enrol-port --name --peer-port --ca --cert --etcd --key --vxlan-port' valued='--advertise --client-port --enrol-port --name --peer-port --ca --cert --etcd --key --vxlan-port' ;;
+        'cluster init') flags='--advertise --client-port --enrol-port --name --peer-port --ca-key --cacert --cert --etcd --key --vxlan-port' valued='--advertise --client-port --enrol-port --name --peer-port --ca-key --cacert --cert --etcd --key --vxlan-port' ;;
         'cluster join') flags='--client --advertise --client-port --enrol-port --name --peer-port' valued='--advertise --client-port --enrol-port --name --peer-port' operands='TOKEN HOST' ;;
         'cluster leave') flags='-f --force' ;;
         'cluster ping') flags='--format -q --quiet' valued='--format' operands='[NODE...]' ;;
@@ -16,7 +16,7 @@ _cnmctl_grammar() {
         'cluster rotate') flags='--authority --keys' ;;
         'cluster snapshot') flags='-f --force' operands='save|restore FILE' ;;
         'cluster status') flags='-f --format' valued='-f --format' ;;
-        'cluster token') flags='-q --quiet --ttl' valued='--ttl' ;;
+        'cluster token') flags='-q --quiet --ttl' valued='--ttl' operands='[ls|rm] [ID...]' ;;
         'dns') operands='WORD' words='add ls rm' ;;
         'dns add') operands='NETWORK NAME ADDRESS|NAME' ;;
         'dns ls') flags='-q --quiet' operands='NETWORK' ;;

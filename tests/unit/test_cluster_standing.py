@@ -30,6 +30,9 @@ def status(ends: str, authority: str = "") -> ClusterStatus:
                 since="",
                 certificate_expires=expires,
                 docker="",
+                transport="",
+                keys_since="",
+                tunnel="",
             )
         )
     return found
