@@ -7,6 +7,7 @@ It reads commands, one JSON line each, and answers with one; started by `Watcher
 from __future__ import annotations
 
 import os
+import random
 import sys
 import threading
 import time
@@ -16,7 +17,7 @@ from pathlib import Path
 from bench.child import Child, serve
 from cnm.cluster import keys
 from cnm.cluster.etcd.client import Client
-from cnm.cluster.etcd.contract import Event, Following, Listener
+from cnm.cluster.etcd.contract import EtcdError, Event, Following, Listener, Snapshot
 
 _PROCESSES = 4
 _LEASE_SECONDS = 10
@@ -41,7 +42,7 @@ class _Work:
             client = Client(self._endpoints, *self._pems)
             self._clients.append(client)
             prefix = keys.endpoints(network)
-            snapshot = client.list(prefix, stale=True)
+            snapshot = _read(client, prefix)
             client.keep_lease(_LEASE_SECONDS, lambda lease: None)
 
             def stands(how: Following) -> None:
@@ -70,6 +71,18 @@ class _Work:
     def deliveries(self) -> int:
         with self._lock:
             return self._deliveries
+
+
+def _read(client: Client, prefix: str) -> Snapshot:
+    """As a host does that comes in: again and again, while all others come at the same time."""
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    while True:
+        try:
+            return client.list(prefix, stale=True)
+        except EtcdError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(random.random())
 
 
 class Watchers:

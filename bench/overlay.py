@@ -82,7 +82,9 @@ etcd and a switch between them, so that they share its processors.
 ## A new sandbox is reached from everywhere
 
 Eight hosts. On one a sandbox is created and joined to the network by two requests; a sandbox on each of the other seven
-asks for its address all the time. Milliseconds from the beginning of the first request.
+asks for its address all the time. Milliseconds from the beginning of the first request. The *floor* is the least that
+the kernel can be asked for, a namespace and its link to a bridge (`bench/floor.py`), between the others on the same
+machine.
 """
 _CHANGES = """\
 ## Ten thousand endpoints on other hosts
@@ -115,6 +117,7 @@ def markdown(samples: Samples, loads: str, quick: bool) -> str:
 
 def _reach_rows(samples: Samples) -> Iterator[tuple[str, ...]]:
     for members in _MEMBERS:
+        yield _row(members, "the floor: namespace and attach, no daemon", samples.of(f"{members} floor"))
         yield _row(members, "the requests are answered", samples.of(f"{members} answered"))
         yield _row(members, "one other host has an echo", samples.of(f"{members} first"))
         reached = samples.of(f"{members} reached")

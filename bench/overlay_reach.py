@@ -6,6 +6,7 @@ A sandbox on each other host asks for its address all the time (ARP, then ICMP),
 from __future__ import annotations
 
 import contextlib
+import os
 import select
 import threading
 import time
@@ -14,6 +15,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 from bench.client import Client, request
+from bench.floor import Floor, new_namespace
 from bench.overlay_prober import Prober
 from bench.samples import Samples
 from bench.stage import connecting
@@ -43,13 +45,17 @@ def create(lab: ClusterLab, name: str, **options: Any) -> None:
 
 def measure(lab: ClusterLab, samples: Samples, label: str, *, rounds: int) -> None:
     """From the first request on: `{label} answered`, until the last has its answer; `{label} first` and
-    `{label} reached`, until one and all of the other hosts have an echo."""
+    `{label} reached`, until one and all of the other hosts have an echo. `{label} floor`: a namespace, and the least
+    that attaches it to a bridge."""
     create(lab, NETWORK, IPAM={"Config": [{"Subnet": _SUBNET}]})
     with contextlib.ExitStack() as stack:
         probers = [stack.enter_context(Prober(host, NETWORK)) for number, host in lab.h.items() if number > 1]
         client = stack.enter_context(Client(lab.h[1].cnmd.socket))
+        floor = Floor()
+        stack.callback(floor.close)
         for number in range(1, rounds + 1):
             _round(client, probers, samples, label, number)
+            _round_of_floor(floor, samples, label)
 
 
 def _round(client: Client, probers: Sequence[Prober], samples: Samples, label: str, number: int) -> None:
@@ -74,6 +80,17 @@ def _round(client: Client, probers: Sequence[Prober], samples: Samples, label: s
     samples.add(f"{label} first", min(times) * 1000)
     samples.add(f"{label} reached", max(times) * 1000)
     client.ask("DELETE", f"/cnm/v1/sandboxes/{name}?force=1")
+    time.sleep(_PAUSE_SECONDS)
+
+
+def _round_of_floor(floor: Floor, samples: Samples, label: str) -> None:
+    began = time.perf_counter()
+    namespace = new_namespace()
+    endpoint = floor.endpoint(namespace)
+    floor.attach(endpoint)
+    samples.add(f"{label} floor", (time.perf_counter() - began) * 1000)
+    floor.detach(endpoint)
+    os.close(namespace)
     time.sleep(_PAUSE_SECONDS)
 
 
