@@ -1,12 +1,13 @@
 """`python -m bench.cluster_scale [--quick]`: a thousand hosts as etcd sees them, one host's agent that knows a hundred
 thousand endpoints, and what follows for other clusters.
 
-Three members of etcd and a thousand of the project's own clients share this machine. Writes bench/SCALE.md.
+Three members of etcd and a thousand watchers share this machine. Writes bench/SCALE.md.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import subprocess
 import sys
@@ -25,6 +26,7 @@ from bench.cluster_watchers import Watchers
 from bench.report import machine, table
 from bench.samples import Samples, median, percentile
 from cnm.cluster.etcd.client import Client
+from cnm.cluster.etcd.contract import EtcdError, Put
 from netns_fixtures import IsolationError, isolate
 from tests.support import unpacked
 from tests.support.etcd import PROGRAMS, EtcdCluster, running_etcd
@@ -150,7 +152,7 @@ def _watched(
         time.sleep(max(0.0, began + number / rate - time.monotonic()))
         operation = population.endpoint(distinct[number % len(distinct)], 1, number)
         put[operation.key] = time.monotonic()
-        root.put(operation.key, operation.value)
+        _put(root, operation)
     expected = {key: sum(1 for each in networks if f"/{each}/" in key) for key in put}
     heard = _all_heard(watchers, expected)
     total = watchers.deliveries() - delivered
@@ -160,6 +162,14 @@ def _watched(
         samples.add(f"{words} {rate} last", max(times))
     took = _seconds(etcd) - before - idle * (time.monotonic() - began)
     return Watched(words, len(networks), rate, count, total, took)
+
+
+def _put(root: Client, operation: Put) -> None:
+    """The members have no processor for themselves: an answer may take longer than the client waits."""
+    while True:
+        with contextlib.suppress(EtcdError):
+            root.put(operation.key, operation.value)
+            return
 
 
 def _all_heard(watchers: Watchers, expected: dict[str, int]) -> dict[str, list[float]]:
@@ -231,8 +241,8 @@ _HEAD = """\
 # A large cluster
 
 Written by `python -m bench.cluster_scale`. Three members of etcd and {hosts:,} hosts are processes of one machine, so
-that nobody has a processor for itself; what was measured of a delivery's time is mostly the watchers' own. A host is
-the project's own client with a connection, a lease and a watch; what the members' processors take is theirs alone.
+that nobody has a processor for itself; what was measured of a delivery's time is mostly the watchers' own. A host is a
+gRPC connection with TLS and a watch (`bench/cluster_watchers.py`); what the members' processors take is theirs alone.
 
 {machine}
 """

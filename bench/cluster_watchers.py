@@ -1,7 +1,8 @@
-"""Hosts as far as etcd knows them: many of the project's own clients in few processes, each with a connection of its
-own, a lease, and a watch on the endpoints of one network.
+"""Hosts as far as etcd knows them: many in few processes, each with a connection of its own, over which it reads a
+network and then hears of its changes.
 
-It reads commands, one JSON line each, and answers with one; started by `Watchers`.
+They do not do what a host does besides (renew a lease, look whether the member is there): hundreds of them share a
+processor here, and each would take the others' slowness for a member that hangs. Started by `Watchers`.
 """
 
 from __future__ import annotations
@@ -11,16 +12,19 @@ import random
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
 
 from bench.child import Child, serve
 from cnm.cluster import keys
-from cnm.cluster.etcd.client import Client
-from cnm.cluster.etcd.contract import EtcdError, Event, Following, Listener, Snapshot
+from cnm.cluster.etcd import codec
+from cnm.cluster.etcd.channel import Connection, Credentials
+from cnm.cluster.etcd.client import SERVER_NAME
+from cnm.cluster.etcd.messages import MESSAGES, RANGE, WATCH
 
 _PROCESSES = 4
-_LEASE_SECONDS = 10
 _PATIENCE_SECONDS = 120.0
 
 
@@ -28,39 +32,42 @@ class _Work:
     """What the commands do."""
 
     def __init__(self, place: Path, endpoints: Sequence[str]) -> None:
-        self._pems = [(place / name).read_bytes() for name in ("ca.pem", "root.pem", "root-key.pem")]
+        pems = [(place / name).read_bytes() for name in ("ca.pem", "root.pem", "root-key.pem")]
+        self._credentials = Credentials(*pems, SERVER_NAME)
         self._endpoints = endpoints
-        self._clients: list[Client] = []
         self._lock = threading.Lock()
         self._heard: dict[str, list[float]] = {}
         self._deliveries = 0
+        self._following = threading.Semaphore(0)
 
     def open(self, networks: list[str]) -> float:
-        """A watcher for each; seconds until all hear of changes. Each reads its network first, as a host does."""
-        began, missing = time.monotonic(), threading.Semaphore(0)
+        """A watcher for each; seconds until all hear of changes."""
+        began = time.monotonic()
         for network in networks:
-            client = Client(self._endpoints, *self._pems)
-            self._clients.append(client)
-            prefix = keys.endpoints(network)
-            snapshot = _read(client, prefix)
-            client.keep_lease(_LEASE_SECONDS, lambda lease: None)
-
-            def stands(how: Following) -> None:
-                if how is Following.CURRENT:
-                    missing.release()
-
-            client.watch(prefix, snapshot.revision + 1, Listener(self._changed, stands))
+            threading.Thread(target=self._watch, args=(network,), daemon=True).start()
         for _ in networks:
-            if not missing.acquire(timeout=_PATIENCE_SECONDS):
+            if not self._following.acquire(timeout=_PATIENCE_SECONDS):
                 raise RuntimeError("a watcher hears of nothing")
         return time.monotonic() - began
 
-    def _changed(self, events: Sequence[Event], revision: int) -> None:
+    def _watch(self, network: str) -> None:
+        connection = Connection(random.choice(self._endpoints), self._credentials)
+        which = codec.key_range(keys.endpoints(network), prefix=True)
+        read = connection.call(
+            RANGE, RANGE.request(**which, serializable=True), _PATIENCE_SECONDS, leader=False
+        )
+        create = MESSAGES["WatchCreateRequest"](**which, start_revision=read.header.revision + 1)
+        for answer in connection.converse(WATCH, _only(WATCH.request(create_request=create))):
+            if answer.created:
+                self._following.release()
+            self._hear([codec.key_text(event.kv.key) for event in answer.events])
+
+    def _hear(self, changed: Sequence[str]) -> None:
         now = time.monotonic()
         with self._lock:
-            for event in events:
+            for key in changed:
                 self._deliveries += 1
-                self._heard.setdefault(event.key, []).append(now)
+                self._heard.setdefault(key, []).append(now)
 
     def heard(self) -> dict[str, list[float]]:
         """When each key's change came to each watcher, since the last time."""
@@ -73,16 +80,10 @@ class _Work:
             return self._deliveries
 
 
-def _read(client: Client, prefix: str) -> Snapshot:
-    """As a host does that comes in: again and again, while all others come at the same time."""
-    deadline = time.monotonic() + _PATIENCE_SECONDS
-    while True:
-        try:
-            return client.list(prefix, stale=True)
-        except EtcdError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(random.random())
+def _only(request: Any) -> Iterator[Any]:
+    """It, and no end."""
+    yield request
+    SimpleQueue[None]().get()
 
 
 class Watchers:
