@@ -46,7 +46,7 @@ class Audit:
         self._rounds.close()
 
     def soon(self) -> None:
-        """The cluster was away, and is back."""
+        """The cluster was away and is back, or something could not be told it."""
         self._rounds.soon(_AFTER_SECONDS)
 
     def forget(self) -> None:
@@ -59,7 +59,7 @@ class Audit:
         self.run(thorough=self._count % every == 0)
 
     def run(self, *, thorough: bool = True) -> int:
-        """How much was wrong; `thorough`: in etcd, too. What cannot be looked at is left for the next round."""
+        """How much was wrong; `thorough`: in etcd, too. What cannot be looked at is left for a round that is soon."""
         steps: list[Callable[[], int]] = [
             *(lambda each=each: self._kernel(each) for each in self._r.cluster.tunnels()),
         ]
@@ -77,6 +77,7 @@ class Audit:
             return step()
         except (EtcdError, Denied) as error:
             log.debug("not everything was compared: %s", error)
+            self.soon()
         except CnmError as error:
             log.error("not mended: %s", error)
         finally:

@@ -61,7 +61,7 @@ class Listeners(NamedTuple):
     settle: Callable[[], None] = lambda: None
     """Returns when whoever is concerned has heard what `named` was told."""
     recovered: Callable[[], None] = lambda: None
-    """The cluster was away, and is back. Returns at once."""
+    """The cluster was away, or could not be told something, and all is to be compared soon. Returns at once."""
 
 
 class Cluster:
@@ -71,6 +71,7 @@ class Cluster:
         """`avoid` are CIDR texts of this host's own networks."""
         self.listeners = Listeners(lambda ident, network: None, lambda ident, peers: None)
         self.ipam = SharedIpam(self.etcd, lambda: self.node_name, lambda: (*avoid(), *self._underlays()))
+        self.ipam.doubted = lambda: self.listeners.recovered()
         self.nodes = Nodes(self._node_changed, self._nodes_known)
         self.tally = Tally()
         self.probe: ProbeSegment | None = None

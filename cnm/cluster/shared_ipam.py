@@ -83,8 +83,8 @@ class SharedIpam:
         self._trying: Counter[tuple[str, str]] = Counter()
         """How many are about to have it: threads that try the same address do not know of each other."""
         self._seed = ""
-        self.lost = False
-        """Something could not be given back: `give_back_strangers` is to be called."""
+        self.doubted: Callable[[], None] = lambda: None
+        """Called when something could not be given back, or nobody knows: `give_back_strangers` is to be called."""
 
     def default_address_spaces(self) -> AddressSpaces:
         return SPACES
@@ -238,7 +238,7 @@ class SharedIpam:
                 self._hold(held, claim)
                 return None
         except BaseException:
-            self.lost = True
+            self.doubted()
             raise
         finally:
             with self._lock:
@@ -275,7 +275,7 @@ class SharedIpam:
             if found is not None and self._is_given_back_here(found.value):
                 self._etcd().transact([holds(key, found.value)], [Delete(key)])
         except BaseException:
-            self.lost = True
+            self.doubted()
             raise
 
     def _is_given_back_here(self, value: bytes) -> bool:
@@ -298,7 +298,6 @@ class SharedIpam:
 
     def give_back_strangers(self) -> int:
         """Claims in this host's name that nothing here knows of go; how many there were."""
-        self.lost = False
         count = 0
         mine = self._node()
         for item in self._etcd().list(keys.ADDRESSES).items:
