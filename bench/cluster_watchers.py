@@ -17,6 +17,8 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
+import grpc
+
 from bench.child import Child, serve
 from cnm.cluster import keys
 from cnm.cluster.etcd import codec
@@ -26,6 +28,9 @@ from cnm.cluster.etcd.messages import MESSAGES, RANGE, WATCH
 
 _PROCESSES = 4
 _PATIENCE_SECONDS = 120.0
+_ANSWER_SECONDS = 10.0
+_AT_ONCE = 8
+"""Of one process: a connection whose handshake takes a second is given up."""
 
 
 class _Work:
@@ -39,6 +44,7 @@ class _Work:
         self._heard: dict[str, list[float]] = {}
         self._deliveries = 0
         self._following = threading.Semaphore(0)
+        self._gate = threading.Semaphore(_AT_ONCE)
 
     def open(self, networks: list[str]) -> float:
         """A watcher for each; seconds until all hear of changes."""
@@ -53,14 +59,22 @@ class _Work:
     def _watch(self, network: str) -> None:
         connection = Connection(random.choice(self._endpoints), self._credentials)
         which = codec.key_range(keys.endpoints(network), prefix=True)
-        read = connection.call(
-            RANGE, RANGE.request(**which, serializable=True), _PATIENCE_SECONDS, leader=False
-        )
+        with self._gate:
+            read = self._read(connection, RANGE.request(**which, serializable=True))
         create = MESSAGES["WatchCreateRequest"](**which, start_revision=read.header.revision + 1)
         for answer in connection.converse(WATCH, _only(WATCH.request(create_request=create))):
             if answer.created:
                 self._following.release()
             self._hear([codec.key_text(event.kv.key) for event in answer.events])
+
+    @staticmethod
+    def _read(connection: Connection, request: Any) -> Any:
+        """As a host that comes in does: again and again."""
+        while True:
+            try:
+                return connection.call(RANGE, request, _ANSWER_SECONDS, leader=False)
+            except grpc.RpcError:
+                time.sleep(random.random())
 
     def _hear(self, changed: Sequence[str]) -> None:
         now = time.monotonic()
