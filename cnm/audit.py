@@ -75,9 +75,11 @@ class Audit:
             return 0
         try:
             return step()
-        except (EtcdError, Denied) as error:
+        except EtcdError as error:
             log.debug("not everything was compared: %s", error)
             self.soon()
+        except Denied as error:
+            log.debug("not everything may be compared: %s", error)
         except CnmError as error:
             log.error("not mended: %s", error)
         finally:

@@ -215,10 +215,6 @@ class Registry:
         registration, found = self._registration(name)
         self._change(found, _replace(registration, member=True, endpoint=endpoint, enrols_at=enrols_at))
 
-    def runs_no_member(self, name: str) -> None:
-        registration, found = self._registration(name)
-        self._change(found, _replace(registration, member=False, endpoint="", enrols_at=""))
-
     def remove(self, name: str) -> None:
         """Everything of a node's: first what it may do, then what it had. Works on what an interrupted one left."""
         for user in self._users.users():
