@@ -49,6 +49,11 @@ def _look(found: ClusterStatus, node: Node) -> None:
         _fill_cluster(found, cluster)
         found.nodes = _nodes(nodes, living)
         found.warnings += expiries(found)
+        if not found.stale and keys.NODES + found.name not in {each.key for each in living.items}:
+            found.state = "starting"
+            found.warnings.append(
+                "the other hosts do not see this one yet: traffic flows on, nothing new can be made here"
+            )
         if found.stale:
             found.warnings.append(
                 "the members have no majority: traffic flows on, nothing new can be made; "

@@ -89,7 +89,7 @@ def test_certificates_are_rotated(lab: ForeignLab) -> None:
 
         assert common_name(lab.h[number]) != before
         assert before not in lab.users_and_roles()
-        assert lab.h[number].status()["State"] == "ready"
+        eventually(lambda number=number: lab.h[number].status()["State"] == "ready")
 
 
 def test_another_cluster_has_no_room_there(lab: ForeignLab) -> None:

@@ -15,7 +15,7 @@ from cnm.config import Settings
 from cnm.membership.membership import InCluster, Membership
 from cnm.wire.cluster import ClusterInit
 from tests.cluster.hosts import NEEDS_ETCD, ClusterHost, ClusterLab, eventually, new_lab
-from tests.cluster.test_membership_faults import client_of
+from tests.cluster.node_client import client_of
 from tests.support.unpacked import program
 
 pytestmark = NEEDS_ETCD

@@ -8,7 +8,7 @@ import pytest
 
 from cnm.cluster import keys
 from tests.cluster.hosts import NEEDS_ETCD, ClusterHost, ClusterLab, eventually, new_lab
-from tests.cluster.test_membership_faults import client_of
+from tests.cluster.node_client import client_of
 
 pytestmark = NEEDS_ETCD
 

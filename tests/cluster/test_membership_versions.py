@@ -12,7 +12,7 @@ import pytest
 from cnm.cluster import keys, records
 from cnm.cluster.etcd.client import Client
 from tests.cluster.hosts import NEEDS_ETCD, ClusterHost, ClusterLab, eventually, joined_lab
-from tests.cluster.test_membership_faults import client_of
+from tests.cluster.node_client import client_of
 
 pytestmark = NEEDS_ETCD
 

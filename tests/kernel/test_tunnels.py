@@ -119,7 +119,10 @@ def keep_secret(*nodes: LabNode) -> None:
 
 
 def is_datagram(packet: Packet) -> bool:
-    return packet.haslayer(IP) or (packet.haslayer(IPv6) and packet.haslayer(UDP))
+    """Whatever a host says to another; not what its bridges and groups say to the link, which may be at any time."""
+    if packet.haslayer(IP):
+        return packet[IP].proto != socket.IPPROTO_IGMP
+    return packet.haslayer(IPv6) and packet.haslayer(UDP)
 
 
 def test_the_wire_sees_nothing_but_wireguard_of_a_vxlan_between_transport_addresses(

@@ -131,9 +131,16 @@ def _is_sidecar(cnmd: Cnmd, process: int, name: str) -> bool:
     """By where it is listened to."""
     with contextlib.suppress(OSError):
         if f"cnm.{name}".encode() in Path(f"/proc/{process}/cmdline").read_bytes():
-            inodes = {os.readlink(each.path) for each in os.scandir(f"/proc/{process}/fd")}
-            return f"socket:[{_control_inode(cnmd, process, name)}]" in inodes
+            return f"socket:[{_control_inode(cnmd, process, name)}]" in _open_files(process)
     return False
+
+
+def _open_files(process: int) -> set[str]:
+    found = set()
+    for each in os.scandir(f"/proc/{process}/fd"):
+        with contextlib.suppress(FileNotFoundError):  # closed since
+            found.add(os.readlink(each.path))
+    return found
 
 
 def _control_inode(cnmd: Cnmd, process: int, name: str) -> str:
