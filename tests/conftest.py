@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import zlib
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,29 @@ import pytest
 from netns_fixtures import IsolationError, isolate
 from tests.support.machine import Machine, processes_left
 
+_LONG = (
+    "faults/test_crash_points.py",
+    "docker/test_plugin_restarts.py",
+    "docker/test_neighbour_firewall.py",
+    "kernel/test_plugin_dockerd.py",
+    "cluster/test_membership_leaving.py",
+    "docker/test_overlay_networks.py",
+    "packet/test_fails_closed.py",
+    "cluster/test_overlay_faults.py",
+    "docker/test_plugin_crash_points.py",
+    "kernel/test_neighbours_resolved.py",
+    "cluster/test_membership_faults.py",
+    "kernel/test_resolver_process.py",
+    "cluster/test_overlay_refusals.py",
+    "docker/test_plugin_networks.py",
+    "kernel/test_firewall_ruleset_packets.py",
+    "packet/test_table.py",
+    "docker/test_plugin_ports.py",
+    "cluster/test_adopted_refused.py",
+    "kernel/test_tunnels.py",
+    "packet/test_restart.py",
+)
+"""Files that take most of a minute or more, the longest first."""
 _NEED_ROOT = ("kernel", "packet", "docker", "cluster", "faults")
 _MACHINE = pytest.StashKey[Machine]()
 
@@ -35,6 +59,24 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.root)
         if os.geteuid() != 0 and item.get_closest_marker("root"):
             item.add_marker(pytest.mark.skip(reason="needs root: sudo make test"))
+    places = _places(dict.fromkeys(str(item.path.relative_to(here.parent)) for item in items))
+    items.sort(key=lambda item: places[str(item.path.relative_to(here.parent))])
+
+
+def _places(files: Collection[str]) -> dict[str, int]:
+    """Each file's place in a run: rungs are mixed, long files are spread among short ones, and short ones come last.
+
+    So processes that run side by side have no load at the same time, and none ends long after the others.
+    """
+    long = [f"tests/{name}" for name in _LONG if f"tests/{name}" in files]
+    short = sorted((name for name in files if name not in long), key=lambda name: zlib.crc32(name.encode()))
+    every = max(1, len(short) // (len(long) + 1))
+    order = []
+    for number, name in enumerate(short):
+        if number % every == 0 and long:
+            order.append(long.pop(0))
+        order.append(name)
+    return {name: place for place, name in enumerate([*order, *long])}
 
 
 @pytest.fixture(autouse=True)

@@ -250,7 +250,7 @@ def test_a_frozen_member_is_told_and_passed_over(lab: ClusterLab) -> None:
         found = eventually(
             lambda: (seen := lab.h[3].status())["Members"][1]["State"] == "unreachable" and seen
         )
-        assert found["State"] in ("ready", "starting")  # the others lose sight of it until it has another lease
+        assert found["State"] in ("ready", "starting")  # until it has another lease
         eventually(lambda: lab.h[3].status()["State"] == "ready")
     finally:
         lab.h[2].kill_etcd(signal.SIGCONT)
