@@ -1,5 +1,5 @@
 # The whole developer interface; CI calls the same targets. They need root and never call sudo.
-.PHONY: setup demo test check bench clean lock
+.PHONY: setup demo test test-thorough check bench clean lock
 
 setup:
 	@scripts/need-root setup
@@ -14,6 +14,12 @@ test:
 	@scripts/need-root test
 	@scripts/setup test
 	@scripts/test
+
+# Every point of every crash, every round: half an hour more.
+test-thorough:
+	@scripts/need-root test-thorough
+	@scripts/setup test
+	@CNM_THOROUGH=1 scripts/test
 
 check:
 	@scripts/need-root check

@@ -42,8 +42,15 @@ def ids(lab: ClusterLab) -> dict[str, str]:
 def test_kernels_daemons_and_etcd_agree(lab: ClusterLab, actors: list[Actor]) -> None:
     agreed(lambda: disagreement(lab.h[1], list(lab.h.values()), list(ids(lab).values())))
 
+    agreed(
+        lambda: [
+            f"{actor.host.name} knows {known}, there are {there}"
+            for there in [sorted(ids(lab))]
+            for actor in actors
+            if (known := actor.networks()) != there
+        ]
+    )
     for actor in actors:
-        eventually(lambda actor=actor: actor.networks() == sorted(ids(lab)))
         doctor = actor.host.cnmd.cnmctl("doctor")
         assert doctor.returncode == 0, doctor.stdout + doctor.stderr
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -11,6 +10,7 @@ import pytest
 from tests.support.crash_calls import supported
 from tests.support.crash_harness import Harness, Report, Result
 from tests.support.crash_scenarios import SCENARIOS
+from tests.support.thorough import THOROUGH
 
 _DURABLE = (
     "network create, dual",
@@ -22,10 +22,9 @@ _DURABLE = (
     "endpoint rm",
 )
 """Verbs that define something: when they return, it is on the disk."""
-_ALIKE = 3
-"""Start-ups after something that was cut off differ in a few calls: of those each third is played. With the variable
-CNM_EVERY_POINT set, and by `python -m tests.support.crash_harness`, all are."""
-_FEWEST_POINTS = 600
+_FEW = 8
+"""Points of each scenario that are played, where not all of them are asked for."""
+_FEWEST_POINTS = 600 if THOROUGH else 200
 _MOST_STRAYS = 0.02
 """Share of the runs whose calls were not those of the first, so that another point may have been played twice."""
 _LOOKS = ("first", "second", "cleared")
@@ -52,8 +51,7 @@ def reports() -> list[Report]:
 def test_killed_at_any_call_it_is_as_before_or_after_with_nothing_left_over(
     harness: Harness, reports: list[Report], record_property: Record, name: str
 ) -> None:
-    alike = name.startswith("start-up after") and "CNM_EVERY_POINT" not in os.environ
-    report = harness.kill_everywhere(SCENARIOS[name], every=_ALIKE if alike else 1)
+    report = harness.kill_everywhere(SCENARIOS[name], few=_FEW)
 
     reports.append(report)
     record_property("crash", report.row())
@@ -76,7 +74,7 @@ def test_the_points_are_many(reports: list[Report], record_property: Record) -> 
 def test_after_a_power_cut_definitions_are_as_before_or_after(
     harness: Harness, record_property: Record, name: str
 ) -> None:
-    report = harness.kill_everywhere(SCENARIOS[name], power_cut=True)
+    report = harness.kill_everywhere(SCENARIOS[name], power_cut=True, few=_FEW)
 
     record_property("crash", report.row())
     assert report.problems == []

@@ -104,8 +104,9 @@ def play(
     verb_kill_at: int = 0,
     instead: int | None = None,
     power_cut: bool = False,
+    twice: bool = True,
 ) -> dict[str, Any]:
-    """One crash, and what two start-ups make of it.
+    """One crash, and what a start-up makes of it, and where `twice` is set, another one.
 
     `kill_at` 0: the verb (or the start-up) comes to its end and the process is killed then. `instead`: the step of
     that number in `between` in place of the verb, -1 for nothing at all. With `power_cut` the machine goes with the
@@ -124,8 +125,11 @@ def play(
     if scenario.start_up:
         outcome = _run_start(kill_at)
         result |= {"calls": [str(call) for call in outcome.calls], "killed": outcome.killed}
-    result["first"] = _first_look()
-    result["second"], result["cleared"] = _second_look()
+    last = "first"
+    if twice:
+        result["first"] = _look()
+        last = "second"
+    result[last], result["cleared"] = _last_look(last)
     return result
 
 
@@ -175,8 +179,8 @@ def _run_start(kill_at: int) -> Outcome:
     return outcome
 
 
-def _first_look() -> dict[str, Any]:
-    """What a start-up makes of it; that daemon is killed at rest."""
+def _look() -> dict[str, Any]:
+    """What the first start-up makes of it; that daemon is killed at rest."""
 
     def body(child: _Child) -> None:
         child.say(_whole(_started("first")))
@@ -188,11 +192,11 @@ def _first_look() -> dict[str, Any]:
     return look
 
 
-def _second_look() -> tuple[dict[str, Any], dict[str, Any]]:
-    """(what another start-up makes of that, what it would choose next and what is left when it has cleared all)."""
+def _last_look(series: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """(what a start-up makes of it, what it would choose next and what is left when it has cleared all)."""
 
     def body(child: _Child) -> None:
-        played = _started("second")
+        played = _started(series)
         child.say(_whole(played))
         child.wait()
         choices = played.next_choices()
