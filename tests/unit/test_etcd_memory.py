@@ -79,6 +79,7 @@ def test_a_lease_ends_when_its_client_is_away_for_that_long(store: MemoryStore, 
     other, heard = MemoryEtcd(store), Heard()
     ids: list[int] = []
     lease = etcd.keep_lease(10, ids.append)
+    etcd.settle()
     etcd.put("/a", b"", lease.id)
     other.watch("/a", store.revision + 1, heard.listener)
 
