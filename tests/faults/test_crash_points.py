@@ -22,7 +22,7 @@ _DURABLE = (
     "endpoint rm",
 )
 """Verbs that define something: when they return, it is on the disk."""
-_FEW = 8
+_FEW = 6
 """Points of each scenario that are played, where not all of them are asked for."""
 _FEWEST_POINTS = 600 if THOROUGH else 200
 _MOST_STRAYS = 0.02
