@@ -42,8 +42,8 @@ def measure(samples: Samples, members: int, *, rounds: int, seconds: int) -> Non
                 population.write(root, population.endpoints(network, _HOSTS, ENDPOINTS))
                 namespace = str(place / "overlay")
                 _measure_programming(samples, etcd, namespace, network, members, rounds)
-                _measure_following(samples, etcd, root, namespace, network, members, seconds)
                 _measure_restarts(samples, etcd, namespace, network, members, rounds)
+                _measure_following(samples, etcd, root, namespace, network, members, seconds)
             finally:
                 root.close()
                 subprocess.run(["umount", "--lazy", str(place / "overlay")], capture_output=True)
@@ -89,7 +89,6 @@ def _measure_following(
             samples.add(f"{members} lag", (written[mac] - when) * 1000)
         samples.add(f"{members} change cpu", (after["cpu"] - before["cpu"]) * 1000 / len(put))
         samples.add(f"{members} rate", len(put) / (max(put.values()) - min(put.values())))
-        host.kill()  # without a farewell: what it wrote stays for the next
 
 
 def _write_steadily(root: Client, network: str, count: int) -> dict[str, float]:
@@ -122,6 +121,10 @@ def _measure_restarts(
     samples: Samples, etcd: EtcdCluster, namespace: str, network: str, members: int, rounds: int
 ) -> None:
     """The network is in the kernel: a new process reads what the cluster has and what the kernel has, and compares."""
+    with agent(etcd.place, etcd.endpoints) as host:
+        host.ask("begin")
+        host.ask("enter", namespace, network)
+        host.kill()  # without a farewell: what it wrote stays for the next
     for _ in range(rounds):
         began = time.monotonic()
         with agent(etcd.place, etcd.endpoints) as host:
@@ -132,6 +135,9 @@ def _measure_restarts(
             samples.add(f"{members} restart", (now - began) * 1000)
             samples.add(f"{members} reconciled", (now - start) * 1000)
             host.kill()
+    with agent(etcd.place, etcd.endpoints) as host:
+        host.ask("begin", namespace, network)
+        host.ask("exit", namespace, network)
 
 
 __all__ = ["ENDPOINTS", "RATE", "measure"]

@@ -114,8 +114,12 @@ class Controller:
         return self._r.model.network(ref)
 
     def create_network(self, request: NetworkRequest) -> Network:
-        with self._r.locks.verbs.shared():
-            return self._networks.create(request)
+        try:
+            with self._r.locks.verbs.shared():
+                return self._networks.create(request)
+        except BaseException:
+            self.hearing.reveal()
+            raise
 
     def delete_network(self, ref: str) -> None:
         with self._r.locks.verbs.shared():

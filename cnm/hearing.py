@@ -65,24 +65,33 @@ class Hearing:
                 self._adapt(known, shared)
 
     def reveal(self) -> None:
-        """A network of this host is gone: one of the cluster's may have its name now."""
+        """A network of this host is gone, or did not come: one of the cluster's may have its name now."""
         for shared in self.hidden():
             self.network_changed(shared.id, shared)
 
     def _add(self, shared: SharedNetwork) -> None:
         r, network = self._r, from_shared(shared)
-        try:
-            r.model.add_network(network)
-        except Conflict:
-            log.error(
-                "network %s of the cluster is hidden here by another network of this name: remove that one",
-                shared.name,
-            )
+        if not self._has_a_place(network):
             with self._lock:
                 self._hidden[shared.id] = shared
-            return
+            if not self._has_a_place(network):
+                log.error(
+                    "network %s of the cluster is hidden here by another network of this name: remove that one",
+                    shared.name,
+                )
+                return
+            with self._lock:  # whoever gave the name back meanwhile may not have seen it
+                del self._hidden[shared.id]
         r.store.commit(put=[network], durable=True)
         r.events.publish("network", "create", network.id, name=network.name, type=network.driver)
+
+    def _has_a_place(self, network: Network) -> bool:
+        """In the model, from now on; not where another one has its name."""
+        try:
+            self._r.model.add_network(network)
+        except Conflict:
+            return False
+        return True
 
     def _adapt(self, known: Network, shared: SharedNetwork) -> None:
         if known.state is not NetworkState.ACTIVE or known.records == shared.records:

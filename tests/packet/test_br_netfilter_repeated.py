@@ -33,7 +33,7 @@ from tests.packet.lab import (
 )
 from tests.support.thorough import THOROUGH
 
-ROUNDS = 20 if THOROUGH else 6
+ROUNDS = 20 if THOROUGH else 4
 FIRST_PACKET_SECONDS = 0.9
 """Less than the second after which TCP and ARP try again."""
 MADE = ("nat", "nat-no-icc", "internal", "internal-no-icc")

@@ -186,6 +186,23 @@ def test_a_network_whose_name_is_taken_on_a_host_is_hidden_there(hosts: Hosts) -
     assert hosts.all[1].controller.network("web").id == made.id
 
 
+def test_a_network_is_not_hidden_by_one_of_its_name_that_did_not_come_to_be(
+    hosts: Hosts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = []
+
+    def refused_meanwhile(*_: object) -> None:
+        there.append(hosts.all[0].overlay("web"))
+        eventually(lambda: hosts.all[1].controller.hearing.hidden())
+        raise Conflict("somebody was quicker")
+
+    monkeypatch.setattr(hosts.all[1].resources, "refresh_facts", refused_meanwhile)
+    refused(lambda: hosts.all[1].overlay("web"), Conflict)
+
+    assert hosts.all[1].controller.network("web").id == there[0].id
+    assert hosts.all[1].controller.hearing.hidden() == []
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
