@@ -58,7 +58,7 @@ def _measure(samples: Samples, quick: bool) -> None:
     for members in _MEMBERS:
         _say(f"eight hosts, members of etcd: {members}")
         with overlay_reach.hosts(members) as lab:
-            overlay_reach.measure(lab, samples, str(members), rounds=20 if quick else 200)
+            overlay_reach.measure(lab, samples, str(members), rounds=20 if quick else 100)
     for members in _MEMBERS:
         _say(f"ten thousand endpoints, members of etcd: {members}")
         overlay_changes.measure(samples, members, rounds=3 if quick else 9, seconds=3 if quick else 10)
@@ -81,10 +81,11 @@ etcd and a switch between them, so that they share its processors.
 
 ## A new sandbox is reached from everywhere
 
-Eight hosts. On one a sandbox is created and joined to the network by two requests; a sandbox on each of the other seven
-asks for its address all the time. Milliseconds from the beginning of the first request. The *floor* is the least that
-the kernel can be asked for, a namespace and its link to a bridge (`bench/floor.py`), between the others on the same
-machine.
+Eight hosts. On one a sandbox is created and joined to the network by two requests; a sandbox on each of the other
+seven asks for its address all the time. Milliseconds from the beginning of the first request. *One more*: the host has
+another sandbox in the network. *The first*: it has none, so that the network's own namespace and tunnel are made, what
+is on other hosts is read, and a member lets it write. The *floor* is the least that the kernel can be asked for, a
+namespace and its link to a bridge (`bench/floor.py`), between the others on the same machine.
 """
 _CHANGES = """\
 ## Ten thousand endpoints on other hosts
@@ -118,11 +119,12 @@ def markdown(samples: Samples, loads: str, quick: bool) -> str:
 def _reach_rows(samples: Samples) -> Iterator[tuple[str, ...]]:
     for members in _MEMBERS:
         yield _row(members, "the floor: namespace and attach, no daemon", samples.of(f"{members} floor"))
-        yield _row(members, "the requests are answered", samples.of(f"{members} answered"))
-        yield _row(members, "one other host has an echo", samples.of(f"{members} first"))
-        reached = samples.of(f"{members} reached")
-        demands = [("≤ 30", median(reached) <= 30), ("p99 ≤ 150", percentile(reached, 0.99) <= 150)]
-        yield _row(members, "all seven have", reached, demands)
+        for label, which in ((members, "one more"), (f"{members} anew", "the first")):
+            reached = samples.of(f"{label} reached")
+            demands = [("≤ 30", median(reached) <= 30), ("p99 ≤ 150", percentile(reached, 0.99) <= 150)]
+            yield _row(members, f"{which}: the requests are answered", samples.of(f"{label} answered"))
+            yield _row(members, f"{which}: one other host has an echo", samples.of(f"{label} first"))
+            yield _row(members, f"{which}: all seven have", reached, demands)
 
 
 def _change_rows(samples: Samples) -> Iterator[tuple[str, ...]]:

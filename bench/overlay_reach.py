@@ -45,8 +45,8 @@ def create(lab: ClusterLab, name: str, **options: Any) -> None:
 
 def measure(lab: ClusterLab, samples: Samples, label: str, *, rounds: int) -> None:
     """From the first request on: `{label} answered`, until the last has its answer; `{label} first` and
-    `{label} reached`, until one and all of the other hosts have an echo. `{label} floor`: a namespace, and the least
-    that attaches it to a bridge."""
+    `{label} reached`, until one and all of the other hosts have an echo; the same of `{label} anew`, where it is the
+    host's first sandbox in the network. `{label} floor`: a namespace, and the least that attaches it to a bridge."""
     create(lab, NETWORK, IPAM={"Config": [{"Subnet": _SUBNET}]})
     with contextlib.ExitStack() as stack:
         probers = [stack.enter_context(Prober(host, NETWORK)) for number, host in lab.h.items() if number > 1]
@@ -54,8 +54,12 @@ def measure(lab: ClusterLab, samples: Samples, label: str, *, rounds: int) -> No
         floor = Floor()
         stack.callback(floor.close)
         for number in range(1, rounds + 1):
-            _round(client, probers, samples, label, number)
+            _round(client, probers, samples, f"{label} anew", number)
             _round_of_floor(floor, samples, label)
+        client.ask("POST", "/cnm/v1/sandboxes", {"Name": "resident"})
+        client.send(connecting(NETWORK, "resident"))
+        for number in range(1, rounds + 1):
+            _round(client, probers, samples, label, number)
 
 
 def _round(client: Client, probers: Sequence[Prober], samples: Samples, label: str, number: int) -> None:
