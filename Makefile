@@ -15,7 +15,7 @@ test:
 	@scripts/setup test
 	@scripts/test
 
-# Every point of every crash, every round: half an hour more.
+# Every point of every crash, every round.
 test-thorough:
 	@scripts/need-root test-thorough
 	@scripts/setup test

@@ -52,7 +52,7 @@ def _look(found: ClusterStatus, node: Node) -> None:
         if not found.stale and keys.NODES + found.name not in {each.key for each in living.items}:
             found.state = "starting"
             found.warnings.append(
-                "the other hosts do not see this one yet: traffic flows on, nothing new can be made here"
+                "the other hosts do not see this one yet: traffic flows on, nothing joins the cluster's networks here"
             )
         if found.stale:
             found.warnings.append(

@@ -24,7 +24,7 @@ _STAGES = 2 * (os.cpu_count() or 1)
 """Played at the same time: half of a stage's time is spent waiting for the kernel to free things."""
 _MOST_DIFFERENCES = 12
 _TWICE = 3
-"""After each third point there is another start-up, which must change nothing: it makes a crash a third dearer."""
+"""After each third point, or all, there is another start-up, which must change nothing: a third of a crash' cost."""
 
 Result = dict[str, Any]
 
@@ -95,12 +95,18 @@ class Harness:
         after = references["after"]
         report.problems += _judge_reference(scenario, after)
         count = len(after["calls"])
-        every = 1 if THOROUGH or few is None else max(1, round(count / few))
+        thorough = THOROUGH or few is None
+        every = 1 if thorough else max(1, round(count / (few or count)))
         numbers = range(every, count + 1, every)
         report.points = len(numbers) + 1
         report.after = 1
         jobs = [
-            {"kill_at": number, "verb_kill_at": cut, "power_cut": power_cut, "twice": place % _TWICE == 0}
+            {
+                "kill_at": number,
+                "verb_kill_at": cut,
+                "power_cut": power_cut,
+                "twice": thorough or place % _TWICE == 0,
+            }
             for place, number in enumerate(numbers)
         ]
         killed = self._pool.map(lambda job: self.play(scenario, **job), jobs)
