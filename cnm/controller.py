@@ -94,6 +94,7 @@ class Controller:
             probe.take_down(self._r)
             own_node.forget(self._r)
             self._r.encryption.forget()
+            self.hearing.forget()
             clustered.forget_all(self._r)
             self.health.forget()
             self._r.refresh_facts()
@@ -114,12 +115,8 @@ class Controller:
         return self._r.model.network(ref)
 
     def create_network(self, request: NetworkRequest) -> Network:
-        try:
-            with self._r.locks.verbs.shared():
-                return self._networks.create(request)
-        except BaseException:
-            self.hearing.reveal()
-            raise
+        with self._r.locks.verbs.shared():
+            return self._networks.create(request)
 
     def delete_network(self, ref: str) -> None:
         with self._r.locks.verbs.shared():
@@ -129,13 +126,10 @@ class Controller:
                     f"network {network.name} is dockerd's: docker network rm {network.id[:SHORT]}"
                 )
             self._networks.delete(network.id)
-        self.hearing.reveal()
 
     def prune_networks(self, keep: Callable[[Network], bool]) -> list[str]:
         with self._r.locks.verbs.shared():
-            pruned = self._networks.prune(keep)
-        self.hearing.reveal()
-        return pruned
+            return self._networks.prune(keep)
 
     def pool_status(self, network: Network) -> dict[str, tuple[int, int]]:
         """By subnet: addresses in use, and addresses that can still be given out unasked."""

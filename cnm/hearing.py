@@ -38,6 +38,7 @@ class Hearing:
         """Networks of the cluster whose name another network of this host has, by id."""
         self._named: dict[str, dict[str, Peer | None]] = {}
         """Endpoints elsewhere whose names are not told yet, by network."""
+        self._to_reveal = threading.Event()
         self._lock = threading.Lock()
         self._telling = threading.Lock()
         self._wake = threading.Event()
@@ -46,10 +47,16 @@ class Hearing:
         resources.cluster.listeners = Listeners(
             self.network_changed, self.peers_changed, self.node_changed, self.flush
         )
+        resources.model.network_name_freed = self._name_freed
 
     def hidden(self) -> list[SharedNetwork]:
         with self._lock:
             return list(self._hidden.values())
+
+    def forget(self) -> None:
+        """This host left the cluster."""
+        with self._lock:
+            self._hidden.clear()
 
     def network_changed(self, ident: str, shared: SharedNetwork | None) -> None:
         with self._r.locks.verbs.shared(), self._r.locks.network(ident).exclusive():
@@ -64,26 +71,22 @@ class Hearing:
             else:
                 self._adapt(known, shared)
 
-    def reveal(self) -> None:
-        """A network of this host is gone, or did not come: one of the cluster's may have its name now."""
-        for shared in self.hidden():
-            self.network_changed(shared.id, shared)
-
-    def _add(self, shared: SharedNetwork) -> None:
+    def _add(self, shared: SharedNetwork) -> bool:
+        """In the model and in the store; hidden, and False, where another network has its name."""
         r, network = self._r, from_shared(shared)
+        with self._lock:  # before the look, so that a name which is given back meanwhile is not missed
+            self._hidden[shared.id] = shared
         if not self._has_a_place(network):
-            with self._lock:
-                self._hidden[shared.id] = shared
-            if not self._has_a_place(network):
-                log.error(
-                    "network %s of the cluster is hidden here by another network of this name: remove that one",
-                    shared.name,
-                )
-                return
-            with self._lock:  # whoever gave the name back meanwhile may not have seen it
-                del self._hidden[shared.id]
+            log.error(
+                "network %s of the cluster is hidden here by another network of this name: remove that one",
+                shared.name,
+            )
+            return False
+        with self._lock:
+            del self._hidden[shared.id]
         r.store.commit(put=[network], durable=True)
         r.events.publish("network", "create", network.id, name=network.name, type=network.driver)
+        return True
 
     def _has_a_place(self, network: Network) -> bool:
         """In the model, from now on; not where another one has its name."""
@@ -92,6 +95,24 @@ class Hearing:
         except Conflict:
             return False
         return True
+
+    def _name_freed(self) -> None:
+        self._to_reveal.set()
+        self._wake.set()
+
+    def _reveal(self) -> None:
+        """A network of this host is gone, or did not come: one of the cluster's may have its name now."""
+        self._to_reveal.clear()
+        for ident in [shared.id for shared in self.hidden()]:
+            with self._r.locks.verbs.shared(), self._r.locks.network(ident).exclusive():
+                shared = next((each for each in self.hidden() if each.id == ident), None)
+                if shared is None or self._is_taken(shared.name):
+                    continue
+                if self._add(shared):
+                    log.info("network %s of the cluster is no longer hidden here", shared.name)
+
+    def _is_taken(self, name: str) -> bool:
+        return any(network.name == name for network in self._r.model.networks())
 
     def _adapt(self, known: Network, shared: SharedNetwork) -> None:
         if known.state is not NetworkState.ACTIVE or known.records == shared.records:
@@ -160,6 +181,11 @@ class Hearing:
         while self._wake.wait() and not self._closing:
             self._wake.clear()
             self.flush()
+            if self._to_reveal.is_set():
+                try:
+                    self._reveal()
+                except CnmError as error:
+                    log.error("networks of the cluster that are hidden here stay so: %s", error)
 
 
 def _member(ident: str, peer: Peer | None) -> Member | None:

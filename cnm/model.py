@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TypeVar
 
 import msgspec
@@ -42,6 +42,8 @@ class Model:
         self._sandbox_names: dict[str, str] = {}
         self._endpoint_names: dict[tuple[str, str], str] = {}
         """Id by name, and for an endpoint by its network's id and its name."""
+        self.network_name_freed: Callable[[], None] = lambda: None
+        """Called whenever a network's name is free again, by whoever freed it: it must not block."""
 
     # Reading
 
@@ -139,6 +141,8 @@ class Model:
             del names[noun.name]
             names[name] = noun.id
             self.replace(renamed)
+            if isinstance(noun, Network):
+                self.network_name_freed()
             return renamed
 
     def replace(self, noun: Network | Sandbox | Endpoint) -> None:
@@ -175,6 +179,7 @@ class Model:
             if isinstance(noun, Network):
                 if self._networks.pop(noun.id, None):
                     del self._network_names[noun.name]
+                    self.network_name_freed()
                 self._of_network.pop(noun.id, None)
             elif isinstance(noun, Sandbox):
                 if self._sandboxes.pop(noun.id, None):

@@ -16,7 +16,7 @@ from cnm.endpoint import EndpointRequest
 from cnm.errors import Conflict, Forbidden, InvalidParameter
 from cnm.ipam.contract import AddressInUse, PoolOverlap
 from cnm.kernel.state import HOST, LinkKind
-from cnm.network import EGRESS_NETWORK, IpamConfig
+from cnm.network import EGRESS_NETWORK, IpamConfig, NetworkRequest, Owner
 from tests.unit.cluster_stage import Hosts, eventually
 from tests.unit.verbs_stage import Stage, free_port, is_held, refused, tcp
 
@@ -183,7 +183,42 @@ def test_a_network_whose_name_is_taken_on_a_host_is_hidden_there(hosts: Hosts) -
     assert hosts.all[1].controller.network("web").driver == "bridge"
 
     hosts.all[1].controller.delete_network("web")
-    assert hosts.all[1].controller.network("web").id == made.id
+    eventually(lambda: made in hosts.all[1].controller.networks())
+    assert hosts.all[1].controller.hearing.hidden() == []
+
+
+def test_a_network_is_shown_when_dockerd_renames_or_removes_the_one_that_hides_it(hosts: Hosts) -> None:
+    two, three = hosts.all[1], hosts.all[2]
+    dockerds = [
+        host.controller.dockerd.create_network(
+            NetworkRequest(
+                name="web",
+                id=digit * 64,
+                owner=Owner.DOCKERD,
+                ipam_config=(IpamConfig(subnet="10.8.0.0/24", gateway="10.8.0.1"),),
+            )
+        )
+        for host, digit in ((two, "a"), (three, "b"))
+    ]
+    made = hosts.all[0].overlay("web")
+    eventually(lambda: two.controller.hearing.hidden() and three.controller.hearing.hidden())
+
+    two.controller.dockerd.rename_network(dockerds[0], "other")
+    three.controller.dockerd.delete_network(dockerds[1].id)
+
+    hosts.everywhere()
+    eventually(lambda: made in two.controller.networks() and made in three.controller.networks())
+
+
+def test_a_host_that_left_the_cluster_is_shown_nothing_of_it(hosts: Hosts) -> None:
+    left = hosts.all[1]
+    left.network("web")
+    hosts.all[0].overlay("web")
+    eventually(lambda: left.controller.hearing.hidden())
+
+    left.controller.left_cluster()
+
+    assert left.controller.hearing.hidden() == []
 
 
 def test_a_network_is_not_hidden_by_one_of_its_name_that_did_not_come_to_be(
@@ -199,7 +234,7 @@ def test_a_network_is_not_hidden_by_one_of_its_name_that_did_not_come_to_be(
     monkeypatch.setattr(hosts.all[1].resources, "refresh_facts", refused_meanwhile)
     refused(lambda: hosts.all[1].overlay("web"), Conflict)
 
-    assert hosts.all[1].controller.network("web").id == there[0].id
+    eventually(lambda: there[0] in hosts.all[1].controller.networks())
     assert hosts.all[1].controller.hearing.hidden() == []
 
 
