@@ -98,7 +98,8 @@ class _Work:
         self._kernel.create_namespace(namespace, bridged=True)
         self._kernel.apply([network(namespace, local=vtep(HERE))])
         before, start = self.figures(), time.monotonic()
-        self._cluster.enter(_place(namespace, network_id))
+        with self._cluster.taking_part(network_id) as found:
+            self._cluster.enter(_place(namespace, network_id), found)
         took = time.monotonic() - start
         after = self.figures()
         return {"seconds": took} | {part: after[part] - before[part] for part in _PARTS}

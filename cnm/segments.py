@@ -60,10 +60,11 @@ def _set_up(r: Resources, network: Network) -> None:
             r.encryption.enter(network.name, place.network_id)
             r.refresh_facts()  # it is known now that this host encrypts
         undo.callback(_take_down, r, network)
-        make_namespace(r, network)
-        r.kernel.apply(_devices(r, network))
-        cluster_guard.follow(r)
-        r.cluster.enter(place)
+        with r.cluster.taking_part(place.network_id) as found:
+            make_namespace(r, network)
+            r.kernel.apply(_devices(r, network))
+            cluster_guard.follow(r)
+            r.cluster.enter(place, found)
         undo.pop_all()
 
 

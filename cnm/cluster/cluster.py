@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
 from cnm.cluster import keys, records
-from cnm.cluster.etcd.contract import Denied, Etcd, EtcdError, Following
+from cnm.cluster.etcd.contract import Denied, Etcd, EtcdError, Following, Snapshot
 from cnm.cluster.mirror import Handler, Mirror, Worker
 from cnm.cluster.networks import NetworkList
 from cnm.cluster.nodes import Nodes
@@ -92,6 +93,7 @@ class Cluster:
         self._waiting: list[Mirror] = []
         """Of networks that were here before, until it is known where nodes' tunnels end."""
         self._workers: list[Worker] = []
+        self._asking = ThreadPoolExecutor(thread_name_prefix="taking part")
 
     # What this host is
 
@@ -222,19 +224,27 @@ class Cluster:
 
     # What verbs do
 
-    def enter(self, place: Place) -> None:
-        """The network's devices are there, its first endpoint comes: what is on other hosts can be reached when this
-        returns. Raises EtcdError; nothing is followed then."""
-        with self._lock:
-            session = self._alive()
-            mirror = self._follow(place)
+    @contextmanager
+    def taking_part(self, network_id: str) -> Iterator[Future[Snapshot]]:
+        """The network's first endpoint comes. A thread tells it, so that a member lets this host write, and reads who
+        else is there, while the devices are made inside; `enter` comes last. This host takes no part where one of them
+        fails. Raises EtcdError, Forbidden."""
+        session = self._alive()
+        found = self._asking.submit(_begin, session, self.etcd(), network_id)
         try:
-            session.take_part(place.network_id)
-            mirror.open()
-            self.listeners.settle()
+            yield found
         except BaseException:
-            self.exit(place.network_id)
+            wait([found])
+            self.exit(network_id)
             raise
+
+    def enter(self, place: Place, found: Future[Snapshot]) -> None:
+        """The network's devices are there: what is on other hosts can be reached when this returns. Raises EtcdError."""
+        snapshot = found.result()
+        with self._lock:
+            mirror = self._follow(place)
+        mirror.open(snapshot)
+        self.listeners.settle()
 
     def exit(self, network_id: str) -> None:
         """Before its devices go; never fails."""
@@ -358,3 +368,8 @@ class Cluster:
             if given_back:
                 log.info("%d addresses that nothing here has were given back to the cluster", given_back)
         self.listeners.recovered()
+
+
+def _begin(session: Session, etcd: Etcd, network_id: str) -> Snapshot:
+    session.take_part(network_id)
+    return etcd.list(keys.endpoints(network_id))

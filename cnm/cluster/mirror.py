@@ -13,7 +13,17 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
-from cnm.cluster.etcd.contract import Denied, Etcd, EtcdError, Event, Following, KeyValue, Listener, Watch
+from cnm.cluster.etcd.contract import (
+    Denied,
+    Etcd,
+    EtcdError,
+    Event,
+    Following,
+    KeyValue,
+    Listener,
+    Snapshot,
+    Watch,
+)
 from cnm.cluster.tally import Tally
 
 log = logging.getLogger(__name__)
@@ -124,9 +134,10 @@ class Mirror:
         self.revision = 0
         """Of the store, as of the last answer that was heard."""
 
-    def open(self) -> None:
-        """Returns when the handler knows everything that was there. Raises what reading raises."""
-        self._read()
+    def open(self, found: Snapshot | None = None) -> None:
+        """Returns when the handler knows everything that was there, as was `found`, or is read. Raises what reading
+        raises."""
+        self._read(found)
         self.hand_out()
 
     def open_soon(self) -> None:
@@ -183,8 +194,8 @@ class Mirror:
         self._start_again()
         return len(lost)
 
-    def _read(self) -> None:
-        snapshot = self._etcd.list(self.prefix)
+    def _read(self, found: Snapshot | None = None) -> None:
+        snapshot = found or self._etcd.list(self.prefix)
         with self._lock:
             if self._closed.is_set():
                 return

@@ -196,7 +196,7 @@ class Session:
                         "members, with cnmctl cluster status there"
                     ) from None
             time.sleep(pause)
-            pause *= 2
+            pause *= 1.5
 
     def amend(self, network_id: str, endpoint_id: str, value: bytes) -> None:
         """Another record of an endpoint that was published, nothing for one that was not. Never fails, as above."""
