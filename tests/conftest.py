@@ -68,6 +68,8 @@ def _places(files: Collection[str]) -> dict[str, int]:
 
     So processes that run side by side have no load at the same time, and none ends long after the others.
     """
+    here = Path(__file__).parent
+    assert not (gone := [name for name in _LONG if not (here / name).exists()]), f"mend _LONG: {gone}"
     long = [f"tests/{name}" for name in _LONG if f"tests/{name}" in files]
     short = sorted((name for name in files if name not in long), key=lambda name: zlib.crc32(name.encode()))
     every = max(1, len(short) // (len(long) + 1))

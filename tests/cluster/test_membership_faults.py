@@ -146,6 +146,21 @@ def test_a_stolen_node_can_write_nothing_of_others(lab: ClusterLab) -> None:
                 thief.delete(key)
 
 
+def test_a_node_that_the_others_do_not_see_says_so(lab: ClusterLab) -> None:
+    with client_of(lab.h[3]) as node:
+        node.delete(keys.node("h3"))
+
+    found = lab.h[3].status()
+    assert found["State"] == "starting"
+    assert [line for line in found["Warnings"] if line.startswith("the other hosts do not see this one yet: ")]
+    down = {node["Name"]: node["State"] for node in lab.h[1].status()["Nodes"]}
+    assert down == {"h1": "ready", "h2": "ready", "h3": "down", "h4": "ready"}
+
+    lab.h[3].cnmd.kill()
+    lab.h[3].start()
+    eventually(lambda: all_well(lab.h[3]))
+
+
 def test_a_stolen_node_administers_nothing(lab: ClusterLab) -> None:
     with client_of(lab.h[3]) as thief:
         admin = Admin(thief)
