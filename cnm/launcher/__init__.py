@@ -1,0 +1,1 @@
+"""cnm-launcher: containers on cnm networks, for the docker CLI and cnmctl."""
