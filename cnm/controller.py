@@ -161,9 +161,18 @@ class Controller:
         netns_path: str = "",
         labels: Mapping[str, str] | None = None,
         resolution: Resolution = NOTHING_ASKED,
+        *,
+        ident: str = "",
     ) -> Sandbox:
+        """`ident` is its owner's choice, "" for one of ours."""
         with self._r.locks.verbs.shared():
-            return self._sandboxes.create(name, netns_path, dict(labels or {}), resolution)
+            return self._sandboxes.create(name, netns_path, dict(labels or {}), resolution, ident)
+
+    def rename_sandbox(self, ref: str, name: str) -> None:
+        with self._r.locks.verbs.shared(), self._sandbox(ref) as sandbox:
+            if sandbox.kind is SandboxKind.DOCKERD:
+                raise Forbidden(f"sandbox {sandbox.name} is a container of dockerd's: docker rename it")
+            self._sandboxes.rename(sandbox, name)
 
     def sandbox_files(self, sandbox: Sandbox) -> tuple[str, str, str]:
         """Paths of its hosts, hostname and resolv.conf, "" for a sandbox of dockerd's."""

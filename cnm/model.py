@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -15,6 +15,7 @@ from cnm.network import Network
 from cnm.sandbox import Sandbox
 
 _N = TypeVar("_N", Network, Sandbox, Endpoint)
+_Any = TypeVar("_Any", bound=Network | Sandbox | Endpoint)
 
 SHORT = 12
 """Hex digits of a short id."""
@@ -107,6 +108,8 @@ class Model:
 
     def add_sandbox(self, sandbox: Sandbox) -> None:
         with self._lock:
+            if sandbox.id in self._sandboxes:
+                raise Conflict(f"sandbox with id {sandbox.id[:SHORT]} already exists")
             other = self._sandbox_names.get(sandbox.name)
             if other is not None:
                 raise Conflict(
@@ -131,19 +134,26 @@ class Model:
             if endpoint.sandbox_id:
                 self._of_sandbox.setdefault(endpoint.sandbox_id, {})[endpoint.id] = None
 
-    def rename(self, noun: Network | Sandbox, name: str) -> Network | Sandbox:
+    def rename(self, noun: _Any, name: str) -> _Any:
         """The noun under its new name. Raises Conflict when that is taken."""
         with self._lock:
-            names = self._network_names if isinstance(noun, Network) else self._sandbox_names
-            if names.get(name, noun.id) != noun.id:
+            names, place = self._names_of(noun)
+            if names.get(place(name), noun.id) != noun.id:
                 raise Conflict(f"the name {name} is in use already")
             renamed = msgspec.structs.replace(noun, name=name)
-            del names[noun.name]
-            names[name] = noun.id
+            del names[place(noun.name)]
+            names[place(name)] = noun.id
             self.replace(renamed)
             if isinstance(noun, Network):
                 self.network_name_freed()
             return renamed
+
+    def _names_of(self, noun: Network | Sandbox | Endpoint) -> tuple[dict[Any, str], Callable[[str], Any]]:
+        """(ids by name among its like, what a name is there)."""
+        if isinstance(noun, Endpoint):
+            network_id = noun.network_id
+            return self._endpoint_names, lambda name: (network_id, name)
+        return (self._network_names if isinstance(noun, Network) else self._sandbox_names), str
 
     def replace(self, noun: Network | Sandbox | Endpoint) -> None:
         """Put a changed record in the place of the one with the same id; names do not change."""

@@ -8,10 +8,11 @@ from collections.abc import Iterator
 
 import msgspec
 
-from cnm import names
+from cnm import names, segments, wanted
 from cnm.errors import Conflict, InvalidParameter, KernelError
 from cnm.kernel.state import HOST
 from cnm.model import SHORT, new_id
+from cnm.naming import Attached
 from cnm.network_verbs import now
 from cnm.resources import Resources
 from cnm.sandbox import Resolution, Sandbox, SandboxKind, SandboxState
@@ -24,9 +25,11 @@ class SandboxVerbs:
     def __init__(self, resources: Resources) -> None:
         self._r = resources
 
-    def create(self, name: str, netns_path: str, labels: dict[str, str], resolution: Resolution) -> Sandbox:
+    def create(
+        self, name: str, netns_path: str, labels: dict[str, str], resolution: Resolution, ident: str = ""
+    ) -> Sandbox:
         names.check_sandbox(name)
-        sandbox = self._described(name, netns_path, labels, resolution)
+        sandbox = self._described(ident or new_id(), name, netns_path, labels, resolution)
         if sandbox.kind is SandboxKind.GIVEN:
             self._check_given(sandbox)
         # Locked before anybody can find it: who joins it meanwhile waits for the outcome.
@@ -55,9 +58,8 @@ class SandboxVerbs:
         return active
 
     def _described(
-        self, name: str, netns_path: str, labels: dict[str, str], resolution: Resolution
+        self, ident: str, name: str, netns_path: str, labels: dict[str, str], resolution: Resolution
     ) -> Sandbox:
-        ident = new_id()
         kind, netns = SandboxKind.OWN, os.path.join(self._r.settings.netns, ident[:SHORT])
         if netns_path == HOST_NAMESPACE:
             kind, netns = SandboxKind.HOST, ""
@@ -88,6 +90,32 @@ class SandboxVerbs:
         for other in self._r.model.sandboxes():
             if other.kind is not SandboxKind.HOST and identity(other.netns) == wanted:
                 raise Conflict(f"network namespace {sandbox.netns} belongs to sandbox {other.name} already")
+
+    def rename(self, sandbox: Sandbox, name: str) -> None:
+        """And its endpoints that are called as it was; whoever asks for the new name finds them when this returns."""
+        r, before = self._r, wanted.attached(self._r, sandbox)
+        names.check_sandbox(name)
+        with contextlib.ExitStack() as undo:
+            renamed = r.model.rename(sandbox, name)
+            undo.callback(r.model.rename, renamed, sandbox.name)
+            after = [self._renamed_with(sandbox, each, name, undo) for each in before]
+            r.store.commit(put=[renamed, *(each.endpoint for each in after)], durable=False)
+            undo.pop_all()
+        for each in after:
+            others = [other for other in after if other is not each]
+            r.naming.joined(renamed, each, others)
+            segments.renamed(r, each.network, each.endpoint, renamed)
+        r.events.publish("sandbox", "rename", sandbox.id, name=name, oldName=sandbox.name)
+
+    def _renamed_with(
+        self, sandbox: Sandbox, attached: Attached, name: str, undo: contextlib.ExitStack
+    ) -> Attached:
+        endpoint = attached.endpoint
+        if endpoint.name != sandbox.name:
+            return attached
+        renamed = self._r.model.rename(endpoint, name)
+        undo.callback(self._r.model.rename, renamed, endpoint.name)
+        return Attached(renamed, attached.network)
 
     @contextlib.contextmanager
     def emptied(self, sandbox: Sandbox) -> Iterator[None]:

@@ -60,7 +60,11 @@ class Backend(Protocol):
         netns_path: str = "",
         labels: Mapping[str, str] | None = None,
         resolution: Resolution = NOTHING_ASKED,
+        *,
+        ident: str = "",
     ) -> Sandbox: ...
+
+    def rename_sandbox(self, ref: str, name: str) -> None: ...
 
     def name_stats(self) -> Mapping[str, Any]:
         """The name server's counters (`cnm.resolver.stats`), none where it does not run."""

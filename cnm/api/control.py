@@ -21,7 +21,11 @@ def create_sandbox(call: Call[control.SandboxCreate]) -> control.Sandbox:
     body = call.body
     name = requests.object_name("sandbox", body.name)
     sandbox = call.backend.create_sandbox(
-        name, requests.netns_path(body.netns_path), body.labels or {}, resolution.resolution(body)
+        name,
+        requests.netns_path(body.netns_path),
+        body.labels or {},
+        resolution.resolution(body),
+        ident=requests.given_id(body.id),
     )
     return present.sandbox(call.backend, sandbox)
 
@@ -40,6 +44,12 @@ def inspect_sandbox(call: Call[None], sandbox: str) -> control.Sandbox:
 def delete_sandbox(call: Call[None], sandbox: str) -> None:
     """Delete a sandbox."""
     call.backend.delete_sandbox(sandbox, force=call.flag("force"), wait=call.flag("wait"))
+
+
+@routes.post("/cnm/v1/sandboxes/{sandbox}/rename", body=control.SandboxRename, status=204)
+def rename_sandbox(call: Call[control.SandboxRename], sandbox: str) -> None:
+    """Call a sandbox otherwise; the names that others find it by follow."""
+    call.backend.rename_sandbox(sandbox, requests.object_name("sandbox", call.body.name))
 
 
 @routes.get("/cnm/v1/networks/{network}/dns", answer=list[control.NameRecord])

@@ -23,8 +23,10 @@ class SandboxCreate(_Request, kw_only=True):
     """Body of POST /cnm/v1/sandboxes; without `netns_path` the sandbox gets a namespace of its own.
 
     `hostname` "": its short id; the next three replace the host's; `extra_hosts` are NAME:ADDRESS or NAME=ADDRESS.
+    `id` is 64 hex digits of the owner's choice, "" for one of ours.
     """
 
+    id: str | None = msgspec.field(name="Id", default="")
     name: str
     netns_path: str | None = ""
     labels: dict[str, str] | None = None
@@ -33,6 +35,12 @@ class SandboxCreate(_Request, kw_only=True):
     dns_search: list[str] | None = None
     dns_options: list[str] | None = None
     extra_hosts: list[str] | None = None
+
+
+class SandboxRename(_Request, kw_only=True):
+    """Body of POST /cnm/v1/sandboxes/{sandbox}/rename."""
+
+    name: str
 
 
 class RecordCreate(_Request, kw_only=True):

@@ -84,6 +84,18 @@ def object_name(kind: str, name: str | None) -> str:
     return name
 
 
+_ID = re.compile(r"[0-9a-f]{64}")
+
+
+def given_id(ident: str | None) -> str:
+    """An id that its owner chose, "" for none. Raises InvalidParameter for what is no id of Docker's form."""
+    if ident and (not _ID.fullmatch(ident) or ident[:12].isdecimal()):
+        raise InvalidParameter(
+            f"invalid id {ident!r}: it must be 64 hex digits, the first 12 not all decimal"
+        )
+    return ident or ""
+
+
 HOST_NAMESPACE = "host"
 """In place of a path: the namespace that cnmd was started in."""
 

@@ -53,6 +53,17 @@ def upstream(lab: NamesLab) -> Iterator[DnsServer]:
 # Names of sandboxes
 
 
+def test_a_renamed_sandbox_is_found_by_its_new_name_only(lab: NamesLab) -> None:
+    address = lab.address("back", "web")
+    lab.cnmd.ask("POST", "/cnm/v1/sandboxes/back/rename", {"Name": "rear"})
+    try:
+        assert lab.addresses("front", "rear") == [address]
+        assert lab.code("front", "back") == "SERVFAIL"  # nobody outside to ask
+    finally:
+        lab.cnmd.ask("POST", "/cnm/v1/sandboxes/rear/rename", {"Name": "back"})
+    assert lab.addresses("front", "back") == [address]
+
+
 def test_a_sandbox_finds_another_by_name_in_both_families(lab: NamesLab) -> None:
     assert lab.addresses("front", "back") == [lab.address("back", "web")]
     assert lab.addresses("front", "back", "AAAA") == [lab.address("back", "web", "IPv6Address")]

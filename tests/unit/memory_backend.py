@@ -160,14 +160,19 @@ class MemoryBackend:
     def sandbox(self, ref: str) -> Sandbox:
         return self.model.sandbox(ref)
 
+    def rename_sandbox(self, ref: str, name: str) -> None:
+        self.model.rename(self.model.sandbox(ref), name)
+
     def create_sandbox(
         self,
         name: str,
         netns_path: str = "",
         labels: Mapping[str, str] | None = None,
         resolution: Resolution = NOTHING_ASKED,
+        *,
+        ident: str = "",
     ) -> Sandbox:
-        ident = new_id()
+        ident = ident or new_id()
         sandbox = Sandbox(
             id=ident,
             name=name,

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cnm.endpoint import EndpointRequest
-from cnm.errors import KernelError
+from cnm.errors import Conflict, KernelError
 from cnm.kernel.name_sockets import ADDRESS
 from cnm.kernel.state import NameServer
 from tests.unit.verbs_stage import Stage
@@ -64,3 +64,37 @@ def test_what_has_no_names_is_no_finding(stage: Stage) -> None:
     stage.controller.connect("bridge", "alone", EndpointRequest())
 
     assert found(stage) == []
+
+
+# Other names
+
+
+def test_a_renamed_sandbox_is_found_by_its_new_name_only(stage: Stage) -> None:
+    ident = stage.controller.sandbox("box").id
+
+    stage.controller.rename_sandbox("box", "crate")
+
+    assert stage.controller.sandbox("crate").id == ident
+    assert stage.controller.endpoint("web/crate").name == "crate"
+    stage.restart()
+    assert stage.controller.endpoint("web/crate").sandbox_id == ident
+
+
+def test_a_name_that_is_taken_is_refused_and_nothing_changes(stage: Stage) -> None:
+    stage.sandbox("crate")
+    before = stage.picture()
+
+    with pytest.raises(Conflict, match="the name crate is in use already"):
+        stage.controller.rename_sandbox("box", "crate")
+
+    assert stage.picture() == before
+
+
+def test_an_id_may_be_its_owners_choice(stage: Stage) -> None:
+    ident = "ab" * 32
+
+    made = stage.controller.create_sandbox("mine", ident=ident)
+
+    assert made.id == ident
+    with pytest.raises(Conflict, match=f"id {ident[:12]}"):
+        stage.controller.create_sandbox("other", ident=ident)
