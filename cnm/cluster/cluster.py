@@ -239,7 +239,7 @@ class Cluster:
             raise
 
     def enter(self, place: Place, found: Future[Snapshot]) -> None:
-        """The network's devices are there: what is on other hosts can be reached when this returns. Raises EtcdError."""
+        """The network's devices are there: what is on other hosts can be reached then. Raises EtcdError."""
         snapshot = found.result()
         with self._lock:
             mirror = self._follow(place)

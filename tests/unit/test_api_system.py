@@ -7,7 +7,7 @@ import logging
 
 import pytest
 
-from cnm.api.wsgi import MAX_BODY
+from cnm.api.app import MAX_BODY
 from cnm.errors import KernelError
 from cnm.resolver.stats import Stats
 from tests.unit.api_client import Api

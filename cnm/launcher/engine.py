@@ -1,0 +1,348 @@
+"""The verbs of containers: what a client asks for is done, and kept, when they return."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal as signals
+import threading
+import time
+from collections.abc import Iterator
+
+import msgspec
+
+from cnm.errors import CnmError, Conflict, InvalidParameter, NotFound
+from cnm.launcher import mounts, ocispec, requests, resources, updates
+from cnm.launcher.attachments import Attachments
+from cnm.launcher.container import Container, Status
+from cnm.launcher.ending import Ender
+from cnm.launcher.generated_names import generated_name
+from cnm.launcher.parts import Parts
+from cnm.launcher.recovery import Recovery
+from cnm.launcher.starting import Starter
+from cnm.wire.containers import ContainerCreate, ContainerUpdate, RestartPolicy
+from cnm.wire.engine import EndpointSettings
+
+log = logging.getLogger("cnm.launcher")
+
+_STOP_SECONDS = 10
+_KILL_SECONDS = 10.0
+"""For the kernel to end what was killed."""
+_FOR_EVER = 3.0e7
+
+
+class Engine:
+    """Thread-safe."""
+
+    def __init__(self, parts: Parts, *, cgroup_parent: str = "/cnm", runtime: str = "runc") -> None:
+        self.parts = parts
+        self._cgroup_parent, self._runtime = cgroup_parent, runtime
+        self.registry = parts.registry
+        self.attachments = Attachments()
+        self._starter = Starter(parts, self.attachments)
+        self._ender = Ender(parts, self._starter, self.attachments, self._remove)
+
+    def start(self) -> None:
+        """Take up what there is: containers run on while no launcher does."""
+        self.registry.load()
+        Recovery(self.parts, self._starter, self._ender, self._remove).run()
+
+    def close(self) -> None:
+        """Containers run on."""
+        self._ender.restarts.close()
+        self.parts.exits.close()
+
+    # Made and removed
+
+    def create(self, name: str, body: ContainerCreate) -> tuple[Container, list[str]]:
+        """The container and warnings. Raises NotFound for its image or network, Conflict for its name."""
+        p = self.parts
+        name = requests.check_name(name) if name else ""
+        image = p.images.find(body.image or "")
+        made = requests.container(name, body, image, self._cgroup_parent, self._runtime)
+        ocispec.check(made.config, made.host, p.host)
+        mounts.check(made)
+        self._check_others(made)
+        made = self._named(made)
+        with contextlib.ExitStack() as undo:
+            undo.callback(self.registry.forget, made)
+            place = p.places.container(made.id)
+            os.makedirs(place, mode=0o711)
+            undo.callback(p.rootfs(made).remove)
+            created = msgspec.structs.replace(
+                made, state=msgspec.structs.replace(made.state, status=Status.CREATED)
+            )
+            self.registry.put(created, durable=True)
+            undo.pop_all()
+        p.tell("create", created)
+        return created, ocispec.warnings(made.host, p.host)
+
+    def _named(self, made: Container) -> Container:
+        """In the registry, under a name of our choice where it has none."""
+        if made.name:
+            self.registry.add(made)
+            return made
+        for attempt in range(100):
+            named = msgspec.structs.replace(made, name=generated_name(attempt))
+            with contextlib.suppress(Conflict):
+                self.registry.add(named)
+                return named
+        raise Conflict("no name is free: give one with --name")
+
+    def _check_others(self, made: Container) -> None:
+        """Networks and containers that it refers to are there. Raises NotFound."""
+        for mode in (made.host.network_mode, made.host.pid_mode, made.host.ipc_mode):
+            if mode and mode.startswith("container:"):
+                self.registry.find(mode.partition(":")[2])
+
+    def remove(self, reference: str, *, force: bool = False, volumes: bool = False) -> None:
+        """Raises Conflict for one that runs, unless `force`."""
+        with self.registry.locked(reference) as container:
+            status = container.state.status
+            if status.is_alive or status is Status.RESTARTING:
+                if not force:
+                    state = "paused" if status is Status.PAUSED else "running"
+                    raise Conflict(
+                        f"cannot remove container \"{container.name}\": container is {state}: stop the container before "
+                        "removing or force remove"
+                    )
+                container = self._killed(container)
+            if self.registry.is_there(container.id):  # one that removes itself is gone by now
+                self._remove(container)
+
+    def _remove(self, container: Container) -> None:
+        self._ender.restarts.cancel(container.id)
+        removing = self.registry.set_state(container, status=Status.REMOVING)
+        self.attachments.fail(container.id)
+        try:
+            self.parts.rootfs(container).remove()
+        except CnmError as error:
+            self.registry.set_state(removing, status=Status.DEAD, error=str(error))
+            raise
+        self.registry.drop(removing)
+        self.parts.tell("destroy", removing)
+
+    def rename(self, reference: str, name: str) -> None:
+        with self.registry.locked(reference) as container:
+            if not name:
+                raise InvalidParameter("Neither old nor new names may be empty")
+            name = requests.check_name(name)
+            if name == container.name:
+                raise InvalidParameter("Renaming a container with the same name as its current name")
+            renamed = self.registry.rename(container, name)
+            if renamed.state.status.is_alive and self._has_sandbox(renamed):
+                try:
+                    self.parts.sandboxes.rename(renamed.id, name)
+                except BaseException:
+                    self.registry.rename(renamed, container.name)
+                    raise
+            self.parts.tell("rename", renamed, oldName=f"/{container.name}")
+
+    def _has_sandbox(self, container: Container) -> bool:
+        return not requests.is_shared(container.host.network_mode)
+
+    # Started and ended
+
+    def run(self, reference: str) -> bool:
+        """Start it; False where it runs already. Raises StartFailed, Conflict for a paused one."""
+        with self.registry.locked(reference) as container:
+            status = container.state.status
+            if status is Status.PAUSED:
+                raise Conflict("cannot start a paused container, try unpause instead")
+            if status is Status.RUNNING:
+                return False
+            self._ender.restarts.cancel(container.id)
+            fresh = msgspec.structs.replace(
+                container, state=msgspec.structs.replace(container.state, restart_count=0)
+            )
+            self._ender.watch(self._starter.start(fresh))
+            return True
+
+    def stop(self, reference: str, seconds: int | None = None, signal: str = "") -> bool:
+        """Asked, then killed after `seconds` (-1: never); False where it does not run."""
+        with self.registry.locked(reference) as container:
+            if container.state.status is Status.RESTARTING:
+                self._ender.restarts.cancel(container.id)
+                self.registry.set_state(container, status=Status.EXITED, stopped_by_user=True)
+                return True
+            if not container.state.status.is_alive:
+                return False
+            if seconds is None:
+                given = container.config.stop_timeout
+                seconds = _STOP_SECONDS if given is None else given
+            ends = self.registry.ends(container.id)
+            container = self.registry.set_state(container, stopped_by_user=True)
+            self._signal(container, signal or container.config.stop_signal or "SIGTERM")
+        if not self._await_end(container.id, ends, _FOR_EVER if seconds < 0 else float(seconds)):
+            with contextlib.suppress(NotFound), self.registry.locked(container.id) as again:
+                self._killed(again)
+        self.parts.tell("stop", container)
+        return True
+
+    def _await_end(self, ident: str, ends: int, seconds: float) -> bool:
+        return self.registry.wait(
+            lambda: not self.registry.is_there(ident) or self.registry.ends(ident) != ends, seconds
+        )
+
+    def _killed(self, container: Container) -> Container:
+        """Its processes are gone when this returns, and what they had."""
+        if container.state.status is Status.RESTARTING:
+            self._ender.restarts.cancel(container.id)
+            return self.registry.set_state(container, status=Status.EXITED, stopped_by_user=True)
+        if not container.state.status.is_alive:
+            return container
+        container = self.registry.set_state(container, stopped_by_user=True)
+        self._signal(container, "SIGKILL")
+        self._ender.settle_now(container, _KILL_SECONDS)
+        return self.registry.get(container.id)
+
+    def _signal(self, container: Container, signal: str) -> None:
+        number = signal_number(signal)
+        if container.state.status is Status.PAUSED and number == signals.SIGKILL:
+            self.parts.runtime(container).resume(container.id)
+        self.parts.runtime(container).kill(container.id, number)
+        self.parts.tell("kill", container, signal=str(number))
+
+    def kill(self, reference: str, signal: str = "") -> None:
+        number = signal_number(signal or "SIGKILL")
+        with self.registry.locked(reference) as container:
+            self._check_runs(container, "kill")
+            if number in (signals.SIGKILL, signal_number(container.config.stop_signal or "SIGTERM")):
+                container = self.registry.set_state(container, stopped_by_user=True)
+            ends = self.registry.ends(container.id)
+            self._signal(container, str(number))
+        if number == signals.SIGKILL:
+            self._await_end(container.id, ends, _KILL_SECONDS)
+
+    def restart(self, reference: str, seconds: int | None = None, signal: str = "") -> None:
+        ident = self.registry.find(reference).id
+        self.stop(ident, seconds, signal)
+        self.run(ident)
+        self.parts.tell("restart", self.registry.get(ident))
+
+    def pause(self, reference: str) -> None:
+        with self.registry.locked(reference) as container:
+            self._check_runs(container, "pause")
+            if container.state.status is Status.PAUSED:
+                raise Conflict(f"Container {container.id} is already paused")
+            self.parts.runtime(container).pause(container.id)
+            self.parts.tell("pause", self.registry.set_state(container, status=Status.PAUSED))
+
+    def unpause(self, reference: str) -> None:
+        with self.registry.locked(reference) as container:
+            if container.state.status is not Status.PAUSED:
+                raise Conflict(f"Container {container.id} is not paused")
+            self.parts.runtime(container).resume(container.id)
+            self.parts.tell("unpause", self.registry.set_state(container, status=Status.RUNNING))
+
+    def _check_runs(self, container: Container, verb: str) -> None:
+        if not container.state.status.is_alive:
+            raise Conflict(f"cannot {verb} container: {container.name}: Container {container.id} is not running")
+
+    def wait(self, reference: str, condition: str) -> Iterator[int | None]:
+        """None again and again while it waits, then the exit code.
+
+        `condition` is "not-running", "next-exit" or "removed". Raises InvalidParameter, NotFound.
+        """
+        container = self.registry.find(reference)
+        if condition not in ("", "not-running", "next-exit", "removed"):
+            raise InvalidParameter(f'invalid condition: "{condition}"')
+        return self._waits(container, condition, self.registry.ends(container.id))
+
+    def _waits(self, container: Container, condition: str, ends: int) -> Iterator[int | None]:
+        registry, ident = self.registry, container.id
+        last = container
+
+        def is_over() -> bool:
+            nonlocal last
+            if not registry.is_there(ident):
+                return True
+            last = registry.get(ident)
+            if condition == "removed":
+                return False
+            if condition == "next-exit":
+                return registry.ends(ident) != ends
+            return not last.state.status.is_alive and last.state.status is not Status.RESTARTING
+
+        while not registry.wait(is_over, 1.0):
+            yield None
+        yield last.state.exit_code
+
+    # Changed while it is there
+
+    def update(self, reference: str, body: ContainerUpdate) -> list[str]:
+        """Limits and the restart policy; the answer is warnings."""
+        with self.registry.locked(reference) as container:
+            host = updates.updated(container.host, body)
+            if body.restart_policy is not None and body.restart_policy.name:
+                host = msgspec.structs.replace(host, restart_policy=body.restart_policy)
+                requests.check_policy(host)
+            ocispec.check(container.config, host, self.parts.host)
+            if container.state.status.is_alive:
+                changed = resources.linux_resources(host, self.parts.host)
+                self.parts.runtime(container).update(container.id, changed)
+            updated = self.registry.put(msgspec.structs.replace(container, host=host), durable=True)
+            self.parts.tell("update", updated)
+            return ocispec.warnings(host, self.parts.host)
+
+    def resize(self, reference: str, rows: int, columns: int) -> None:
+        container = self.registry.find(reference)
+        self._check_runs(container, "resize")
+        self.parts.monitor(container).resize(container.id, rows, columns)
+
+    # Networks
+
+    def connect(self, network: str, reference: str, settings: EndpointSettings) -> None:
+        """One that does not run joins when it starts."""
+        found = self.parts.sandboxes.network(network)
+        with self.registry.locked(reference) as container:
+            name = str(found["Name"])
+            if requests.is_shared(container.host.network_mode):
+                raise Conflict("container sharing network namespace with another container or host cannot be connected "
+                               "to any other network")
+            if name in container.networks:
+                raise Conflict(f"endpoint with name {container.name} already exists in network {name}")
+            if container.state.status.is_alive:
+                self.parts.sandboxes.connect(name, container.id, settings)
+            kept = msgspec.structs.replace(container, networks={**container.networks, name: settings})
+            self.registry.put(kept, durable=True)
+
+    def disconnect(self, network: str, reference: str, *, force: bool) -> None:
+        found = self.parts.sandboxes.network(network)
+        with self.registry.locked(reference) as container:
+            name = str(found["Name"])
+            if name not in container.networks and not force:
+                raise Conflict(f"container {container.id} is not connected to network {name}")
+            if container.state.status.is_alive:
+                self.parts.sandboxes.disconnect(name, container.id, force=force)
+            kept = {key: value for key, value in container.networks.items() if key != name}
+            self.registry.put(msgspec.structs.replace(container, networks=kept), durable=True)
+
+    def using_image(self, image: str) -> list[Container]:
+        return [container for container in self.registry.all() if container.image == image]
+
+
+def signal_number(text: str) -> int:
+    """Of "SIGTERM", "term" or "15". Raises InvalidParameter in Docker's words."""
+    name = text.upper().removeprefix("SIG")
+    if name.isdecimal() and 0 < int(name) < signals.NSIG:
+        return int(name)
+    if name.startswith(("RTMIN", "RTMAX")):
+        return _real_time(text, name)
+    try:
+        return int(signals.Signals[f"SIG{name}"])
+    except KeyError:
+        raise InvalidParameter(f"Invalid signal: {text}") from None
+
+
+def _real_time(text: str, name: str) -> int:
+    base = int(signals.SIGRTMIN if name.startswith("RTMIN") else signals.SIGRTMAX)
+    offset = name[5:] or "0"
+    try:
+        number = base + int(offset)
+    except ValueError:
+        raise InvalidParameter(f"Invalid signal: {text}") from None
+    if not signals.SIGRTMIN <= number <= signals.SIGRTMAX:
+        raise InvalidParameter(f"Invalid signal: {text}")
+    return number

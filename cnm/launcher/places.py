@@ -1,0 +1,59 @@
+"""Where the launcher keeps what: below the root what survives a reboot, below the run directory what does not."""
+
+from __future__ import annotations
+
+import os
+from typing import NamedTuple
+
+
+class Places(NamedTuple):
+    """`root` and `run` are cnmd's too; everything here is in a folder of the launcher's own in each."""
+
+    root: str
+    run: str
+
+    @property
+    def socket(self) -> str:
+        return os.path.join(self.run, "docker.sock")
+
+    @property
+    def containers(self) -> str:
+        return os.path.join(self.root, "launcher", "containers")
+
+    @property
+    def storage(self) -> str:
+        """containers-storage's graph root."""
+        return os.path.join(self.root, "launcher", "storage")
+
+    @property
+    def storage_run(self) -> str:
+        return os.path.join(self.run, "launcher", "storage")
+
+    @property
+    def bundles(self) -> str:
+        return os.path.join(self.run, "launcher", "containers")
+
+    @property
+    def exits(self) -> str:
+        """A file by each container's id, with its exit code in it."""
+        return os.path.join(self.run, "launcher", "exits")
+
+    def runtime(self, name: str) -> str:
+        """The state of an OCI runtime of this name."""
+        return os.path.join(self.run, "launcher", name)
+
+    def container(self, ident: str) -> str:
+        return os.path.join(self.containers, ident)
+
+    def log(self, ident: str) -> str:
+        return os.path.join(self.containers, ident, "log")
+
+    def bundle(self, ident: str) -> str:
+        return os.path.join(self.bundles, ident)
+
+    def make(self) -> None:
+        """What must be there before the first container. User namespaces have to pass through to root file systems."""
+        for path in (self.root, os.path.join(self.root, "launcher"), self.containers, self.storage):
+            os.makedirs(path, mode=0o711, exist_ok=True)
+        for path in (self.run, os.path.join(self.run, "launcher"), self.storage_run, self.bundles, self.exits):
+            os.makedirs(path, mode=0o711, exist_ok=True)

@@ -1,0 +1,153 @@
+"""The network side of a container: its sandbox at cnmd, which has the container's id and is there while it runs."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import msgspec
+
+from cnm.errors import CnmError, InvalidParameter, NotFound
+from cnm.launcher.cnmd import Cnmd, escaped
+from cnm.launcher.container import Container
+from cnm.launcher.published import port_requests
+from cnm.wire.engine import EndpointSettings, PortRequest
+
+log = logging.getLogger("cnm.launcher")
+
+_PATH = "/cnm/v1/sandboxes"
+PREDEFINED = frozenset({"bridge", "host", "none"})
+
+
+class Sandbox(NamedTuple):
+    """What of a sandbox the container's process needs; `netns` is "" for the host's own network namespace."""
+
+    netns: str
+    hosts: str
+    hostname: str
+    resolv_conf: str
+
+
+class Sandboxes:
+    """Thread-safe; callers hold the container's lock."""
+
+    def __init__(self, cnmd: Cnmd) -> None:
+        self._cnmd = cnmd
+
+    def make(self, container: Container, exposed: Mapping[str, Any], netns: str = "") -> Sandbox:
+        """A new sandbox on the container's networks; `netns` is the path of a namespace that is there already.
+
+        What an earlier life of the container left is replaced. Raises what cnmd says; nothing is left then.
+        """
+        self.remove(container.id)
+        is_host = container.host.network_mode == "host"
+        made = self._cnmd.ask(
+            "POST",
+            _PATH,
+            {
+                "Id": container.id,
+                "Name": container.name,
+                "NetnsPath": "host" if is_host else netns,
+                "Hostname": hostname(container),
+                "Dns": container.host.dns or [],
+                "DnsSearch": container.host.dns_search or [],
+                "DnsOptions": container.host.dns_options or [],
+                "ExtraHosts": container.host.extra_hosts or [],
+                "Labels": {},
+            },
+        )
+        try:
+            self._join(container, exposed)
+        except BaseException:
+            self.remove(container.id)
+            raise
+        return _sandbox(made, is_host)
+
+    def _join(self, container: Container, exposed: Mapping[str, Any]) -> None:
+        ports = port_requests(container.host, exposed)
+        publishing = self._publishing(container) if ports else ""
+        for network, settings in container.networks.items():
+            self.connect(network, container.id, settings, ports if network == publishing else [])
+
+    def _publishing(self, container: Container) -> str:
+        """The network that ports are published on: the first that leads out."""
+        known = {each["Name"]: each for each in self._cnmd.ask("GET", "/networks")}
+        for network in container.networks:
+            if known.get(network, {}).get("Driver") not in ("host", "null") and not known[network]["Internal"]:
+                return network
+        return ""
+
+    def connect(
+        self, network: str, ident: str, settings: EndpointSettings, ports: list[PortRequest] | None = None
+    ) -> None:
+        config = msgspec.structs.replace(settings, ports=ports) if ports else settings
+        body = {"Container": ident, "EndpointConfig": msgspec.to_builtins(config)}
+        self._cnmd.ask("POST", f"/networks/{escaped(network)}/connect", body)
+
+    def disconnect(self, network: str, ident: str, *, force: bool) -> None:
+        body = {"Container": ident, "Force": force}
+        self._cnmd.ask("POST", f"/networks/{escaped(network)}/disconnect", body)
+
+    def remove(self, ident: str) -> None:
+        """Raises what cnmd says; one that is not there is no error."""
+        try:
+            self._cnmd.ask("DELETE", f"{_PATH}/{ident}?force=1")
+        except NotFound:
+            pass
+
+    def rename(self, ident: str, name: str) -> None:
+        self._cnmd.ask("POST", f"{_PATH}/{ident}/rename", {"Name": name})
+
+    def find(self, ident: str) -> Sandbox:
+        """Raises NotFound."""
+        found = self._cnmd.ask("GET", f"{_PATH}/{ident}")
+        return _sandbox(found, found["Kind"] == "host")
+
+    def endpoints(self, ident: str) -> list[dict[str, Any]]:
+        """As cnmd shows them (`cnm.wire.control.Endpoint`); none for a sandbox that is not there."""
+        try:
+            found: list[dict[str, Any]] = self._cnmd.ask("GET", f"{_PATH}/{ident}")["Endpoints"]
+        except NotFound:
+            return []
+        return found
+
+    def all(self) -> dict[str, list[dict[str, Any]]]:
+        """Endpoints by the ids of sandboxes; nothing where cnmd is away."""
+        try:
+            return {each["Id"]: each["Endpoints"] for each in self._cnmd.ask("GET", _PATH)}
+        except CnmError as error:
+            log.warning("containers are shown without their networks: %s", error)
+            return {}
+
+    def network(self, reference: str) -> dict[str, Any]:
+        """As the Engine API shows it. Raises NotFound."""
+        found: dict[str, Any] = self._cnmd.ask("GET", f"/networks/{escaped(reference)}")
+        return found
+
+
+def hostname(container: Container) -> str:
+    """With its domain; "" where it is the host's, or another container's."""
+    if container.host.network_mode == "host" and not container.config.hostname:
+        return ""
+    domain = container.config.domainname
+    name = container.config.hostname or container.short
+    return f"{name}.{domain}" if domain else name
+
+
+def _sandbox(found: Mapping[str, Any], is_host: bool) -> Sandbox:
+    return Sandbox(
+        "" if is_host else found["NetnsPath"],
+        found["HostsPath"],
+        found["HostnamePath"],
+        found["ResolvConfPath"],
+    )
+
+
+def check_aliases(network: str, settings: EndpointSettings) -> None:
+    """Docker's rules for networks that are there from the beginning. Raises InvalidParameter."""
+    asked = settings.ipam_config
+    if network in PREDEFINED and asked is not None and (asked.ipv4_address or asked.ipv6_address):
+        raise InvalidParameter("user specified IP address is supported on user defined networks only")
+    if network in PREDEFINED and settings.aliases:
+        raise InvalidParameter("network-scoped alias is supported only for containers in user defined networks")
