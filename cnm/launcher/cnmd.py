@@ -47,7 +47,9 @@ class Cnmd:
             raise _ERRORS.get(answer.status, CnmError)(_message(answer))
         return json.loads(answer.body) if answer.body.strip() else None
 
-    def forward(self, method: str, path: str, body: bytes = b"", content_type: str = "application/json") -> Answer:
+    def forward(
+        self, method: str, path: str, body: bytes = b"", content_type: str = "application/json"
+    ) -> Answer:
         """The answer as it comes. Raises Unavailable where cnmd is away."""
         connection = self._take()
         while connection is not None:

@@ -56,7 +56,9 @@ class Ender:
                 return
             code = self._p.monitor(container).exit_code(ident)
             if code is None and self.lives(container):
-                log.warning("conmon of container %s was killed: its output and exit code are lost", ident[:12])
+                log.warning(
+                    "conmon of container %s was killed: its output and exit code are lost", ident[:12]
+                )
                 self._p.exits.watch(ident, container.state.pid, self._monitor_ended)
                 return
             ended = self._end(container, UNKNOWN if code is None else code)

@@ -104,7 +104,7 @@ class Engine:
                 if not force:
                     state = "paused" if status is Status.PAUSED else "running"
                     raise Conflict(
-                        f"cannot remove container \"{container.name}\": container is {state}: stop the container before "
+                        f'cannot remove container "{container.name}": container is {state}: stop the container before '
                         "removing or force remove"
                     )
                 container = self._killed(container)
@@ -238,7 +238,9 @@ class Engine:
 
     def _check_runs(self, container: Container, verb: str) -> None:
         if not container.state.status.is_alive:
-            raise Conflict(f"cannot {verb} container: {container.name}: Container {container.id} is not running")
+            raise Conflict(
+                f"cannot {verb} container: {container.name}: Container {container.id} is not running"
+            )
 
     def wait(self, reference: str, condition: str) -> Iterator[int | None]:
         """None again and again while it waits, then the exit code.
@@ -299,8 +301,10 @@ class Engine:
         with self.registry.locked(reference) as container:
             name = str(found["Name"])
             if requests.is_shared(container.host.network_mode):
-                raise Conflict("container sharing network namespace with another container or host cannot be connected "
-                               "to any other network")
+                raise Conflict(
+                    "container sharing network namespace with another container or host cannot be connected "
+                    "to any other network"
+                )
             if name in container.networks:
                 raise Conflict(f"endpoint with name {container.name} already exists in network {name}")
             if container.state.status.is_alive:

@@ -55,5 +55,11 @@ class Places(NamedTuple):
         """What must be there before the first container. User namespaces have to pass through to root file systems."""
         for path in (self.root, os.path.join(self.root, "launcher"), self.containers, self.storage):
             os.makedirs(path, mode=0o711, exist_ok=True)
-        for path in (self.run, os.path.join(self.run, "launcher"), self.storage_run, self.bundles, self.exits):
+        for path in (
+            self.run,
+            os.path.join(self.run, "launcher"),
+            self.storage_run,
+            self.bundles,
+            self.exits,
+        ):
             os.makedirs(path, mode=0o711, exist_ok=True)

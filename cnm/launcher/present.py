@@ -87,7 +87,9 @@ def _file(container: Container, places: Places, name: str) -> str:
 def _graph(container: Container, places: Places) -> dict[str, str]:
     place = places.container(container.id)
     return {
-        "LowerDir": ":".join(f"{places.storage}/overlay/{layer}/diff" for layer in reversed(container.layers)),
+        "LowerDir": ":".join(
+            f"{places.storage}/overlay/{layer}/diff" for layer in reversed(container.layers)
+        ),
         "MergedDir": f"{place}/rootfs",
         "UpperDir": f"{place}/rw/upper",
         "WorkDir": f"{place}/rw/work",

@@ -31,9 +31,7 @@ def new_id() -> str:
 def check_name(name: str) -> str:
     """Without its leading slash. Raises InvalidParameter in Docker's words."""
     if not _NAME.fullmatch(name):
-        raise InvalidParameter(
-            f"Invalid container name ({name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed"
-        )
+        raise InvalidParameter(f"Invalid container name ({name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed")
     return name.removeprefix("/")
 
 
@@ -145,7 +143,9 @@ def _networks(mode: str, body: ContainerCreate) -> dict[str, EndpointSettings]:
     asked = (body.networking_config.endpoints_config if body.networking_config else None) or {}
     if is_shared(mode):
         if asked:
-            raise InvalidParameter("conflicting options: cannot attach both user-defined and non-user-defined network-modes")
+            raise InvalidParameter(
+                "conflicting options: cannot attach both user-defined and non-user-defined network-modes"
+            )
         return {}
     found = {mode: EndpointSettings()}
     for network, settings in asked.items():
@@ -159,4 +159,3 @@ def _networks(mode: str, body: ContainerCreate) -> dict[str, EndpointSettings]:
     for network, settings in found.items():
         check_aliases(network, settings)
     return found
-

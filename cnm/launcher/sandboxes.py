@@ -74,7 +74,10 @@ class Sandboxes:
         """The network that ports are published on: the first that leads out."""
         known = {each["Name"]: each for each in self._cnmd.ask("GET", "/networks")}
         for network in container.networks:
-            if known.get(network, {}).get("Driver") not in ("host", "null") and not known[network]["Internal"]:
+            if (
+                known.get(network, {}).get("Driver") not in ("host", "null")
+                and not known[network]["Internal"]
+            ):
                 return network
         return ""
 
@@ -150,4 +153,6 @@ def check_aliases(network: str, settings: EndpointSettings) -> None:
     if network in PREDEFINED and asked is not None and (asked.ipv4_address or asked.ipv6_address):
         raise InvalidParameter("user specified IP address is supported on user defined networks only")
     if network in PREDEFINED and settings.aliases:
-        raise InvalidParameter("network-scoped alias is supported only for containers in user defined networks")
+        raise InvalidParameter(
+            "network-scoped alias is supported only for containers in user defined networks"
+        )

@@ -49,7 +49,9 @@ class Starter:
         status = container.state.status if container.state.started else Status.CREATED
         if status is Status.RESTARTING:
             status = Status.EXITED
-        self._p.registry.set_state(container, status=status, exit_code=code, error=str(error), finished=time.time_ns())
+        self._p.registry.set_state(
+            container, status=status, exit_code=code, error=str(error), finished=time.time_ns()
+        )
 
     def _start(self, container: Container, undo: contextlib.ExitStack) -> Container:
         p = self._p

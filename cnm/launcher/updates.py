@@ -9,7 +9,14 @@ from cnm.wire.containers import ContainerUpdate, HostConfig
 
 _FIELDS = (
     *("cpu_shares", "memory", "nano_cpus", "blkio_weight", "cpu_period", "cpu_quota", "cpu_realtime_period"),
-    *("cpu_realtime_runtime", "cpuset_cpus", "cpuset_mems", "memory_reservation", "memory_swap", "pids_limit"),
+    *(
+        "cpu_realtime_runtime",
+        "cpuset_cpus",
+        "cpuset_mems",
+        "memory_reservation",
+        "memory_swap",
+        "pids_limit",
+    ),
     "kernel_memory",
 )
 

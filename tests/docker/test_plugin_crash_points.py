@@ -77,7 +77,7 @@ def test_a_cnmd_killed_between_any_two_calls_is_not_noticed(
 
     at = 0
     # The first one is Plugin.Activate, once in dockerd's life.
-    for number in range(2, len(proxy.calls) + 1, 1 if THOROUGH else 6):
+    for number in range(2, len(proxy.calls) + 1, 1 if THOROUGH else 12):
         proxy.calls.clear()
         killer.at = number
         live(lab)

@@ -22,9 +22,9 @@ _DURABLE = (
     "endpoint rm",
 )
 """Verbs that define something: when they return, it is on the disk."""
-_FEW = 4
+_FEW = 2
 """Points of each scenario that are played, where not all of them are asked for."""
-_FEWEST_POINTS = 600 if THOROUGH else 150
+_FEWEST_POINTS = 600 if THOROUGH else 80
 _MOST_STRAYS = 0.02
 """Share of the runs whose calls were not those of the first, so that another point may have been played twice."""
 _LOOKS = ("first", "second", "cleared")

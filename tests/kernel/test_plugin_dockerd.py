@@ -18,6 +18,7 @@ from tests.support.cnmd import Cnmd, running
 from tests.support.docker_scenes import PORT, SCENES, Play, is_held
 from tests.support.fake_dockerd import VERSIONS, FakeDockerd, NamespaceMover
 from tests.support.fake_dockerd.mover import run_here
+from tests.support.thorough import THOROUGH
 
 PATIENCE = 10.0
 
@@ -109,7 +110,10 @@ def eventually(holds: Callable[[], bool]) -> None:
         time.sleep(0.05)
 
 
-@pytest.fixture(scope="module", params=sorted(VERSIONS))
+_VERSIONS = sorted(VERSIONS) if THOROUGH else [min(VERSIONS), max(VERSIONS)]
+
+
+@pytest.fixture(scope="module", params=_VERSIONS)
 def play(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[CnmdPlay]:
     place = tmp_path_factory.mktemp("cnmd")
     with running(place, config="forget-seconds = 0.3\n") as cnmd:
