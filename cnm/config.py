@@ -34,6 +34,26 @@ class PluginTcp(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """dockerd's, told to it in NAME.json."""
 
 
+class Launcher(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="kebab"):
+    """The table [launcher], of cnm-launcher. Programs are paths, or names that are looked for in PATH."""
+
+    runtime: str = "runc"
+    """"runc" or "crun", for containers that name none."""
+    cgroup_parent: str = "/cnm"
+    """The cgroup that containers' own are made in."""
+    threads: int = 64
+    """Requests served at the same time."""
+    runc: str = "runc"
+    crun: str = "crun"
+    conmon: str = "conmon"
+    buildah: str = "buildah"
+    podman: str = "podman"
+    init: str = "docker-init"
+    """The first process of containers that ask for one (tini)."""
+    seccomp_profile: str = ""
+    """JSON in Docker's form; "": the first that is found of those that packages bring."""
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="kebab"):
     """Every setting with its default; the keys of the file have hyphens."""
 
@@ -88,6 +108,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """UDP port of encrypted tunnels, with the next one."""
     threads: int = 16
     """Requests served at the same time."""
+    launcher: Launcher = Launcher()
 
     @property
     def socket(self) -> str:
@@ -149,6 +170,14 @@ def _checked(settings: Settings, path: str) -> Settings:
     if not 0 < settings.wireguard_port < 65535:
         raise InvalidParameter(
             f"{path}: wireguard-port must be between 1 and 65534, not {settings.wireguard_port}"
+        )
+    if not 1 <= settings.launcher.threads <= 1024:
+        raise InvalidParameter(
+            f"{path}: launcher.threads must be between 1 and 1024, not {settings.launcher.threads}"
+        )
+    if settings.launcher.runtime not in ("runc", "crun"):
+        raise InvalidParameter(
+            f"{path}: launcher.runtime must be runc or crun, not {settings.launcher.runtime}"
         )
     _check_listening(settings, path)
     if not settings.remote_plugin_timeout > 0:

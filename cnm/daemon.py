@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import os
 import resource
 import shutil
 import signal
-import socket
 import sys
 import threading
 import time
@@ -42,6 +40,7 @@ from cnm.kernel.linux import LinuxKernel
 from cnm.kernel.monitor import Monitor
 from cnm.kernel.reservations import Reservations
 from cnm.kernel.wireguard_netlink import is_in_kernel
+from cnm.log_format import start_logging
 from cnm.membership.entering import Entering
 from cnm.membership.membership import Departure, Membership
 from cnm.naming import Naming
@@ -56,6 +55,7 @@ from cnm.relaying import Relaying
 from cnm.relays import Relays
 from cnm.resolvers import Resolver
 from cnm.resources import Resources
+from cnm.service_manager import notify
 from cnm.store import Store
 from cnm.watcher import Watcher
 from cnm.wire.plugin_client import Plugins as RemotePlugins
@@ -80,7 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 0
         if os.geteuid() != 0:
             raise CnmError("cnmd needs root: run it as root")
-        _start_logging(settings)
+        start_logging(settings)
         return _serve(settings)
     except CnmError as error:
         print(f"cnmd: {error}", file=sys.stderr)
@@ -157,7 +157,7 @@ def _serve(settings: Settings) -> int:
         membership.start()
         _stop_on_signals(server, clock)
         server.bind()
-        _notify("READY=1")
+        notify("READY=1")
         log.info("cnmd %s listens on %s", cnm.__version__, settings.socket)
         server.serve()
         log.info("cnmd ends; networks and sandboxes stay")
@@ -267,55 +267,11 @@ def _stop_on_signals(server: Server, clock: RealClock) -> None:
 
     def stop(number: int, _frame: object) -> None:
         log.info("stopping on %s", signal.Signals(number).name)
-        _notify("STOPPING=1")
+        notify("STOPPING=1")
         threading.Thread(target=end, name="stop").start()
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
-
-
-def _notify(message: str) -> None:
-    """Tell systemd, if it asked (sd_notify(3))."""
-    address = os.environ.get("NOTIFY_SOCKET", "")
-    if not address:
-        return
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notifier:
-        notifier.connect("\0" + address[1:] if address.startswith("@") else address)
-        notifier.send(message.encode())
-
-
-class _TextFormatter(logging.Formatter):
-    """One line of key=value; whatever has spaces is quoted."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        fields = _fields(self, record)
-        return " ".join(
-            f"{key}={json.dumps(v) if ' ' in v or chr(34) in v else v}" for key, v in fields.items()
-        )
-
-
-class _JsonFormatter(logging.Formatter):
-    def format(self, record: logging.LogRecord) -> str:
-        return json.dumps(_fields(self, record))
-
-
-def _fields(formatter: logging.Formatter, record: logging.LogRecord) -> dict[str, str]:
-    stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created)) + f".{int(record.msecs):03d}Z"
-    fields = {
-        "time": stamp,
-        "level": record.levelname.lower(),
-        "from": record.name,
-        "msg": record.getMessage(),
-    }
-    if record.exc_info:
-        fields["trace"] = formatter.formatException(record.exc_info)
-    return fields
-
-
-def _start_logging(settings: Settings) -> None:
-    handler = logging.StreamHandler()
-    handler.setFormatter(_JsonFormatter() if settings.log_format == "json" else _TextFormatter())
-    logging.basicConfig(level=settings.log_level.upper(), handlers=[handler], force=True)
 
 
 if __name__ == "__main__":

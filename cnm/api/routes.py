@@ -68,6 +68,9 @@ class Routes:
     def post(self, path: str, **details: Any) -> Callable[[Handler], Handler]:
         return self._declare("POST", path, details)
 
+    def put(self, path: str, **details: Any) -> Callable[[Handler], Handler]:
+        return self._declare("PUT", path, details)
+
     def delete(self, path: str, **details: Any) -> Callable[[Handler], Handler]:
         return self._declare("DELETE", path, details)
 

@@ -10,10 +10,13 @@ from collections.abc import Callable
 
 from cnm.errors import CnmError, NotFound
 from cnm.launcher.attachments import Attachments
+from cnm.launcher.monitor import was_out_of_memory
 from cnm.launcher.container import Container, Status
 from cnm.launcher.parts import Parts
 from cnm.launcher.restarts import Restarts
-from cnm.launcher.starting import Starter, process_start
+from cnm.launcher.exits import started
+from cnm.launcher.modes import shared_with
+from cnm.launcher.starting import Starter
 
 log = logging.getLogger("cnm.launcher")
 
@@ -34,7 +37,8 @@ class Ender:
 
     def watch(self, container: Container) -> None:
         """From now on, until it has ended."""
-        self._p.exits.watch(container.id, container.state.monitor_pid, self._monitor_ended)
+        state = container.state
+        self._p.exits.watch(container.id, state.monitor_pid, self._monitor_ended, state.monitor_started)
 
     def _monitor_ended(self, ident: str) -> None:
         self._p.workers.submit(self._logged, ident)
@@ -59,7 +63,9 @@ class Ender:
                 log.warning(
                     "conmon of container %s was killed: its output and exit code are lost", ident[:12]
                 )
-                self._p.exits.watch(ident, container.state.pid, self._monitor_ended)
+                self._p.exits.watch(
+                    ident, container.state.pid, self._monitor_ended, container.state.pid_started
+                )
                 return
             ended = self._end(container, UNKNOWN if code is None else code)
             self._p.registry.ended(ended)
@@ -76,11 +82,12 @@ class Ender:
 
     def lives(self, container: Container) -> bool:
         state = container.state
-        return state.pid != 0 and process_start(state.pid) == state.pid_started
+        return state.pid != 0 and started(state.pid) == state.pid_started
 
     def _end(self, container: Container, code: int) -> Container:
-        oom_killed = self._p.monitor(container).oom_killed(container.id)
+        oom_killed = was_out_of_memory(self._p.places.bundle(container.id))
         self.take_down(container)
+        self._attachments.forget(container.id)
         ended = self._p.registry.set_state(
             container,
             status=Status.EXITED,
@@ -98,7 +105,7 @@ class Ender:
     def take_down(self, container: Container) -> None:
         """Whatever a life of it has made, as far as it is there; what fails is logged, and the rest is done."""
         self._attempt(container, lambda: self._p.runtime(container).delete(container.id, force=True))
-        if not (container.host.network_mode or "").startswith("container:"):
+        if not shared_with(container.host.network_mode):
             self._attempt(container, lambda: self._p.sandboxes.remove(container.id))
         self._attempt(container, self._p.rootfs(container).unmount)
 

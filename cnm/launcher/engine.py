@@ -5,23 +5,38 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import queue
 import signal as signals
-import threading
-import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import AbstractContextManager
 
 import msgspec
 
-from cnm.errors import CnmError, Conflict, InvalidParameter, NotFound
-from cnm.launcher import mounts, ocispec, requests, resources, updates
+from cnm.errors import CnmError, Conflict, InvalidParameter, NotBuilt, NotFound
+from cnm.events import Event
+from cnm.launcher import monitor, requests
+from cnm.launcher.arrivals import Arrival, Arrivals
 from cnm.launcher.attachments import Attachments
 from cnm.launcher.container import Container, Status
 from cnm.launcher.ending import Ender
+from cnm.launcher.entering import Entering, check_runs
+from cnm.launcher.health import HealthChecks
 from cnm.launcher.generated_names import generated_name
+from cnm.launcher.modes import shared_with
 from cnm.launcher.parts import Parts
 from cnm.launcher.recovery import Recovery
+from cnm.launcher.removal import User
+from cnm.launcher.resources import linux_resources
+from cnm.launcher.selection import has_labels
+from cnm.launcher.signals import signal_number
 from cnm.launcher.starting import Starter
-from cnm.wire.containers import ContainerCreate, ContainerUpdate, RestartPolicy
+from cnm.launcher.stats import Stats
+from cnm.launcher.streams import ContainerStreams
+from cnm.launcher.top import Top, top
+from cnm.launcher.updating import updated
+from cnm.launcher.validation import check, settled, warnings
+from cnm.wire.containers import ContainerCreate, ContainerUpdate, HostConfig, LogConfig
 from cnm.wire.engine import EndpointSettings
 
 log = logging.getLogger("cnm.launcher")
@@ -37,11 +52,14 @@ class Engine:
 
     def __init__(self, parts: Parts, *, cgroup_parent: str = "/cnm", runtime: str = "runc") -> None:
         self.parts = parts
-        self._cgroup_parent, self._runtime = cgroup_parent, runtime
+        self._cgroup_parent, self.default_runtime = cgroup_parent, runtime
         self.registry = parts.registry
-        self.attachments = Attachments()
-        self._starter = Starter(parts, self.attachments)
+        self.attachments, self.arrivals = Attachments(), Arrivals()
+        self._starter = Starter(parts, self.arrivals)
         self._ender = Ender(parts, self._starter, self.attachments, self._remove)
+        self.entering = Entering(parts)
+        self.health = HealthChecks(parts, self.entering)
+        self.stats = Stats(parts)
 
     def start(self) -> None:
         """Take up what there is: containers run on while no launcher does."""
@@ -60,9 +78,8 @@ class Engine:
         p = self.parts
         name = requests.check_name(name) if name else ""
         image = p.images.find(body.image or "")
-        made = requests.container(name, body, image, self._cgroup_parent, self._runtime)
-        ocispec.check(made.config, made.host, p.host)
-        mounts.check(made)
+        made = requests.container(name, body, image, p.host, self._cgroup_parent, self.default_runtime)
+        p.runtime(made)
         self._check_others(made)
         made = self._named(made)
         with contextlib.ExitStack() as undo:
@@ -76,7 +93,7 @@ class Engine:
             self.registry.put(created, durable=True)
             undo.pop_all()
         p.tell("create", created)
-        return created, ocispec.warnings(made.host, p.host)
+        return created, warnings(body.host_config or HostConfig(), p.host)
 
     def _named(self, made: Container) -> Container:
         """In the registry, under a name of our choice where it has none."""
@@ -93,8 +110,8 @@ class Engine:
     def _check_others(self, made: Container) -> None:
         """Networks and containers that it refers to are there. Raises NotFound."""
         for mode in (made.host.network_mode, made.host.pid_mode, made.host.ipc_mode):
-            if mode and mode.startswith("container:"):
-                self.registry.find(mode.partition(":")[2])
+            if other := shared_with(mode):
+                self.registry.find(other)
 
     def remove(self, reference: str, *, force: bool = False, volumes: bool = False) -> None:
         """Raises Conflict for one that runs, unless `force`."""
@@ -114,7 +131,9 @@ class Engine:
     def _remove(self, container: Container) -> None:
         self._ender.restarts.cancel(container.id)
         removing = self.registry.set_state(container, status=Status.REMOVING)
-        self.attachments.fail(container.id)
+        self.arrivals.disappoint(container.id)
+        self.entering.execs.forget(container.id)
+        self.parts.monitor(container).forget(container.id)
         try:
             self.parts.rootfs(container).remove()
         except CnmError as error:
@@ -140,7 +159,7 @@ class Engine:
             self.parts.tell("rename", renamed, oldName=f"/{container.name}")
 
     def _has_sandbox(self, container: Container) -> bool:
-        return not requests.is_shared(container.host.network_mode)
+        return not shared_with(container.host.network_mode)
 
     # Started and ended
 
@@ -156,7 +175,9 @@ class Engine:
             fresh = msgspec.structs.replace(
                 container, state=msgspec.structs.replace(container.state, restart_count=0)
             )
-            self._ender.watch(self._starter.start(fresh))
+            running = self._starter.start(fresh)
+            self._ender.watch(running)
+            self.health.follow(running)
             return True
 
     def stop(self, reference: str, seconds: int | None = None, signal: str = "") -> bool:
@@ -276,22 +297,21 @@ class Engine:
     def update(self, reference: str, body: ContainerUpdate) -> list[str]:
         """Limits and the restart policy; the answer is warnings."""
         with self.registry.locked(reference) as container:
-            host = updates.updated(container.host, body)
-            if body.restart_policy is not None and body.restart_policy.name:
-                host = msgspec.structs.replace(host, restart_policy=body.restart_policy)
-                requests.check_policy(host)
-            ocispec.check(container.config, host, self.parts.host)
+            wanted = updated(container.host, body)
+            check(container.config, wanted, self.parts.host)
+            host = settled(wanted, self.parts.host)
             if container.state.status.is_alive:
-                changed = resources.linux_resources(host, self.parts.host)
+                changed = linux_resources(host, self.parts.host)
                 self.parts.runtime(container).update(container.id, changed)
-            updated = self.registry.put(msgspec.structs.replace(container, host=host), durable=True)
-            self.parts.tell("update", updated)
-            return ocispec.warnings(host, self.parts.host)
+            self.parts.tell(
+                "update", self.registry.put(msgspec.structs.replace(container, host=host), durable=True)
+            )
+            return warnings(wanted, self.parts.host)
 
     def resize(self, reference: str, rows: int, columns: int) -> None:
         container = self.registry.find(reference)
         self._check_runs(container, "resize")
-        self.parts.monitor(container).resize(container.id, rows, columns)
+        monitor.resize(self.parts.places.bundle(container.id), rows, columns)
 
     # Networks
 
@@ -300,7 +320,7 @@ class Engine:
         found = self.parts.sandboxes.network(network)
         with self.registry.locked(reference) as container:
             name = str(found["Name"])
-            if requests.is_shared(container.host.network_mode):
+            if shared_with(container.host.network_mode):
                 raise Conflict(
                     "container sharing network namespace with another container or host cannot be connected "
                     "to any other network"
@@ -323,30 +343,101 @@ class Engine:
             kept = {key: value for key, value in container.networks.items() if key != name}
             self.registry.put(msgspec.structs.replace(container, networks=kept), durable=True)
 
-    def using_image(self, image: str) -> list[Container]:
-        return [container for container in self.registry.all() if container.image == image]
+    # Streams
 
+    def check_attachable(self, container: Container) -> None:
+        """Raises Conflict."""
+        if container.state.status is Status.PAUSED:
+            raise Conflict(f"container {container.id} is paused, unpause the container before attach")
+        if container.state.status is Status.RESTARTING:
+            raise Conflict(f"container {container.id} is restarting, wait until the container is running")
 
-def signal_number(text: str) -> int:
-    """Of "SIGTERM", "term" or "15". Raises InvalidParameter in Docker's words."""
-    name = text.upper().removeprefix("SIG")
-    if name.isdecimal() and 0 < int(name) < signals.NSIG:
-        return int(name)
-    if name.startswith(("RTMIN", "RTMAX")):
-        return _real_time(text, name)
-    try:
-        return int(signals.Signals[f"SIG{name}"])
-    except KeyError:
-        raise InvalidParameter(f"Invalid signal: {text}") from None
+    def streams_of(self, container: Container) -> Arrival:
+        """conmon's end of a container's streams, as soon as there is one."""
+        with self.registry.locked(container.id) as now:
+            if not now.state.status.is_alive:
+                return self.arrivals.expect(container.id)
+            there: Arrival = Future()
+            there.set_result(ContainerStreams(self.parts.places.bundle(now.id), now.state.pid))
+            return there
 
+    def check_readable(self, container: Container) -> None:
+        """Raises NotBuilt for a container that keeps no log."""
+        driver = (container.host.log_config or LogConfig()).type
+        if driver == "none":
+            raise NotBuilt("configured logging driver does not support reading")
 
-def _real_time(text: str, name: str) -> int:
-    base = int(signals.SIGRTMIN if name.startswith("RTMIN") else signals.SIGRTMAX)
-    offset = name[5:] or "0"
-    try:
-        number = base + int(offset)
-    except ValueError:
-        raise InvalidParameter(f"Invalid signal: {text}") from None
-    if not signals.SIGRTMIN <= number <= signals.SIGRTMAX:
-        raise InvalidParameter(f"Invalid signal: {text}")
-    return number
+    def may_speak(self, ident: str) -> bool:
+        """Whether its log may grow still."""
+        status = self.registry.get(ident).state.status
+        return status.is_alive or status is Status.RESTARTING
+
+    # What happens
+
+    def subscribe(self) -> AbstractContextManager[queue.Queue[Event]]:
+        return self.parts.events.subscribe()
+
+    def past_events(self, since: int = 0) -> list[Event]:
+        return self.parts.events.past(since)
+
+    # Processes, files, images
+
+    def top(self, reference: str, arguments: str) -> Top:
+        container = self.registry.find(reference)
+        check_runs(container)
+        return top(self.parts.runtime(container).pids(container.id), arguments)
+
+    @contextlib.contextmanager
+    def files_of(self, container: Container) -> Iterator[str]:
+        """The path of its root file system, mounted in the block."""
+        if container.state.status.is_alive:
+            yield self.parts.rootfs(container).path
+            return
+        with self.registry.locked(container.id) as now, self.parts.rootfs(now).mounted() as root:
+            yield root
+
+    def users_of(self, image: str) -> list[User]:
+        """Containers that are made from an image."""
+        return [
+            User(container.id, container.state.status.is_alive)
+            for container in self.registry.all()
+            if container.image == image
+        ]
+
+    def commit(
+        self, reference: str, name: str, *, author: str, message: str, changes: Sequence[str], pause: bool
+    ) -> str:
+        """An image of the container as it is; its id."""
+        with self.registry.locked(reference) as container:
+            runs = pause and container.state.status is Status.RUNNING
+            if runs:
+                self.parts.runtime(container).pause(container.id)
+            try:
+                ident = self.parts.images.commit(
+                    container, self.parts.rootfs(container).upper, name, author, message, changes
+                )
+            finally:
+                if runs:
+                    self.parts.runtime(container).resume(container.id)
+            self.parts.tell("commit", container, imageID=ident, imageRef=name)
+            return ident
+
+    def prune(
+        self, labels: Sequence[str], without: Sequence[str], before: int | None
+    ) -> tuple[list[str], int]:
+        """Remove what does not run; (ids, bytes that were freed)."""
+        removed, space = [], 0
+        for container in self.registry.all():
+            if container.state.status.is_alive or container.state.status is Status.RESTARTING:
+                continue
+            if before is not None and container.created >= before:
+                continue
+            if not has_labels(container, labels) or (without and has_labels(container, without)):
+                continue
+            with contextlib.suppress(NotFound, Conflict):
+                size = self.parts.rootfs(container).size()
+                self.remove(container.id)
+                removed.append(container.id)
+                space += size
+        self.parts.events.publish("container", "prune", "", reclaimed=str(space))
+        return removed, space

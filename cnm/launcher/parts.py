@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 
 from cnm.errors import InvalidParameter
 from cnm.events import EventBus
+from cnm.launcher.cnmd import Cnmd
 from cnm.launcher.container import Container
 from cnm.launcher.exits import Exits
-from cnm.launcher.ocispec import Host
+from cnm.launcher.host import Host
 from cnm.launcher.images import Images
 from cnm.launcher.monitor import Monitor
 from cnm.launcher.places import Places
@@ -29,6 +30,7 @@ class Parts:
     programs: Programs
     registry: Registry
     images: Images
+    cnmd: Cnmd
     sandboxes: Sandboxes
     monitors: Mapping[str, Monitor]
     """By the runtime's name, as `runc`."""

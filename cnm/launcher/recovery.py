@@ -13,7 +13,8 @@ from cnm.launcher.container import Container, Status
 from cnm.launcher.ending import UNKNOWN, Ender
 from cnm.launcher.parts import Parts
 from cnm.launcher.restarts import wants_start
-from cnm.launcher.starting import Starter, process_start
+from cnm.launcher.exits import started
+from cnm.launcher.starting import Starter
 
 log = logging.getLogger("cnm.launcher")
 
@@ -63,7 +64,7 @@ class Recovery:
 
     def _runs_on(self, container: Container) -> bool:
         state = container.state
-        if process_start(state.monitor_pid) == state.monitor_started != 0:
+        if started(state.monitor_pid) == state.monitor_started != 0:
             self._ender.watch(container)
             return True
         if self._ender.lives(container):
@@ -92,7 +93,7 @@ class Recovery:
     def _sweep(self, known: set[str]) -> None:
         """What is left of containers that nobody knows: a kill came before their record, or after it had gone."""
         for runtime in self._p.runtimes.values():
-            for ident in runtime.all():
+            for ident in runtime.known():
                 if ident not in known:
                     log.warning("container %s of the runtime is nobody's: it goes", ident[:12])
                     runtime.delete(ident, force=True)

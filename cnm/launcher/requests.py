@@ -11,13 +11,17 @@ import msgspec
 
 from cnm.errors import InvalidParameter
 from cnm.launcher.container import Container, State, Status
+from cnm.launcher.host import Host
 from cnm.launcher.images import Image
+from cnm.launcher.modes import shared_with
+from cnm.launcher.mount_points import mount_points
+from cnm.launcher.process import arguments
 from cnm.launcher.sandboxes import check_aliases
-from cnm.wire.containers import Config, ContainerCreate, Health, HostConfig, RestartPolicy
+from cnm.launcher.validation import check, settled
+from cnm.wire.containers import Config, ContainerCreate, Health, HostConfig
 from cnm.wire.engine import EndpointSettings
 
 _NAME = re.compile(r"/?[a-zA-Z0-9][a-zA-Z0-9_.-]+")
-_POLICIES = ("no", "always", "on-failure", "unless-stopped")
 _replace = msgspec.structs.replace
 
 
@@ -35,22 +39,20 @@ def check_name(name: str) -> str:
     return name.removeprefix("/")
 
 
-def container(name: str, body: ContainerCreate, image: Image, cgroup_parent: str, runtime: str) -> Container:
-    """Raises InvalidParameter."""
+def container(
+    name: str, body: ContainerCreate, image: Image, host_facts: Host, cgroup_parent: str, runtime: str
+) -> Container:
+    """Raises InvalidParameter, Unavailable for what this host lacks."""
     config = merged(Config(**{key: getattr(body, key) for key in Config.__struct_fields__}), image.config)
     host = _replace(body.host_config or HostConfig())
     ident = new_id()
     host.network_mode = _network_mode(host, config)
-    host.restart_policy = check_policy(host)
-    host.shm_size = host.shm_size or 64 << 20
     host.runtime = host.runtime or runtime
     host.cgroup_parent = host.cgroup_parent or cgroup_parent
-    host.ipc_mode = host.ipc_mode or "private"
     if not config.hostname and not host.uts_mode and host.network_mode != "host":
-        config.hostname = "" if is_shared(host.network_mode) else ident[:12]
-    args = (*(config.entrypoint or ()), *(config.cmd or ()))
-    if not args:
-        raise InvalidParameter("No command specified")
+        config.hostname = "" if shared_with(host.network_mode) else ident[:12]
+    check(config, host, host_facts)
+    mount_points(config, host)
     return Container(
         id=ident,
         name=name,
@@ -58,17 +60,12 @@ def container(name: str, body: ContainerCreate, image: Image, cgroup_parent: str
         image=image.id,
         layers=image.layers,
         config=config,
-        host=host,
+        host=settled(host, host_facts),
         networks=_networks(host.network_mode, body),
-        args=args,
+        args=arguments(config),
         runtime=host.runtime,
         state=State(status=Status.CREATING),
     )
-
-
-def is_shared(network_mode: str | None) -> bool:
-    """Whether the network is another container's."""
-    return bool(network_mode) and str(network_mode).startswith("container:")
 
 
 def merged(config: Config, image: Config) -> Config:
@@ -119,29 +116,10 @@ def _network_mode(host: HostConfig, config: Config) -> str:
     return "bridge" if mode == "default" else mode
 
 
-def check_policy(host: HostConfig) -> RestartPolicy:
-    policy = host.restart_policy or RestartPolicy()
-    name, count = policy.name or "no", policy.maximum_retry_count or 0
-    if name not in _POLICIES:
-        raise InvalidParameter(
-            f"invalid restart policy: unknown policy '{name}'; use one of 'no', 'always', 'on-failure', "
-            "or 'unless-stopped'"
-        )
-    if count < 0:
-        raise InvalidParameter("invalid restart policy: maximum retry count cannot be negative")
-    if count and name != "on-failure":
-        raise InvalidParameter(
-            "invalid restart policy: maximum retry count can only be used with 'on-failure'"
-        )
-    if name != "no" and host.auto_remove:
-        raise InvalidParameter("can't create 'AutoRemove' container with restart policy")
-    return RestartPolicy(name=name, maximum_retry_count=count)
-
-
 def _networks(mode: str, body: ContainerCreate) -> dict[str, EndpointSettings]:
     """By name, the network of the mode first. Raises InvalidParameter."""
     asked = (body.networking_config.endpoints_config if body.networking_config else None) or {}
-    if is_shared(mode):
+    if shared_with(mode):
         if asked:
             raise InvalidParameter(
                 "conflicting options: cannot attach both user-defined and non-user-defined network-modes"

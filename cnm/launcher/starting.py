@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import os
 import shutil
 import time
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from concurrent.futures import Future
 
-from cnm.errors import CnmError, Conflict, NotFound
-from cnm.launcher import mounts, users
-from cnm.launcher.attachments import Attachments
+from cnm.errors import CnmError, Conflict, NotBuilt
+from cnm.launcher.arrivals import Arrivals
 from cnm.launcher.container import Container, Status
-from cnm.launcher.failures import StartFailed, exit_code_of
+from cnm.launcher.exits import started
+from cnm.launcher.failures import exit_code_of, explained
+from cnm.launcher.modes import is_host, shared_with
+from cnm.launcher.mount_points import MountPoint, mount_points
+from cnm.launcher.mounts import Bind, network_files, resolve
 from cnm.launcher.ocispec import Inside, spec
 from cnm.launcher.parts import Parts
-from cnm.launcher.runtime import RuntimeFailed
+from cnm.launcher.process import make_working_directory
 from cnm.launcher.sandboxes import Sandbox, hostname
+from cnm.launcher.users import find_user
+from cnm.wire import codec
 
 log = logging.getLogger("cnm.launcher")
 
@@ -27,60 +31,63 @@ log = logging.getLogger("cnm.launcher")
 class Starter:
     """Callers hold the container's lock."""
 
-    def __init__(self, parts: Parts, attachments: Attachments) -> None:
+    def __init__(self, parts: Parts, arrivals: Arrivals) -> None:
         self._p = parts
-        self._attachments = attachments
+        self._arrivals = arrivals
 
     def start(self, container: Container) -> Container:
-        """Running when this returns. Raises StartFailed, whose reason the container keeps; nothing is left then."""
+        """Running when this returns. Raises what stood in the way, which the container keeps; nothing is left then."""
         try:
             with contextlib.ExitStack() as undo:
-                started = self._start(container, undo)
+                running = self._start(container, undo)
                 undo.pop_all()
         except CnmError as error:
-            self._attachments.fail(container.id)
-            self._keep_reason(container, error)
-            raise
-        self._p.tell("start", started)
-        return started
+            self._arrivals.disappoint(container.id)
+            reason = explained(error)
+            self._keep_reason(container, reason, exit_code_of(error))
+            raise reason from None
+        self._p.tell("start", running)
+        return running
 
-    def _keep_reason(self, container: Container, error: CnmError) -> None:
-        code = exit_code_of(error)
-        status = container.state.status if container.state.started else Status.CREATED
-        if status is Status.RESTARTING:
-            status = Status.EXITED
+    def _keep_reason(self, container: Container, reason: CnmError, code: int) -> None:
+        status = Status.EXITED if container.state.started else Status.CREATED
         self._p.registry.set_state(
-            container, status=status, exit_code=code, error=str(error), finished=time.time_ns()
+            container, status=status, exit_code=code, error=str(reason), finished=time.time_ns()
         )
 
     def _start(self, container: Container, undo: contextlib.ExitStack) -> Container:
         p = self._p
         bundle = p.places.bundle(container.id)
         shutil.rmtree(bundle, ignore_errors=True)
-        os.makedirs(bundle, mode=0o700)
+        os.makedirs(bundle, mode=0o711)
         undo.callback(shutil.rmtree, bundle, ignore_errors=True)
         network = p.workers.submit(self._network, container)
-        undo.callback(self._unmake_network, container, network)
+        undo.callback(self._leave_network, container, network)
         rootfs = p.rootfs(container)
         undo.callback(rootfs.unmount)
         root = rootfs.mount()
-        user = users.resolve(root, container.config.user or "", container.host.group_add or ())
-        binds = mounts.resolve(container, root)
+        inside = self._inside(container, root, network)
+        document = spec(container, inside, p.host)
+        with open(os.path.join(bundle, "config.json"), "wb") as file:
+            file.write(codec.encode(document))
+        return self._run(container, bundle, undo)
+
+    def _inside(self, container: Container, root: str, network: Future[Sandbox]) -> Inside:
+        points = mount_points(container.config, container.host)
+        binds = resolve(points, _no_volume, self._p.host)
+        user = find_user(root, container.config.user or "", container.host.group_add or ())
+        make_working_directory(root, container.config)
         sandbox = network.result()
-        inside = Inside(
+        name = hostname(container).partition(".")[0]
+        return Inside(
             rootfs=root,
             netns=sandbox.netns,
-            hostname=hostname(container).partition(".")[0],
+            hostname=name,
             user=user,
-            mounts=(*_files(sandbox), *binds),
+            mounts=(*_files(container, sandbox, points), *binds),
             namespaces=self._namespaces(container),
             cgroup=os.path.join(container.host.cgroup_parent or "/", container.id),
-            userns=None,
         )
-        document = spec(container, inside, p.host)
-        with open(os.path.join(bundle, "config.json"), "w") as file:
-            json.dump(document, file)
-        return self._run(container, bundle, undo)
 
     def _run(self, container: Container, bundle: str, undo: contextlib.ExitStack) -> Container:
         p, config = self._p, container.config
@@ -89,77 +96,69 @@ class Starter:
             bundle,
             tty=bool(config.tty),
             stdin=bool(config.open_stdin),
+            stdin_once=bool(config.stdin_once),
             log=p.places.log(container.id),
         )
         undo.callback(p.runtime(container).delete, container.id, force=True)
-        self._attachments.connect(container.id, p.monitor(container))
+        self._arrivals.connect(container.id, bundle, created.pid)
         p.runtime(container).start(container.id)
-        running = p.registry.set_state(
+        return p.registry.set_state(
             container,
             status=Status.RUNNING,
             pid=created.pid,
-            pid_started=process_start(created.pid),
+            pid_started=started(created.pid),
             monitor_pid=created.monitor_pid,
-            monitor_started=process_start(created.monitor_pid),
+            monitor_started=started(created.monitor_pid),
             exit_code=0,
             error="",
             oom_killed=False,
             started=time.time_ns(),
             stopped_by_user=False,
         )
-        return running
 
     # The network
 
     def _network(self, container: Container) -> Sandbox:
-        mode = container.host.network_mode or ""
-        if mode.startswith("container:"):
-            return self._p.sandboxes.find(self._other(mode, container).id)
+        if other := shared_with(container.host.network_mode):
+            return self._p.sandboxes.find(self._other(other, container, "network").id)
         return self._p.sandboxes.make(container, container.config.exposed_ports or {})
 
-    def _unmake_network(self, container: Container, network: Any) -> None:
+    def _leave_network(self, container: Container, network: Future[Sandbox]) -> None:
         with contextlib.suppress(CnmError):
             network.result()
-        if not (container.host.network_mode or "").startswith("container:"):
-            self._p.sandboxes.remove(container.id)
+            if not shared_with(container.host.network_mode):
+                self._p.sandboxes.remove(container.id)
 
     # Other containers' namespaces
 
     def _namespaces(self, container: Container) -> Mapping[str, str]:
         host, found = container.host, {}
         for kind, mode in (("pid", host.pid_mode), ("ipc", host.ipc_mode), ("uts", host.uts_mode)):
-            if mode == "host":
+            if is_host(mode):
                 found[kind] = "host"
-            elif mode and mode.startswith("container:"):
-                found[kind] = f"/proc/{self._other(mode, container).state.pid}/ns/{kind}"
-        if host.network_mode == "host" and not container.config.hostname:
-            found.setdefault("uts", "host")
+            elif other := shared_with(mode):
+                found[kind] = f"/proc/{self._other(other, container, kind).state.pid}/ns/{kind}"
         return found
 
-    def _other(self, mode: str, container: Container) -> Container:
-        """The running container of `container:NAME`. Raises NotFound, Conflict."""
-        reference = mode.partition(":")[2]
+    def _other(self, reference: str, container: Container, kind: str) -> Container:
+        """The running container whose namespace is shared. Raises NotFound, Conflict."""
         other = self._p.registry.find(reference)
         if other.id == container.id:
-            raise Conflict("cannot join own network, process or IPC namespace")
+            raise Conflict(f"cannot join own {kind} namespace")
         if not other.state.status.is_alive:
-            raise Conflict(f"cannot join network of a non running container: {other.id}")
+            raise Conflict(f"cannot join {kind} of a non running container: {other.id}")
         return other
 
 
-def _files(sandbox: Sandbox) -> tuple[mounts.Bind, ...]:
-    found = (
-        ("/etc/resolv.conf", sandbox.resolv_conf),
-        ("/etc/hostname", sandbox.hostname),
-        ("/etc/hosts", sandbox.hosts),
-    )
-    return tuple(mounts.Bind(source, target) for target, source in found if source)
+def _files(container: Container, sandbox: Sandbox, points: tuple[MountPoint, ...]) -> tuple[Bind, ...]:
+    files = {
+        "/etc/resolv.conf": sandbox.resolv_conf,
+        "/etc/hostname": sandbox.hostname,
+        "/etc/hosts": sandbox.hosts,
+    }
+    there = {target: source for target, source in files.items() if source}
+    return network_files(there, points, read_only=bool(container.host.readonly_rootfs))
 
 
-def process_start(pid: int) -> int:
-    """Clock ticks since boot (proc(5), stat, field 22), 0 for a process that is gone."""
-    try:
-        with open(f"/proc/{pid}/stat") as file:
-            return int(file.read().rpartition(")")[2].split()[19])
-    except (OSError, IndexError, ValueError):
-        return 0
+def _no_volume(point: MountPoint) -> str:
+    raise NotBuilt(f"volumes are not built yet: mount a directory of the host at {point.destination}")

@@ -1,0 +1,80 @@
+"""Files of containers, as tar: cp, export."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import Any
+
+from flask import Response, request
+
+from cnm.api.routes import Routes
+from cnm.errors import InvalidParameter
+from cnm.launcher import archive
+from cnm.launcher.api.calls import Call
+from cnm.launcher.api.streams import endless
+from cnm.launcher.unpacking import Rules
+from cnm.wire import codec
+
+routes = Routes()
+
+_TAR = "application/x-tar"
+_PATH = {"path": "in the container"}
+
+
+def _path(call: Call[None]) -> str:
+    if not (path := call.query.get("path", "")):
+        raise InvalidParameter("bad parameter: name or path is empty")
+    return path
+
+
+def _stat_header(found: archive.PathStat) -> dict[str, str]:
+    return {"X-Docker-Container-Path-Stat": base64.b64encode(codec.encode(found)).decode()}
+
+
+@routes.get("/containers/{container}/archive", query=_PATH, media_type=_TAR)
+def read(call: Call[None], container: str) -> Response:
+    """A tar of what is at a path; HEAD tells only what is there."""
+    found, path = call.engine.registry.find(container), _path(call)
+    with ExitStack() as stack:
+        root = stack.enter_context(call.engine.files_of(found))
+        if request.method == "HEAD":
+            return Response(headers=_stat_header(archive.stat(root, path, container=container)))
+        status, pieces = archive.read(root, path, container=container)
+        kept = stack.pop_all()
+    response = endless(call, _closing(kept, pieces), _TAR)
+    response.headers.extend(_stat_header(status))
+    return response
+
+
+def _closing(stack: ExitStack, pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """The root file system stays for as long as it is read."""
+    with stack:
+        yield from pieces
+
+
+def write(call: Call[None], container: str) -> Response:
+    """Unpack a tar at a path."""
+    found, path = call.engine.registry.find(container), _path(call)
+    rules = Rules(
+        no_overwrite=call.flag("noOverwriteDirNonDir"),
+        copy_owner=call.flag("copyUIDGID"),
+    )
+    read_only = bool(found.host.readonly_rootfs)
+    with call.engine.files_of(found) as root:
+        archive.write(root, path, call.stream, container=container, rules=rules, read_only=read_only)
+    return Response(status=200)
+
+
+routes.put("/containers/{container}/archive", query=_PATH)(write)
+
+
+@routes.get("/containers/{container}/export", media_type=_TAR)
+def export(call: Call[None], container: str) -> Response:
+    """A tar of a container's whole file system."""
+    found = call.engine.registry.find(container)
+    with ExitStack() as stack:
+        root = stack.enter_context(call.engine.files_of(found))
+        kept: Any = stack.pop_all()
+    return endless(call, _closing(kept, archive.export(root)), _TAR)

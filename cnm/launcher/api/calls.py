@@ -1,0 +1,56 @@
+"""One request as a handler of the launcher's sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, BinaryIO, Generic, TypeVar
+
+from cnm.api.versions import Version
+from cnm.errors import InvalidParameter
+from cnm.launcher.engine import Engine
+
+B = TypeVar("B")
+
+_TRUE = ("1", "t", "T", "true", "True", "TRUE")
+_FALSE = ("0", "f", "F", "false", "False", "FALSE")
+
+
+@dataclass(frozen=True, slots=True)
+class Call(Generic[B]):
+    """Path parameters are the handler's further arguments."""
+
+    engine: Engine
+    version: Version
+    query: Mapping[str, str]
+    body: B
+    environ: dict[str, Any]
+    """WSGI's."""
+
+    @property
+    def backend(self) -> Engine:
+        """What happens is heard of, for the stream of events."""
+        return self.engine
+
+    def flag(self, name: str, missing: bool = False) -> bool:
+        """A query parameter that is true or false, as clients spell it. Raises InvalidParameter."""
+        value = self.query.get(name, "")
+        if not value:
+            return missing
+        if value not in (*_TRUE, *_FALSE):
+            raise InvalidParameter(f"invalid value for {name}: {value!r}: it must be true or false")
+        return value in _TRUE
+
+    def number(self, name: str) -> int | None:
+        """None where it is missing. Raises InvalidParameter."""
+        value = self.query.get(name, "")
+        try:
+            return int(value) if value else None
+        except ValueError:
+            raise InvalidParameter(f"invalid value for {name}: {value!r}: it must be a number") from None
+
+    @property
+    def stream(self) -> BinaryIO:
+        """The body as it arrives, of requests whose body is no JSON."""
+        found: BinaryIO = self.environ["wsgi.input"]
+        return found

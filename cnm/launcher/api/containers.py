@@ -1,0 +1,187 @@
+"""Containers: made, started, ended, changed and shown."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from flask import Response
+
+from cnm.api import filters, times
+from cnm.api.routes import Routes
+from cnm.errors import NotBuilt
+from cnm.launcher import present
+from cnm.launcher.api.calls import Call
+from cnm.launcher.container import Container
+from cnm.launcher.selection import CONTAINER_FILTERS, PRUNE_FILTERS, selected
+from cnm.launcher.top import Top
+from cnm.wire import codec
+from cnm.wire.containers import ContainerCreate, ContainerCreated, ContainerUpdate
+
+routes = Routes()
+
+_ONLY_BY_FILTER = {"filters": 'JSON: `{"status": ["running"]}`'}
+
+
+@routes.post(
+    "/containers/create",
+    body=ContainerCreate,
+    answer=ContainerCreated,
+    status=201,
+    query={"name": "its name", "platform": "makes no difference here"},
+)
+def create(call: Call[ContainerCreate]) -> ContainerCreated:
+    """Create a container."""
+    made, warnings = call.engine.create(call.query.get("name", ""), call.body)
+    return ContainerCreated(id=made.id, warnings=warnings)
+
+
+@routes.get(
+    "/containers/json",
+    query={
+        **_ONLY_BY_FILTER,
+        "all": "those that do not run too",
+        "limit": "the last so many",
+        "size": "with sizes",
+    },
+)
+def list_containers(call: Call[None]) -> list[dict[str, Any]]:
+    """List containers."""
+    engine = call.engine
+    wanted = filters.decode(call.query.get("filters", ""), CONTAINER_FILTERS)
+    found = selected(
+        engine.registry.all(), wanted, engine, everything=call.flag("all"), limit=call.number("limit")
+    )
+    endpoints = engine.parts.sandboxes.all() if any(c.state.status.is_alive for c in found) else {}
+    names = {image.id: image.names for image in engine.parts.images.all()}
+    shown = []
+    for container in found:
+        name = present.image_name(container, names.get(container.image, ()))
+        line = present.listed(container, endpoints.get(container.id, ()), name)
+        if call.flag("size"):
+            line |= _sizes(call, container)
+        shown.append(line)
+    return shown
+
+
+@routes.get("/containers/{container}/json", query={"size": "with sizes"})
+def inspect(call: Call[None], container: str) -> dict[str, Any]:
+    """Inspect a container."""
+    engine = call.engine
+    found = engine.registry.find(container)
+    endpoints = engine.parts.sandboxes.endpoints(found.id) if found.state.status.is_alive else ()
+    shown = present.inspected(found, endpoints, engine.parts.places)
+    shown["ExecIDs"] = [each.id for each in engine.entering.execs.of(found.id)] or None
+    health = engine.health.shown(found.id)
+    if health is not None:
+        shown["State"]["Health"] = health
+    return shown | (_sizes(call, found) if call.flag("size") else {})
+
+
+def _sizes(call: Call[None], container: Container) -> dict[str, int]:
+    parts = call.engine.parts
+    written = parts.rootfs(container).size()
+    image = next((each.size for each in parts.images.all() if each.id == container.image), 0)
+    return {"SizeRw": written, "SizeRootFs": written + image}
+
+
+@routes.post("/containers/{container}/start", query={"detachKeys": "makes no difference here"})
+def start(call: Call[None], container: str) -> Response:
+    """Start a container; 304 where it runs."""
+    return _done(call.engine.run(container))
+
+
+@routes.post(
+    "/containers/{container}/stop", query={"t": "seconds before it is killed", "signal": "what asks it"}
+)
+def stop(call: Call[None], container: str) -> Response:
+    """Stop a container; 304 where it does not run."""
+    return _done(call.engine.stop(container, call.number("t"), call.query.get("signal", "")))
+
+
+def _done(changed: bool) -> Response:
+    return Response(status=204 if changed else 304)
+
+
+@routes.post(
+    "/containers/{container}/restart",
+    status=204,
+    query={"t": "seconds before it is killed", "signal": "what asks it"},
+)
+def restart(call: Call[None], container: str) -> None:
+    """Stop a container and start it."""
+    call.engine.restart(container, call.number("t"), call.query.get("signal", ""))
+
+
+@routes.post("/containers/{container}/kill", status=204, query={"signal": "SIGKILL where nothing is said"})
+def kill(call: Call[None], container: str) -> None:
+    """Send a container's first process a signal."""
+    call.engine.kill(container, call.query.get("signal", ""))
+
+
+@routes.post("/containers/{container}/pause", status=204)
+def pause(call: Call[None], container: str) -> None:
+    """Freeze a container's processes."""
+    call.engine.pause(container)
+
+
+@routes.post("/containers/{container}/unpause", status=204)
+def unpause(call: Call[None], container: str) -> None:
+    """Let a container's processes go on."""
+    call.engine.unpause(container)
+
+
+@routes.post("/containers/{container}/rename", status=204, query={"name": "the new name"})
+def rename(call: Call[None], container: str) -> None:
+    """Call a container otherwise."""
+    call.engine.rename(container, call.query.get("name", ""))
+
+
+@routes.post("/containers/{container}/update", body=ContainerUpdate)
+def update(call: Call[ContainerUpdate], container: str) -> dict[str, Any]:
+    """Change a container's limits and restart policy."""
+    return {"Warnings": call.engine.update(container, call.body)}
+
+
+@routes.delete(
+    "/containers/{container}",
+    status=204,
+    query={"force": "kill it first", "v": "with its anonymous volumes", "link": "not built"},
+)
+def remove(call: Call[None], container: str) -> None:
+    """Remove a container."""
+    if call.flag("link"):
+        raise NotBuilt("links cannot be removed: make the container again without it")
+    call.engine.remove(container, force=call.flag("force"), volumes=call.flag("v"))
+
+
+@routes.post("/containers/prune", query=_ONLY_BY_FILTER)
+def prune(call: Call[None]) -> dict[str, Any]:
+    """Remove all containers that do not run."""
+    wanted = filters.decode(call.query.get("filters", ""), PRUNE_FILTERS)
+    until = wanted.get("until", ())
+    limit = times.parse(until[0], time.time_ns()) if until else None
+    removed, space = call.engine.prune(wanted.get("label", ()), wanted.get("label!", ()), limit)
+    return {"ContainersDeleted": removed or None, "SpaceReclaimed": space}
+
+
+@routes.get("/containers/{container}/top", query={"ps_args": "arguments for ps"})
+def top(call: Call[None], container: str) -> Top:
+    """List a container's processes."""
+    return call.engine.top(container, call.query.get("ps_args", ""))
+
+
+@routes.get("/containers/{container}/changes")
+def changes(call: Call[None], container: str) -> Response:
+    """List what a container has changed in its file system."""
+    found = call.engine.registry.find(container)
+    shown = [
+        {"Path": each.path, "Kind": each.kind.number} for each in call.engine.parts.rootfs(found).changes()
+    ]
+    return Response(codec.encode(shown or None) + b"\n", content_type="application/json")
+
+
+@routes.post("/containers/{container}/resize", query={"h": "rows", "w": "columns"})
+def resize(call: Call[None], container: str) -> None:
+    """Tell a container's terminal its size."""
+    call.engine.resize(container, call.number("h") or 0, call.number("w") or 0)

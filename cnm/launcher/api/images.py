@@ -1,0 +1,182 @@
+"""Images: what there is, and how they come here without a registry."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+from flask import Response
+
+from cnm.api import filters
+from cnm.api.routes import Routes
+from cnm.errors import CnmError, NotBuilt
+from cnm.launcher.api.calls import Call
+from cnm.launcher.images import Image
+from cnm.launcher.present import moment
+from cnm.launcher.references import familiar
+from cnm.wire import codec
+
+routes = Routes()
+
+_FILTERS = frozenset({"dangling", "label", "before", "since", "reference", "until"})
+
+
+@routes.get(
+    "/images/json", query={"all": "makes no difference here", "filters": 'JSON: `{"reference": ["x"]}`'}
+)
+def list_images(call: Call[None]) -> list[dict[str, Any]]:
+    """List images."""
+    wanted = filters.decode(call.query.get("filters", ""), _FILTERS)
+    references = wanted.get("reference", ())
+    found = sorted(call.engine.parts.images.all(), key=lambda image: image.created, reverse=True)
+    used = [container.image for container in call.engine.registry.all()]
+    return [
+        {
+            "Id": image.id,
+            "ParentId": "",
+            "RepoTags": [familiar(name) for name in image.names],
+            "RepoDigests": [],
+            "Created": image.created // 10**9,
+            "Size": image.size,
+            "SharedSize": -1,
+            "VirtualSize": image.size,
+            "Labels": image.config.labels,
+            "Containers": used.count(image.id),
+        }
+        for image in found
+        if not references or any(_is_called(image, text) for text in references)
+    ]
+
+
+def _is_called(image: Image, text: str) -> bool:
+    from fnmatch import fnmatchcase
+
+    names = [familiar(name) for name in image.names]
+    return any(fnmatchcase(name, text) or fnmatchcase(name.rpartition(":")[0], text) for name in names)
+
+
+@routes.get("/images/{image}/json")
+def inspect(call: Call[None], image: str) -> dict[str, Any]:
+    """Inspect an image."""
+    found = call.engine.parts.images.find(image)
+    return {
+        "Id": found.id,
+        "RepoTags": [familiar(name) for name in found.names],
+        "RepoDigests": [],
+        "Parent": "",
+        "Comment": found.comment,
+        "Created": moment(found.created),
+        "DockerVersion": "",
+        "Author": found.author,
+        "Config": msgspec.to_builtins(found.config),
+        "Architecture": found.architecture,
+        "Os": found.os,
+        "Size": found.size,
+        "VirtualSize": found.size,
+        "GraphDriver": {"Name": "overlay2", "Data": None},
+        "RootFS": {"Type": "layers", "Layers": list(found.diff_ids)},
+        "Metadata": {"LastTagTime": moment(0)},
+    }
+
+
+@routes.get("/images/{image}/history")
+def history(call: Call[None], image: str) -> list[dict[str, Any]]:
+    """How an image came to be."""
+    found = call.engine.parts.images.find(image)
+    steps = [
+        {
+            "Id": "<missing>",
+            "Created": 0,
+            "CreatedBy": step.created_by,
+            "Tags": None,
+            "Size": 0,
+            "Comment": step.comment,
+        }
+        for step in reversed(found.history)
+    ]
+    if steps:
+        steps[0] |= {"Id": found.id, "Tags": [familiar(name) for name in found.names] or None}
+    return steps
+
+
+@routes.post(
+    "/images/create",
+    query={
+        "fromSrc": "- for the request's body",
+        "repo": "its name",
+        "tag": "its tag",
+        "message": "a comment",
+    },
+)
+def create(call: Call[None]) -> Response:
+    """Import a tar as an image."""
+    if call.query.get("fromSrc", "") != "-":
+        raise NotBuilt("images cannot be pulled yet: load or import one")
+    tag = call.query.get("tag", "")
+    name = call.query.get("repo", "")
+    reference = f"{name}:{tag}" if name and tag else name
+    changes = call.query.getlist("changes") if hasattr(call.query, "getlist") else []
+    ident = call.engine.parts.images.import_tar(
+        call.stream, reference, changes, call.query.get("message", "") or "Imported from -"
+    )
+    return Response(codec.encode({"status": ident}) + b"\r\n", content_type="application/json")
+
+
+@routes.post("/images/load", query={"quiet": "without progress"})
+def load(call: Call[None]) -> Response:
+    """Take in what `save` wrote."""
+
+    def pieces() -> Iterator[bytes]:
+        try:
+            for line in call.engine.parts.images.load(call.stream):
+                yield codec.encode({"stream": f"{line}\n"}) + b"\r\n"
+        except CnmError as error:
+            yield codec.encode({"errorDetail": {"message": str(error)}, "error": str(error)}) + b"\r\n"
+
+    return Response(list(pieces()), content_type="application/json")
+
+
+@routes.post("/images/{image}/tag", status=201, query={"repo": "the new name", "tag": "its tag"})
+def tag(call: Call[None], image: str) -> None:
+    """Call an image otherwise too."""
+    name, word = call.query.get("repo", ""), call.query.get("tag", "")
+    call.engine.parts.images.tag(image, f"{name}:{word}" if word else name)
+
+
+@routes.delete(
+    "/images/{image}", query={"force": "though it has several names", "noprune": "keep its parents"}
+)
+def remove(call: Call[None], image: str) -> Response:
+    """Remove an image, or one of its names."""
+    removed = call.engine.parts.images.remove(
+        image, force=call.flag("force"), in_use=call.engine.users_of, prune=not call.flag("noprune")
+    )
+    return Response(codec.encode(removed) + b"\n", content_type="application/json")
+
+
+@routes.post(
+    "/commit",
+    body=dict,
+    status=201,
+    query={
+        "container": "of which",
+        "repo": "its name",
+        "tag": "its tag",
+        "comment": "a comment",
+        "author": "who",
+    },
+)
+def commit(call: Call[dict[str, Any]]) -> dict[str, str]:
+    """Make an image of a container."""
+    name, word = call.query.get("repo", ""), call.query.get("tag", "")
+    changes = call.query.getlist("changes") if hasattr(call.query, "getlist") else []
+    ident = call.engine.commit(
+        call.query.get("container", ""),
+        f"{name}:{word}" if name and word else name,
+        author=call.query.get("author", ""),
+        message=call.query.get("comment", ""),
+        changes=changes,
+        pause=call.flag("pause", missing=True),
+    )
+    return {"Id": ident}

@@ -1,0 +1,109 @@
+"""The Engine API's words about the daemon itself, and what it does not serve."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from flask import Response
+
+import cnm
+from cnm.api import engine_system, event_stream
+from cnm.api.routes import Routes
+from cnm.errors import NotBuilt, NotFound, Unavailable
+from cnm.launcher.api.calls import Call
+from cnm.launcher.container import Status
+from cnm.wire import codec, engine
+
+routes = Routes()
+
+_SWARM = ("/swarm", "/services", "/tasks", "/nodes", "/secrets", "/configs")
+
+
+@routes.get("/_ping", answer=str, media_type="text/plain")
+def ping(call: Call[None]) -> Response:
+    """Whether the daemon answers, and which API it speaks."""
+    return engine_system.ping(call)  # type: ignore[arg-type]
+
+
+@routes.get("/version", answer=engine.Version)
+def version(call: Call[None]) -> engine.Version:
+    """Versions of the daemon and of its API."""
+    return engine_system.version(call)  # type: ignore[arg-type]
+
+
+@routes.get("/info")
+def info(call: Call[None]) -> Response:
+    """What the daemon runs on, and what it has."""
+    parts = call.engine.parts
+    states = [container.state.status for container in call.engine.registry.all()]
+    running = states.count(Status.RUNNING) + states.count(Status.RESTARTING)
+    found: dict[str, Any] = parts.cnmd.ask("GET", "/info")
+    found |= {
+        "Containers": len(states),
+        "ContainersRunning": running,
+        "ContainersPaused": states.count(Status.PAUSED),
+        "ContainersStopped": len(states) - running - states.count(Status.PAUSED),
+        "Images": len(parts.images.all()),
+        "Driver": "overlay2",
+        "DockerRootDir": parts.places.root,
+        "ServerVersion": cnm.__version__,
+        "CgroupDriver": "cgroupfs",
+        "CgroupVersion": str(parts.host.cgroup_version),
+        "LoggingDriver": "k8s-file",
+        "Runtimes": {name: {"path": runtime.program} for name, runtime in parts.runtimes.items()},
+        "DefaultRuntime": call.engine.default_runtime,
+        "InitBinary": parts.host.init,
+        "SecurityOptions": ["name=seccomp,profile=builtin"] if parts.host.seccomp else [],
+    }
+    return Response(codec.encode(found) + b"\n", content_type="application/json")
+
+
+@routes.get(
+    "/events",
+    answer=engine.Event,
+    query={
+        "since": "tell first what happened from this time on",
+        "until": "end at this time",
+        "filters": "as for containers and networks; see docs/api.md",
+    },
+)
+def events(call: Call[None]) -> Response:
+    """Events as they happen: a stream of JSON lines, without end unless `until` is given."""
+    return event_stream.respond(call, now=time.time_ns())  # type: ignore[arg-type]
+
+
+@routes.get("/volumes", query={"filters": "makes no difference here"})
+def list_volumes(_call: Call[None]) -> dict[str, Any]:
+    """No volumes are kept here yet."""
+    return {"Volumes": [], "Warnings": None}
+
+
+@routes.get("/volumes/{volume}")
+def inspect_volume(_call: Call[None], volume: str) -> Any:
+    """Always 404, in Docker's words."""
+    raise NotFound(f"get {volume}: no such volume")
+
+
+@routes.get("/plugins/{plugin}/json")
+def inspect_plugin(_call: Call[None], plugin: str) -> Any:
+    """Always 404, in Docker's words."""
+    raise NotFound(f'plugin "{plugin}" not found')
+
+
+def _not_built(_call: Call[None], **_names: str) -> Any:
+    """Always 501."""
+    raise NotBuilt("this is not built yet")
+
+
+def _no_swarm(_call: Call[None], **_names: str) -> Any:
+    """Always 503: this daemon is in no swarm."""
+    raise Unavailable("This node is not a swarm manager: cnm has no swarm mode")
+
+
+for _path in ("/volumes/create", "/build", "/auth"):
+    routes.post(_path)(_not_built)
+for _path in _SWARM:
+    routes.get(_path)(_no_swarm)
+    if _path != "/swarm":
+        routes.get(f"{_path}/{{name}}")(_no_swarm)
