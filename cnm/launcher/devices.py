@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from cnm.errors import InvalidParameter
@@ -32,7 +32,7 @@ def devices(host_config: HostConfig) -> Devices:
     """Raises InvalidParameter for a device that is none, and for a rule that cannot be read."""
     mappings = host_config.devices or []
     if host_config.privileged:
-        nodes = [_described(path, node) for path, node in _all("/dev") if node.kind != "p"]
+        nodes = [_described(path, node) for path, node in _all_but_consoles()]
         # What has its own name in the container is there already.
         for mapping in (m for m in mappings if m.path_in_container not in ("", m.path_on_host)):
             nodes += _mapped(mapping).nodes
@@ -134,29 +134,28 @@ def _described(path: str, node: _Node) -> dict[str, Any]:
     }
 
 
-def _below(directory: str) -> Iterator[tuple[str, _Node]]:
+def _below(directory: str, but: Collection[str] = ()) -> Iterator[tuple[str, _Node]]:
+    """Every device in the directories below, in the order of their names; not in directories called as in `but`."""
     if not os.path.isdir(directory):
         return
-    for folder, _, files in os.walk(directory):
-        for name in files:
-            path = f"{folder.rstrip('/')}/{name}"
-            if node := _node_if_there(path):
-                yield path, node
+    with os.scandir(directory) as entries:
+        for entry in sorted(entries, key=lambda entry: entry.name):
+            if entry.is_dir(follow_symlinks=False):
+                if entry.name not in but:
+                    yield from _below(entry.path, but)
+            elif node := _node_if_there(entry.path):
+                yield entry.path, node
 
 
 _ELSEWHERE = frozenset(("pts", "shm", "fd", "mqueue", ".lxc", ".lxd-mounts", ".udev"))
 """File systems of their own in /dev, which containers have too (runc's list)."""
 
 
-def _all(directory: str) -> Iterator[tuple[str, _Node]]:
-    """Every device of the host, but its console."""
-    with os.scandir(directory) as entries:
-        for entry in sorted(entries, key=lambda entry: entry.name):
-            if entry.is_dir(follow_symlinks=False):
-                if entry.name not in _ELSEWHERE:
-                    yield from _all(entry.path)
-            elif entry.name != "console" and (node := _node_if_there(entry.path)):
-                yield entry.path, node
+def _all_but_consoles() -> Iterator[tuple[str, _Node]]:
+    """The host's."""
+    for path, node in _below("/dev", _ELSEWHERE):
+        if node.kind != "p" and not path.endswith("/console"):
+            yield path, node
 
 
 def _node_if_there(path: str) -> _Node | None:

@@ -186,6 +186,6 @@ def _hard_limits() -> dict[str, int]:
 
 def _init(programs: Programs) -> str:
     try:
-        return os.path.realpath(programs.path("init"))
+        return os.path.abspath(programs.path("init"))
     except Unavailable:
         return ""

@@ -17,7 +17,6 @@ from cnm.wire.containers import Resources
 R = TypeVar("R", bound=Resources)
 
 _LEAST_MEMORY = 6 << 20
-_SHARES = (2, 262_144)
 
 
 class _Discard(NamedTuple):
@@ -159,12 +158,10 @@ def _swappiness(resources: Resources) -> int | None:
 
 
 def with_defaults(resources: R) -> R:
-    """As Docker keeps them: swap as large as memory, shares within the kernel's range."""
-    shares, memory = resources.cpu_shares or 0, resources.memory or 0
-    least, most = _SHARES
+    """As Docker keeps them: as much swap as memory, and the kernel may kill."""
+    memory = resources.memory or 0
     return msgspec.structs.replace(
         resources,
-        cpu_shares=min(max(shares, least), most) if shares > 0 else resources.cpu_shares,
         memory_swap=2 * memory if memory > 0 and not resources.memory_swap else resources.memory_swap,
         oom_kill_disable=bool(resources.oom_kill_disable),
     )
