@@ -1,0 +1,260 @@
+"""What a create request may ask for, and what is kept of it: our answers against those of a real dockerd."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+import pytest
+
+from cnm.errors import CnmError
+from cnm.launcher.host import Host, read_host
+from cnm.launcher.process import arguments
+from cnm.launcher.programs import Programs
+from cnm.launcher.validation import check, settled, warnings
+from cnm.wire.containers import Config, HostConfig
+from cnm.wire.lenient import decode_leniently
+from tests.support.dockerd import PROGRAMS, Dockerd, start_dockerd
+from tests.support.launcher_root import make_root, pack
+from tests.support.recording_runtime import request
+from tests.support.unpacked import lacking, program
+
+pytestmark = pytest.mark.skipif(bool(lacking(*PROGRAMS)), reason=lacking(*PROGRAMS))
+
+_GB = 1 << 30
+
+
+def _host(**keys: Any) -> dict[str, Any]:
+    return {"HostConfig": keys}
+
+
+_SIX = 6 << 20
+
+_REFUSED: dict[str, dict[str, Any]] = {
+    "little memory": _host(Memory=_SIX - 1),
+    "little swap": _host(Memory=_GB, MemorySwap=_SIX),
+    "swap alone": _host(MemorySwap=_GB),
+    "swappiness": _host(MemorySwappiness=101),
+    "little reservation": _host(MemoryReservation=1),
+    "reservation over limit": _host(Memory=_SIX, MemoryReservation=_GB),
+    "little kernel memory": _host(KernelMemory=1),
+    "cpus and period": _host(NanoCpus=10**9, CpuPeriod=1000),
+    "cpus and quota": _host(NanoCpus=10**9, CpuQuota=1000),
+    "too many cpus": _host(NanoCpus=1025 * 10**9),
+    "negative cpus": _host(NanoCpus=-1),
+    "period": _host(CpuPeriod=999),
+    "long period": _host(CpuPeriod=1_000_001),
+    "quota": _host(CpuQuota=999),
+    "absent cpu": _host(CpusetCpus="0,1000"),
+    "no cpu list": _host(CpusetCpus="a-b"),
+    "open cpu range": _host(CpusetCpus="1-"),
+    "cpu beyond all": _host(CpusetCpus="9000"),
+    "absent memory node": _host(CpusetMems="0-7"),
+    "realtime runtime": _host(CpuRealtimePeriod=1000, CpuRealtimeRuntime=2000),
+    "negative shm": _host(ShmSize=-1),
+    "oom score": _host(OomScoreAdj=1001),
+    "capability": _host(CapAdd=["nothing"]),
+    "dropped capability": _host(CapDrop=["CAP_nothing"]),
+    "capability and all": _host(CapAdd=["ALL", "x"]),
+    "security option": _host(SecurityOpt=["nothing"]),
+    "security option's key": _host(SecurityOpt=["nothing=1"]),
+    "new privileges": _host(SecurityOpt=["no-new-privileges=perhaps"]),
+    "cgroupns": _host(CgroupnsMode="weird"),
+    "bind to root": _host(Binds=["/tmp:/"]),
+    "relative target": _host(Binds=["/tmp:there"]),
+    "bind of four": _host(Binds=["/a:/b:ro:rw"]),
+    "mode": _host(Binds=["/a:/b:weird"]),
+    "two modes": _host(Binds=["/a:/b:ro,rw"]),
+    "mode without source": _host(Binds=["/a:ro"]),
+    "no bind": _host(Binds=[":/a"]),
+    "copy of a bind": _host(Binds=["/a:/b:nocopy"]),
+    "volume that propagates": _host(Binds=["name:/b:rshared"]),
+    "two binds": _host(Binds=["/a:/b", "/c:/b/"]),
+    "bind and tmpfs": _host(Binds=["/a:/b"], Tmpfs={"/b": ""}),
+    "bind and mount": _host(Binds=["/tmp:/b"], Mounts=[{"Type": "tmpfs", "Target": "/b"}]),
+    "mount of nothing": _host(Mounts=[{"Type": "bind", "Target": "/b"}]),
+    "mount nowhere": _host(Mounts=[{"Type": "bind", "Source": "/tmp"}]),
+    "mount to root": _host(Mounts=[{"Type": "tmpfs", "Target": "/."}]),
+    "mount of a kind": _host(Mounts=[{"Type": "weird", "Target": "/b"}]),
+    "mount of an absent path": _host(Mounts=[{"Type": "bind", "Source": "/absent/path", "Target": "/b"}]),
+    "mount of a relative path": _host(Mounts=[{"Type": "bind", "Source": "tmp", "Target": "/b"}]),
+    "mount with propagation": _host(
+        Mounts=[{"Type": "bind", "Source": "/tmp", "Target": "/b", "BindOptions": {"Propagation": "weird"}}]
+    ),
+    "mount with another's options": _host(
+        Mounts=[{"Type": "bind", "Source": "/tmp", "Target": "/b", "VolumeOptions": {}}]
+    ),
+    "tmpfs with a source": _host(Mounts=[{"Type": "tmpfs", "Source": "/a", "Target": "/b"}]),
+    "tmpfs with another's options": _host(Mounts=[{"Type": "tmpfs", "Target": "/b", "BindOptions": {}}]),
+    "read-only anonymous volume": _host(Mounts=[{"Type": "volume", "Target": "/b", "ReadOnly": True}]),
+    "tmpfs to root": _host(Tmpfs={"/": ""}),
+    "relative tmpfs": _host(Tmpfs={"there": ""}),
+    "port": _host(PortBindings={"weird/tcp": [{"HostPort": "80"}]}),
+    "host port": _host(PortBindings={"80/tcp": [{"HostPort": "weird"}]}),
+    "extra host": _host(ExtraHosts=["alone"]),
+    "extra host's address": _host(ExtraHosts=["name:300.1.1.1"]),
+    "restart policy": _host(RestartPolicy={"Name": "sometimes"}),
+    "restart count": _host(RestartPolicy={"Name": "always", "MaximumRetryCount": 2}),
+    "negative restart count": _host(RestartPolicy={"Name": "on-failure", "MaximumRetryCount": -2}),
+    "removed and restarted": _host(AutoRemove=True, RestartPolicy={"Name": "always"}),
+    "isolation": _host(Isolation="hyperv"),
+    "shared network": _host(NetworkMode="container:"),
+    "shared network's name": {"Hostname": "me", **_host(NetworkMode="container:x")},
+    "shared network's links": _host(NetworkMode="container:x", Links=["a:b"]),
+    "shared network's dns": _host(NetworkMode="container:x", Dns=["10.0.0.1"]),
+    "shared network's hosts": _host(NetworkMode="container:x", ExtraHosts=["a:1.1.1.1"]),
+    "shared network's address": {"MacAddress": "02:00:00:00:00:01", **_host(NetworkMode="container:x")},
+    "shared network's ports": _host(NetworkMode="container:x", PortBindings={"80/tcp": [{"HostPort": "80"}]}),
+    "shared network's exposed ports": {"ExposedPorts": {"80/tcp": {}}, **_host(NetworkMode="container:x")},
+    "shared uts": {"Hostname": "me", **_host(UTSMode="host")},
+    "linked host": _host(NetworkMode="host", Links=["a:b"]),
+    "working directory": {"WorkingDir": "there"},
+    "signal": {"StopSignal": "SIGWEIRD"},
+    "signal 0": {"StopSignal": "0"},
+    "environment": {"Env": ["=value"]},
+    "health interval": {"Healthcheck": {"Test": ["CMD", "true"], "Interval": 1}},
+    "health timeout": {"Healthcheck": {"Test": ["CMD", "true"], "Timeout": 1}},
+    "health retries": {"Healthcheck": {"Test": ["CMD", "true"], "Retries": -1}},
+    "health start": {"Healthcheck": {"Test": ["CMD", "true"], "StartPeriod": 1}},
+    "no command": {"Cmd": []},
+}
+"""Bodies that dockerd refuses, by what they are about."""
+
+_OTHER_WORDS = {
+    "restart policy": "invalid restart policy: unknown policy 'sometimes'; use one of 'no', 'always', 'on-failure', "
+    "or 'unless-stopped'",
+    "restart count": "invalid restart policy: maximum retry count can only be used with 'on-failure'",
+    "negative restart count": "invalid restart policy: maximum retry count cannot be negative",
+    "isolation": "invalid isolation (hyperv): linux only supports 'default'",
+    "shared network": "invalid network mode: invalid container format container:<name|id>",
+    "signal": "invalid signal: SIGWEIRD",
+    "signal 0": "invalid signal: 0",
+    "no command": "no command specified",
+}
+"""Docker 28's words, by the case, where 20.10 has others."""
+
+_TAKEN: dict[str, dict[str, Any]] = {
+    "nothing": {},
+    "limits": _host(
+        Memory=_GB,
+        MemoryReservation=_SIX,
+        MemorySwappiness=7,
+        NanoCpus=1_500_000_000,
+        PidsLimit=9,
+        CpusetCpus="0",
+    ),
+    "swap": _host(Memory=_GB, MemorySwap=-1),
+    "kernel's own swappiness": _host(MemorySwappiness=-1),
+    "kernel memory": _host(Memory=_GB, KernelMemory=_SIX),
+    "no oom kills": _host(OomKillDisable=True),
+    "weight": _host(BlkioWeight=300),
+    "weight out of range": _host(BlkioWeight=5),
+    "weight of a device": _host(BlkioWeightDevice=[{"Path": "/dev/null", "Weight": 100}]),
+    "few shares": _host(CpuShares=1),
+    "many shares": _host(CpuShares=10**6),
+    "privileged": _host(Privileged=True),
+    "nothing masked": _host(MaskedPaths=[], ReadonlyPaths=[]),
+    "ipc": _host(IpcMode="host", ShmSize=1 << 20),
+    "cgroup namespace": _host(CgroupnsMode="private"),
+    "published on the host's network": _host(
+        NetworkMode="host", PortBindings={"80/tcp": [{"HostPort": "80"}]}
+    ),
+}
+"""Bodies that dockerd takes."""
+
+_KEPT = (
+    *(
+        "memory",
+        "memory_swap",
+        "memory_reservation",
+        "memory_swappiness",
+        "nano_cpus",
+        "pids_limit",
+        "cpu_shares",
+    ),
+    *(
+        "cpuset_cpus",
+        "kernel_memory",
+        "oom_kill_disable",
+        "blkio_weight",
+        "shm_size",
+        "ipc_mode",
+        "cgroupns_mode",
+    ),
+    "readonly_paths",
+)
+
+_OUR_WARNING = "This host does not allow "
+"""Docker says nothing and the container fails."""
+
+
+@pytest.fixture(scope="module")
+def dockerd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dockerd]:
+    place = tmp_path_factory.mktemp("dockerd")
+    with start_dockerd(place) as daemon:
+        root = make_root(tmp_path_factory.mktemp("image") / "root")
+        daemon.docker("import", str(pack(root, place / "image.tar")), "image")
+        yield daemon
+
+
+@pytest.fixture(scope="module")
+def host() -> Host:
+    return read_host(Programs(init=str(program("docker-init"))))
+
+
+def _records(body: dict[str, Any]) -> tuple[Config, HostConfig]:
+    config = {key: value for key, value in body.items() if key != "HostConfig"}
+    return (
+        decode_leniently(msgspec.json.encode(config), Config),
+        decode_leniently(msgspec.json.encode(body.get("HostConfig", {})), HostConfig),
+    )
+
+
+def _body(of: dict[str, Any]) -> dict[str, Any]:
+    return {"Image": "image", "Cmd": ["true"], **of}
+
+
+@pytest.mark.parametrize("case", _REFUSED)
+def test_a_wrong_request_is_refused_in_docker_s_words(case: str, dockerd: Dockerd, host: Host) -> None:
+    body = _body(_REFUSED[case])
+    status, answer = request(dockerd, "POST", "/containers/create", body)
+    assert status >= 400, answer
+
+    config, host_config = _records(body)
+    with pytest.raises(CnmError) as refused:
+        arguments(config)
+        check(config, host_config, host)
+
+    theirs = answer["message"].strip()
+    assert (str(refused.value), refused.value.status) == (_OTHER_WORDS.get(case, theirs), 400), (
+        theirs,
+        status,
+    )
+
+
+@pytest.mark.parametrize("case", _TAKEN)
+def test_what_is_kept_and_warned_of_is_docker_s(case: str, dockerd: Dockerd, host: Host) -> None:
+    body = _body(_TAKEN[case])
+    status, answer = request(dockerd, "POST", "/containers/create", body)
+    assert status == 201, answer
+    _, inspect = request(dockerd, "GET", f"/containers/{answer['Id']}/json")
+    request(dockerd, "DELETE", f"/containers/{answer['Id']}")
+    _, theirs = _records(inspect)
+
+    config, host_config = _records(body)
+    check(config, host_config, host)
+    ours = settled(host_config, host)
+    said = [text for text in warnings(host_config, host) if not text.startswith(_OUR_WARNING)]
+
+    assert {name: getattr(ours, name) or None for name in _KEPT} == {
+        name: getattr(theirs, name) or None for name in _KEPT
+    }
+    assert said == (answer["Warnings"] or [])
+
+
+def test_all_that_docker_masks_is_masked(dockerd: Dockerd, host: Host) -> None:
+    _, answer = request(dockerd, "POST", "/containers/create", _body({}))
+    _, inspect = request(dockerd, "GET", f"/containers/{answer['Id']}/json")
+
+    assert set(inspect["HostConfig"]["MaskedPaths"]) <= set(host.masked_paths)
