@@ -151,7 +151,7 @@ class _Relay:
 
     def _milliseconds(self) -> int | None:
         if self._deadline is not None:
-            return min(max(int((self._deadline - time.monotonic()) * 1000) + 1, 0), 60_000)
+            return 1 + int(1000 * min(max(self._deadline - time.monotonic(), 0), 60))
         return 1000 if self._is_full else None
 
     def _read_client(self, ready: dict[int, int]) -> None:

@@ -250,14 +250,12 @@ class Execs:
         with ExitStack() as undo, tempfile.TemporaryDirectory(dir=self._folder, prefix="") as folder:
             ends = _Terminal(folder) if found.wanted.tty else _Pipes(found.wanted, detach)
             undo.callback(ends.close)
-            _run(found, folder, ends)
+            _run(found, size, folder, ends)
             found.pid = _read_pid(os.path.join(folder, "pid"))
             process = os.pidfd_open(found.pid)  # it is ours, and cannot have been reaped yet
             running = Running(found, ends.streams(process))
             undo.pop_all()
         if isinstance(running.streams, TerminalStreams):
-            if size:
-                running.streams.resize(*size)
             found.terminal = running.streams
         found.stage = Stage.RUNNING
         self._exits.on_end(found.pid, lambda code: self._ended(found, code))
@@ -372,10 +370,11 @@ class _Terminal:
         self._listener.close()
 
 
-def _run(found: Exec, folder: str, ends: _Pipes | _Terminal) -> None:
+def _run(found: Exec, size: tuple[int, int] | None, folder: str, ends: _Pipes | _Terminal) -> None:
     """Have runc start the process. It writes `pid` and `log` into the folder."""
+    sized = {"consoleSize": {"height": size[0], "width": size[1]}} if size and found.wanted.tty else {}
     with open(os.path.join(folder, "process"), "wb") as file:
-        file.write(codec.encode(found.process))
+        file.write(codec.encode({**found.process, **sized}))
     command = found.runtime.command(*("--log", "log", "exec", "--detach", "--process", "process"))
     stdin, stdout, stderr = ends.given()
     child = subprocess.Popen(

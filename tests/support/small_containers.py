@@ -96,10 +96,14 @@ class Containers:
 
     def await_exit(self, bundle: Bundle) -> int:
         """Its exit code, once its monitor has ended."""
-        assert self._ended[bundle.id].wait(PATIENCE), f"{bundle.id} does not end"
+        self.await_end(bundle)
         code = self.monitor.exit_code(bundle.id)
         assert code is not None
         return code
+
+    def await_end(self, bundle: Bundle) -> None:
+        """Until its monitor has ended."""
+        assert self._ended[bundle.id].wait(PATIENCE), f"the monitor of {bundle.id} does not end"
 
     def close(self) -> None:
         for name, ended in self._ended.items():
