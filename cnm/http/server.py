@@ -22,7 +22,7 @@ from urllib.parse import unquote_to_bytes
 from cheroot import connections, server, wsgi
 
 import cnm
-from cnm.http import tls
+from cnm.http import tls, upgrade
 from cnm.http.listener import Place, UnixPlace
 from cnm.http.workers import WorkerPool
 from cnm.wire import codec
@@ -34,6 +34,12 @@ log = logging.getLogger("cnm.http")
 
 LONG_STREAM = "cnm.long_stream"
 """Key of the WSGI environment by which an app has its answer served from a thread of its own."""
+
+UPGRADE = "cnm.upgrade"
+"""Key of the WSGI environment by which an app takes the connection over: a callable (cnm.http.upgrade.Taker).
+
+Its answer gives the headers, and no body.
+"""
 
 PEER_CERTIFICATE = "cnm.peer_certificate"
 """Key of the WSGI environment with the certificate that the client showed (DER), where it showed one."""
@@ -127,7 +133,7 @@ class _Request(server.HTTPRequest):
 
 class _Connection(server.HTTPConnection):
     RequestHandlerClass = _Request
-    stream: _Stream | None = None
+    stream: _Stream | _Taken | None = None
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
@@ -203,8 +209,41 @@ class _Stream:
             write(b"0\r\n\r\n")
 
 
+class _Taken:
+    """A connection that an app has taken over, in a thread of its own."""
+
+    def __init__(self, connection: _Connection, taker: upgrade.Taker) -> None:
+        self._connection = connection
+        self._taker = taker
+        reader = connection.rfile
+        self._early: bytes = reader.read1(reader.buffer_size) if reader.has_data() else b""
+
+    def start(self) -> None:
+        threading.Thread(target=self._run, name="api-taken", daemon=True).start()
+
+    def close(self) -> None:
+        """Cut the client off; the app sees that it went away."""
+        with suppress(OSError):
+            self._connection.socket.shutdown(socket.SHUT_RDWR)
+
+    def _run(self) -> None:
+        connection = self._connection
+        try:
+            connection.socket.settimeout(None)
+            self._taker(upgrade.Connection(connection.socket, self._early))
+        except OSError as error:
+            log.debug("a client went away: %s", error)
+        except Exception:
+            log.exception("a connection that was taken over failed")
+        finally:
+            connection.server.streams.discard(self)
+            upgrade.finish(connection.socket)
+            with suppress(OSError):
+                connection.close()
+
+
 class _Gateway(wsgi.Gateway_10):
-    """WSGI as the standard has it (the path fully unquoted), and streams handed over."""
+    """WSGI as the standard has it (the path fully unquoted), streams and connections handed over."""
 
     def get_environ(self) -> dict[str, Any]:  # type: ignore[override]
         environ: dict[str, Any] = super().get_environ()  # type: ignore[no-untyped-call]
@@ -215,6 +254,9 @@ class _Gateway(wsgi.Gateway_10):
 
     def respond(self) -> None:
         chunks = self.req.server.wsgi_app(self.env, self.start_response)
+        if (taker := self.env.get(UPGRADE)) and self.req.status[:1] in b"12":
+            self._give_away(chunks, taker)
+            return
         if self.env.get(LONG_STREAM):
             self._hand_over(chunks)
             return
@@ -236,6 +278,18 @@ class _Gateway(wsgi.Gateway_10):
         request.chunked_write = False
         request.close_connection = False
 
+    def _give_away(self, chunks: Iterable[bytes], taker: upgrade.Taker) -> None:
+        """Send the head of the answer; what follows is the app's."""
+        getattr(chunks, "close", lambda: None)()
+        request = self.req
+        while request.rfile.read(65536):  # what the app left of the body is none of its connection
+            pass
+        request.sent_headers = True
+        request.conn.wfile.write(upgrade.head(request.outheaders, upgrade.wanted(request.inheaders)))
+        request.conn.stream = _Taken(request.conn, taker)
+        request.chunked_write = False
+        request.close_connection = False
+
 
 class _HttpServer(wsgi.Server):
     """cheroot with the parts above; `listener` is set before `prepare`."""
@@ -254,7 +308,7 @@ class _HttpServer(wsgi.Server):
         self.gateway = _Gateway
         self.software = self.server_name
         self.requests = WorkerPool(self._serve_connection, min(_LEAST_WORKERS, threads), threads)
-        self.streams: set[_Stream] = set()
+        self.streams: set[_Stream | _Taken] = set()
 
     def prepare(self) -> None:
         """cheroot's own would bind anew, or take systemd's descriptor 3 for its socket."""

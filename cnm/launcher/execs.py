@@ -1,0 +1,411 @@
+"""Execs: further processes in running containers, made by `runc exec`, their streams and their records.
+
+runc leaves the process behind once it has started (`--detach`), as in Docker: no runc stays for as long as the process
+runs, its exit code is its own whatever its children hold open, and its terminal is ours. `exits.py` adopts it.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack, suppress
+from enum import Enum
+from typing import Any, NamedTuple
+
+from cnm.errors import CnmError, Conflict, NotFound
+from cnm.launcher.attach import Ended, Wish, detach_keys, frame, relay
+from cnm.launcher.exits import Exits
+from cnm.launcher.runtime import Runtime, RuntimeFailed, failure
+from cnm.launcher.streams import PipeStreams, Stream, Streams, TerminalStreams, drain
+from cnm.wire import codec
+from cnm.wire.containers import ExecCreate
+
+NOT_STARTED = 126
+"""Exit code of what could not be run, unless the command is not there (127)."""
+
+_KEPT_SECONDS = 300.0
+"""For which an exec that has ended is remembered; Docker's time."""
+_TERMINAL_SECONDS = 5.0
+
+
+class Stage(Enum):
+    CREATED = "created"
+    STARTING = "starting"
+    RUNNING = "running"
+    ENDED = "ended"
+
+
+class Exec:
+    """One exec. `wanted` is what was asked for, `process` the OCI process that it becomes."""
+
+    def __init__(
+        self, container: str, wanted: ExecCreate, process: Mapping[str, Any], runtime: Runtime
+    ) -> None:
+        self.id = secrets.token_hex(32)
+        self.container, self.wanted, self.process, self.runtime = container, wanted, process, runtime
+        self.stage = Stage.CREATED
+        self.pid = 0
+        self.exit_code: int | None = None
+        self.ended = threading.Event()
+        self.ended_at = 0.0
+        self.terminal: TerminalStreams | None = None
+
+
+class Running(NamedTuple):
+    """A started exec, and our ends of its streams."""
+
+    exec: Exec
+    streams: Streams
+
+
+def process(
+    container: Mapping[str, Any],
+    wanted: ExecCreate,
+    user: Mapping[str, Any] | None = None,
+    privileged: tuple[str, ...] = (),
+) -> dict[str, Any]:
+    """The OCI process of an exec, from the `process` of its container's config.json, as dockerd makes it.
+
+    `user` is the OCI user {uid, gid, additionalGids}, None for the container's; `privileged` are the capabilities
+    that `--privileged` gives here.
+    """
+    tty = bool(wanted.tty)
+    made = {**container, "args": list(wanted.cmd or ()), "terminal": tty}
+    made["env"] = _environment(container.get("env") or (), wanted.env or (), tty)
+    made["cwd"] = wanted.working_dir or container.get("cwd") or "/"
+    made.pop("consoleSize", None)
+    if user is not None:
+        made["user"] = dict(user)
+    if wanted.privileged:
+        made["capabilities"] = {name: list(privileged) for name in ("bounding", "effective", "permitted")}
+    return made
+
+
+def _environment(container: Any, wanted: Any, tty: bool) -> list[str]:
+    """Later entries replace earlier ones of their name; one without "=" removes it, as in dockerd."""
+    entries = ["TERM=xterm"] if tty else []
+    merged: dict[str, str] = {}
+    for entry in (*entries, *container, *wanted):
+        name, has_value, _ = entry.partition("=")
+        if has_value:
+            merged[name] = entry
+        else:
+            merged.pop(name, None)
+    return list(merged.values())
+
+
+class Execs:
+    """All execs, by id. `folder` is for what runc is told, and short-lived. Thread-safe."""
+
+    def __init__(
+        self,
+        exits: Exits,
+        folder: str,
+        ended: Callable[[Exec], None] = lambda _exec: None,
+    ) -> None:
+        """`ended` is called when a started exec has ended: briefly, in the thread of `exits`."""
+        self._exits, self._folder, self._on_end = exits, folder, ended
+        self._lock = threading.Lock()
+        self._execs: dict[str, Exec] = {}
+        os.makedirs(folder, mode=0o700, exist_ok=True)
+
+    def create(
+        self, container: str, wanted: ExecCreate, process: Mapping[str, Any], runtime: Runtime
+    ) -> Exec:
+        """Remember an exec of a running container; `process` as the function of that name makes it."""
+        detach_keys(wanted.detach_keys or "")
+        made = Exec(container, wanted, process, runtime)
+        with self._lock:
+            self._forget_old_locked()
+            self._execs[made.id] = made
+        return made
+
+    def find(self, reference: str) -> Exec:
+        """Raises NotFound."""
+        with self._lock:
+            found = self._execs.get(reference)
+        if found is None:
+            raise NotFound(f"No such exec instance: {reference}")
+        return found
+
+    def of(self, container: str) -> list[Exec]:
+        """Those that have not ended."""
+        with self._lock:
+            return [
+                e for e in self._execs.values() if e.container == container and e.stage is not Stage.ENDED
+            ]
+
+    def forget(self, container: str) -> None:
+        """The container is removed."""
+        with self._lock:
+            self._execs = {key: e for key, e in self._execs.items() if e.container != container}
+
+    def start(self, reference: str, *, detach: bool = False, size: tuple[int, int] | None = None) -> Running:
+        """Start the process; `size` is rows and columns of its terminal. Detached, its output goes nowhere.
+
+        Raises NotFound, Conflict where it was started before, RuntimeFailed.
+        """
+        found = self.find(reference)
+        self._claim(found)
+        try:
+            return self._launch(found, detach, size or _size(found.wanted.console_size))
+        except BaseException as error:
+            command = next(iter(found.wanted.cmd or ()), "")
+            code = error.command_exit_code(command) if isinstance(error, RuntimeFailed) else None
+            self._end(found, NOT_STARTED if code is None else code)
+            raise
+
+    def attach(
+        self,
+        reference: str,
+        client: socket.socket,
+        early: bytes,
+        *,
+        size: tuple[int, int] | None = None,
+        started: Callable[[Exec], None] = lambda _exec: None,
+    ) -> Ended | None:
+        """Start the process and relay until one side ends; None where it did not start: the client was told why.
+
+        The process outlives its client, unheard. `started` is called in between. The connection stays open.
+        """
+        try:
+            running = self.start(reference, size=size)
+        except CnmError as error:
+            with suppress(OSError):
+                client.sendall(self._told(reference, error))
+            return None
+        started(running.exec)
+        ended = Ended.CLIENT
+        try:
+            ended = relay(client, early, running.streams, _wish(running.exec.wanted))
+        finally:
+            self._leave(running, ended)
+        return ended
+
+    def collect(self, running: Running, limit: int, seconds: float) -> bytes | None:
+        """The first `limit` bytes of all output, once the process has ended; None where it takes longer."""
+        said = bytearray()
+
+        def keep(content: bytes) -> None:
+            said.extend(content[: limit - len(said)])
+
+        try:
+            in_time = drain(running.streams, keep, seconds) and running.exec.ended.wait(seconds)
+        finally:
+            self._leave(running, Ended.CLIENT)
+        return bytes(said) if in_time else None
+
+    def kill(self, reference: str, number: int) -> None:
+        """Send a signal to the process; nothing where it has ended."""
+        found = self.find(reference)
+        if found.stage is Stage.RUNNING:  # until it is reaped its pid is no other's
+            with suppress(ProcessLookupError):
+                os.kill(found.pid, number)
+
+    def resize(self, reference: str, rows: int, columns: int) -> None:
+        """Raises NotFound, Conflict where it does not run, or has no terminal."""
+        found = self.find(reference)
+        with self._lock:
+            if found.terminal is None:
+                raise Conflict(f"exec {reference} has no terminal that could be resized")
+            found.terminal.resize(rows, columns)
+
+    def inspect(self, reference: str) -> dict[str, Any]:
+        """Docker's record."""
+        found = self.find(reference)
+        wanted, command = found.wanted, found.wanted.cmd or [""]
+        config: dict[str, Any] = {"tty": bool(wanted.tty), "entrypoint": command[0], "arguments": command[1:]}
+        config["privileged"] = bool(wanted.privileged)
+        if wanted.user:
+            config["user"] = wanted.user
+        return {
+            "ID": found.id,
+            "Running": found.stage is Stage.RUNNING,
+            "ExitCode": found.exit_code,
+            "ProcessConfig": config,
+            "OpenStdin": bool(wanted.attach_stdin),
+            "OpenStderr": bool(wanted.attach_stderr),
+            "OpenStdout": bool(wanted.attach_stdout),
+            "CanRemove": found.stage is Stage.ENDED,
+            "ContainerID": found.container,
+            "DetachKeys": wanted.detach_keys or "",
+            "Pid": found.pid,
+        }
+
+    def _claim(self, found: Exec) -> None:
+        with self._lock:
+            if found.stage is Stage.ENDED:
+                raise Conflict(f"Error: Exec command {found.id} has already run")
+            if found.stage is not Stage.CREATED:
+                raise Conflict(f"Error: Exec command {found.id} is already running")
+            found.stage = Stage.STARTING
+
+    def _launch(self, found: Exec, detach: bool, size: tuple[int, int] | None) -> Running:
+        with ExitStack() as undo, tempfile.TemporaryDirectory(dir=self._folder, prefix="") as folder:
+            ends = _Terminal(folder) if found.wanted.tty else _Pipes(found.wanted, detach)
+            undo.callback(ends.close)
+            _run(found, size, folder, ends)
+            found.pid = _read_pid(os.path.join(folder, "pid"))
+            process = os.pidfd_open(found.pid)  # it is ours, and cannot have been reaped yet
+            running = Running(found, ends.streams(process))
+            undo.pop_all()
+        if isinstance(running.streams, TerminalStreams):
+            found.terminal = running.streams
+        found.stage = Stage.RUNNING
+        self._exits.on_end(found.pid, lambda code: self._ended(found, code))
+        if detach:
+            self._leave(running, Ended.DETACHED)
+        return running
+
+    def _ended(self, found: Exec, code: int | None) -> None:
+        self._end(found, NOT_STARTED if code is None else code)
+        self._on_end(found)
+
+    def _end(self, found: Exec, code: int) -> None:
+        with self._lock:
+            found.exit_code, found.stage, found.ended_at = code, Stage.ENDED, time.monotonic()
+        found.ended.set()
+
+    def _told(self, reference: str, error: CnmError) -> bytes:
+        """What dockerd says in the stream, since its answer's head has gone out already."""
+        text = f"{error}\r\n".encode()
+        with self._lock:
+            found = self._execs.get(reference)
+        return text if found and found.wanted.tty else frame(Stream.STDOUT, text)
+
+    def _leave(self, running: Running, ended: Ended) -> None:
+        """Nobody hears the process any more. Its record is complete where it has ended."""
+        if ended is Ended.OUTPUT and running.exec.ended.wait(running.streams.linger):
+            self._close(running)
+            return
+        if not running.exec.wanted.tty:
+            running.streams.close_input()
+        threading.Thread(target=self._unheard, args=(running,), name="exec-unheard", daemon=True).start()
+
+    def _unheard(self, running: Running) -> None:
+        """The process shall not be stopped by output that nobody takes."""
+        drain(running.streams)
+        self._close(running)
+
+    def _close(self, running: Running) -> None:
+        with self._lock:
+            running.exec.terminal = None
+        running.streams.close()
+
+    def _forget_old_locked(self) -> None:
+        since = time.monotonic() - _KEPT_SECONDS
+        old = [key for key, e in self._execs.items() if e.stage is Stage.ENDED and e.ended_at < since]
+        for key in old:
+            del self._execs[key]
+
+
+class _Pipes:
+    """What a process without a terminal begins with; what nobody is attached to is /dev/null."""
+
+    options: tuple[str, ...] = ()
+
+    def __init__(self, wanted: ExecCreate, detach: bool) -> None:
+        attached = (wanted.attach_stdin, wanted.attach_stdout, wanted.attach_stderr)
+        pairs = [os.pipe2(os.O_CLOEXEC) if asked and not detach else (-1, -1) for asked in attached]
+        (stdin, self._stdin), (self._stdout, stdout), (self._stderr, stderr) = pairs
+        self.theirs = (stdin, stdout, stderr)
+
+    def given(self) -> tuple[int, int, int]:
+        stdin, stdout, stderr = (end if end >= 0 else subprocess.DEVNULL for end in self.theirs)
+        return stdin, stdout, stderr
+
+    def streams(self, process: int) -> Streams:
+        self._close_theirs()
+        return PipeStreams(self._stdin, self._stdout, self._stderr, process)
+
+    def close(self) -> None:
+        self._close_theirs()
+        for end in (self._stdin, self._stdout, self._stderr):
+            if end >= 0:
+                os.close(end)
+
+    def _close_theirs(self) -> None:
+        for end in self.theirs:
+            if end >= 0:
+                os.close(end)
+        self.theirs = (-1, -1, -1)
+
+
+class _Terminal:
+    """Where runc sends the master of the terminal that it makes in the container: a socket in the folder it runs in."""
+
+    options = ("--console-socket", "console")
+
+    def __init__(self, folder: str) -> None:
+        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        descriptor = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            self._listener.bind(f"/proc/self/fd/{descriptor}/console")  # whatever the length of the path
+            self._listener.listen(1)
+        except OSError:
+            self._listener.close()
+            raise
+        finally:
+            os.close(descriptor)
+
+    def given(self) -> tuple[int, int, int]:
+        return subprocess.DEVNULL, subprocess.DEVNULL, subprocess.DEVNULL
+
+    def streams(self, process: int) -> Streams:
+        """runc has ended, so what it sent is there."""
+        self._listener.settimeout(_TERMINAL_SECONDS)
+        connection, _ = self._listener.accept()
+        with self._listener, connection:
+            connection.settimeout(_TERMINAL_SECONDS)
+            _, descriptors, _, _ = socket.recv_fds(connection, 4096, 1)
+        return TerminalStreams(descriptors[0], process)
+
+    def close(self) -> None:
+        self._listener.close()
+
+
+def _run(found: Exec, size: tuple[int, int] | None, folder: str, ends: _Pipes | _Terminal) -> None:
+    """Have runc start the process. It writes `pid` and `log` into the folder."""
+    sized = {"consoleSize": {"height": size[0], "width": size[1]}} if size and found.wanted.tty else {}
+    with open(os.path.join(folder, "process"), "wb") as file:
+        file.write(codec.encode({**found.process, **sized}))
+    command = found.runtime.command(*("--log", "log", "exec", "--detach", "--process", "process"))
+    stdin, stdout, stderr = ends.given()
+    child = subprocess.Popen(
+        [*command, "--pid-file", "pid", *ends.options, found.container],
+        stdin=stdin,
+        stdout=stdout,
+        stderr=stderr,
+        env=found.runtime.programs.env,
+        cwd=folder,
+        start_new_session=True,
+    )
+    if (code := child.wait()) != 0:
+        with open(os.path.join(folder, "log"), "rb") as file:
+            raise failure("exec", file.read().splitlines(), f"{found.runtime.program} ended with {code}")
+
+
+def _read_pid(path: str) -> int:
+    with open(path) as file:
+        return int(file.read())
+
+
+def _wish(wanted: ExecCreate) -> Wish:
+    return Wish(
+        tty=bool(wanted.tty),
+        stdin=bool(wanted.attach_stdin),
+        stdout=bool(wanted.attach_stdout),
+        stderr=bool(wanted.attach_stderr),
+        detach_keys=detach_keys(wanted.detach_keys or ""),
+    )
+
+
+def _size(given: list[int] | None) -> tuple[int, int] | None:
+    """Rows and columns; none where a client says that it does not know them."""
+    return (given[0], given[1]) if given and len(given) == 2 and all(given) else None

@@ -1,0 +1,42 @@
+"""Wakes whoever waits for a file to grow: inotify(7), and a short sleep where there is none to be had."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import select
+import time
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+_IN_MODIFY, _IN_CLOSE_WRITE = 0x2, 0x8
+"""<sys/inotify.h>."""
+_SLEEP_SECONDS = 0.1
+
+
+class FileWatch:
+    """Of the file at `path`, which exists."""
+
+    def __init__(self, path: str) -> None:
+        self._descriptor = int(
+            _libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
+        )  # -1: a user may have 128 only
+        if self._descriptor >= 0:
+            wanted = _IN_MODIFY | _IN_CLOSE_WRITE
+            if _libc.inotify_add_watch(self._descriptor, os.fsencode(path), wanted) < 0:
+                self.close()
+
+    def wait(self, seconds: float) -> None:
+        """Until something was written since the last call, or its writer closed the file; or the time is over."""
+        if self._descriptor < 0:
+            time.sleep(min(seconds, _SLEEP_SECONDS))
+            return
+        poll = select.poll()
+        poll.register(self._descriptor, select.POLLIN)
+        if poll.poll(seconds * 1000):
+            os.read(self._descriptor, 65536)
+
+    def close(self) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+        self._descriptor = -1

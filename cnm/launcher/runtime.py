@@ -1,0 +1,131 @@
+"""The OCI runtime's verbs: what runc is asked about a container that its monitor made, and what it answers."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+from cnm.errors import CnmError
+from cnm.launcher.programs import Programs
+
+_PATIENCE = 60.0
+"""Seconds after which a runtime that does not answer is killed."""
+_NOT_FOUND = ("executable file not found", "no such file or directory")
+_NOT_EXECUTABLE = ("permission denied", "not a directory", "is a directory")
+_ABSENT = ("does not exist",)
+
+
+class RuntimeFailed(CnmError):
+    """The runtime refused; `words` are its own, without a prefix."""
+
+    def __init__(self, doing: str, words: str) -> None:
+        super().__init__(f"OCI runtime {doing} failed: {words}: unknown")
+        self.words = words
+
+    def command_exit_code(self, command: str) -> int | None:
+        """What the exit code is where the command is to blame: 127 it is not there, 126 it cannot be run; else None.
+
+        dockerd finds it out by the same words (daemon/errors.go).
+        """
+        said = self.words.lower()
+        if any(words in said for words in _NOT_EXECUTABLE):
+            return 126
+        return 127 if command.lower() in said and any(words in said for words in _NOT_FOUND) else None
+
+
+class RuntimeState(NamedTuple):
+    """`status` is creating, created, running, paused or stopped; `pid` 0 where there is no process."""
+
+    status: str
+    pid: int
+
+
+class Runtime:
+    """One runtime program with its containers' state below `root`. Verbs raise RuntimeFailed."""
+
+    def __init__(self, programs: Programs, root: str, program: str = "runc") -> None:
+        self.programs, self.root, self.program = programs, root, program
+
+    def path(self) -> str:
+        """Raises Unavailable where the program is not installed."""
+        return self.programs.path(self.program)
+
+    def command(self, *arguments: str) -> list[str]:
+        """Its errors are JSON lines, which `failure` reads."""
+        return [self.path(), "--root", self.root, "--log-format", "json", *arguments]
+
+    def start(self, container: str) -> None:
+        """Let a created container's process begin."""
+        self._ask("start", container)
+
+    def kill(self, container: str, number: int, every: bool = False) -> None:
+        """Send a signal to the first process, or to every one."""
+        self._ask("kill", *(["--all"] if every else []), container, str(number))
+
+    def pause(self, container: str) -> None:
+        """Freeze every process."""
+        self._ask("pause", container)
+
+    def resume(self, container: str) -> None:
+        """Thaw every process."""
+        self._ask("resume", container)
+
+    def delete(self, container: str, force: bool = False) -> None:
+        """Forget a container and remove its cgroups; `force` kills it first, and takes absence for success."""
+        self._ask("delete", *(["--force"] if force else []), container)
+
+    def update(self, container: str, resources: dict[str, Any]) -> None:
+        """Change the limits to `resources`, which is `linux.resources` of the OCI specification, or a part of it."""
+        self._ask("update", "--resources", "-", container, given=json.dumps(resources).encode())
+
+    def state(self, container: str) -> RuntimeState | None:
+        """How the runtime sees a container, None where it knows none."""
+        try:
+            told = json.loads(self._ask("state", container))
+        except RuntimeFailed as error:
+            if any(words in error.words for words in _ABSENT):
+                return None
+            raise
+        return RuntimeState(str(told["status"]), int(told["pid"]))
+
+    def pids(self, container: str) -> list[int]:
+        """Of all processes in the container's cgroup, as the host numbers them."""
+        return [int(pid) for pid in json.loads(self._ask("ps", "--format", "json", container)) or ()]
+
+    def known(self) -> list[str]:
+        """Ids of the containers that the runtime has state of."""
+        return self._ask("list", "--quiet").decode().split()
+
+    def _ask(self, verb: str, *arguments: str, given: bytes = b"") -> bytes:
+        try:
+            done = subprocess.run(
+                self.command(verb, *arguments),
+                input=given,
+                capture_output=True,
+                env=self.programs.env,
+                timeout=_PATIENCE,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            raise RuntimeFailed(verb, f"{self.program} gave no answer for {_PATIENCE:.0f} s") from None
+        if done.returncode != 0:
+            raise failure(verb, done.stderr.splitlines(), f"{self.program} ended with {done.returncode}")
+        return done.stdout
+
+
+def failure(doing: str, log: Sequence[bytes], otherwise: str) -> RuntimeFailed:
+    """The last error in the runtime's log (JSON lines), else its last line, else `otherwise`."""
+    words = list(_errors(log)) or [line.decode("utf-8", "replace").strip() for line in log if line.strip()]
+    return RuntimeFailed(doing, words[-1] if words else otherwise)
+
+
+def _errors(log: Sequence[bytes]) -> Iterator[str]:
+    for line in log:
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(entry, dict) and entry.get("level") in ("error", "fatal") and "msg" in entry:
+            yield str(entry["msg"])
