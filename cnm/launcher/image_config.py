@@ -1,0 +1,167 @@
+"""An image's own document: read into an `Image`, and written for images that are made here.
+
+The form is Docker's (image spec v1.2) and OCI's (image-spec, config.md), which are the same but for a few fields.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from cnm.errors import CnmError
+from cnm.launcher.storage import StoredImage, StoredLayer
+from cnm.wire.containers import Config
+
+_TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9})\d*)?(Z|[+-]\d\d:\d\d)")
+_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386"}
+"""Go's names of what uname(2) says, where they differ."""
+_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
+_CONFIG = "application/vnd.docker.container.image.v1+json"
+_LAYER = "application/vnd.docker.image.rootfs.diff.tar"
+
+
+class History(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How one layer came to be; `created` is RFC 3339."""
+
+    created: str | None = None
+    created_by: str = ""
+    author: str = ""
+    comment: str = ""
+    empty_layer: bool = False
+
+
+class _RootFs(msgspec.Struct, kw_only=True):
+    type: str = "layers"
+    diff_ids: tuple[str, ...] | None = ()
+
+
+class _Document(msgspec.Struct, kw_only=True, omit_defaults=True):
+    architecture: str = ""
+    os: str = ""
+    author: str = ""
+    comment: str = ""
+    created: str | None = None
+    config: Config | None = None
+    history: tuple[History, ...] | None = ()
+    rootfs: _RootFs = msgspec.field(default_factory=_RootFs)
+    parent: str = ""
+
+
+class Image(msgspec.Struct, frozen=True, kw_only=True):
+    """An image in the store."""
+
+    id: str
+    """ "sha256:" and 64 hex digits, of its config: the one that Docker shows for the same image."""
+    names: tuple[str, ...]
+    """ "docker.io/library/busybox:latest"; none for a dangling one."""
+    layers: tuple[str, ...]
+    """Ids in containers-storage, the lowest first."""
+    config: Config
+    """The defaults of its containers; shared by all that read it, so not to be changed in place."""
+    created: int
+    """Nanoseconds since 1970, 0 where it does not say."""
+    size: int
+    """Bytes of all layers as tars, uncompressed."""
+    architecture: str
+    os: str
+    author: str
+    comment: str
+    history: tuple[History, ...]
+    diff_ids: tuple[str, ...]
+    digests: tuple[str, ...]
+    """Of its manifests, "sha256:" and 64 hex digits: what a registry calls it by."""
+    parent: str = ""
+    """Id of the image that it was committed from, here; "" for others."""
+
+
+_DECODER = msgspec.json.Decoder(_Document)
+
+
+def read(document: bytes, stored: StoredImage, layers: Sequence[StoredLayer]) -> Image:
+    """Raises CnmError for a document that is damaged."""
+    try:
+        found = _DECODER.decode(document)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise CnmError(f"image {stored.id} is damaged: {error}: remove it and load it again") from None
+    manifests = (digest for key, digest in stored.big_data_digests.items() if key.startswith("manifest"))
+    return Image(
+        id=f"sha256:{stored.id}",
+        names=stored.names,
+        layers=tuple(layer.id for layer in layers),
+        config=found.config or Config(),
+        created=nanoseconds(found.created or ""),
+        size=sum(layer.diff_size for layer in layers),
+        architecture=found.architecture,
+        os=found.os,
+        author=found.author,
+        comment=found.comment,
+        history=found.history or (),
+        diff_ids=found.rootfs.diff_ids or (),
+        digests=tuple(sorted({stored.digest, *manifests} - {""})),
+        parent=found.parent,
+    )
+
+
+def derived(
+    parent: Image | None, config: Config, layer: str, *, author: str, comment: str, created_by: str
+) -> bytes:
+    """The document of a new image: `parent`'s layers and one of digest `layer`, "" where nothing changed in files."""
+    now = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    step = History(created=now, created_by=created_by, author=author, comment=comment, empty_layer=not layer)
+    diff_ids = (*(parent.diff_ids if parent else ()), *((layer,) if layer else ()))
+    machine = os.uname().machine
+    document = _Document(
+        architecture=parent.architecture if parent else _ARCHITECTURES.get(machine, machine),
+        os="linux",
+        author=author,
+        comment=comment,
+        created=now,
+        config=config,
+        history=(*(parent.history if parent else ()), step),
+        parent=parent.id if parent else "",
+    )
+    built = msgspec.to_builtins(document)
+    built["rootfs"] = {"type": "layers", "diff_ids": list(diff_ids)}
+    return msgspec.json.encode(built)
+
+
+def manifest(config: bytes, layers: Sequence[tuple[str, int]]) -> bytes:
+    """Docker's manifest (schema 2) of a config document and layers (digest, bytes), the lowest first."""
+    described: list[dict[str, Any]] = [
+        {"mediaType": _LAYER, "size": size, "digest": digest} for digest, size in layers
+    ]
+    return msgspec.json.encode(
+        {
+            "schemaVersion": 2,
+            "mediaType": _MANIFEST,
+            "config": {"mediaType": _CONFIG, "size": len(config), "digest": digest_of(config)},
+            "layers": described,
+        }
+    )
+
+
+def digest_of(document: bytes) -> str:
+    return f"sha256:{hashlib.sha256(document).hexdigest()}"
+
+
+def chain_ids(diff_ids: Sequence[str]) -> list[str]:
+    """What Docker calls the layers, each with those below it (OCI image-spec, config.md, "Layer ChainID")."""
+    found: list[str] = []
+    for diff_id in diff_ids:
+        found.append(digest_of(f"{found[-1]} {diff_id}".encode()) if found else diff_id)
+    return found
+
+
+def nanoseconds(text: str) -> int:
+    """Since 1970, of a time as RFC 3339 has it; 0 for anything else."""
+    found = _TIME.fullmatch(text)
+    if found is None:
+        return 0
+    seconds = datetime.fromisoformat(found[1] + found[3].replace("Z", "+00:00")).timestamp()
+    return max(0, int(seconds) * 1_000_000_000 + int((found[2] or "").ljust(9, "0")))

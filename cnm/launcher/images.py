@@ -1,0 +1,259 @@
+"""The images of this host: read from containers-storage's own files, changed by podman.
+
+What podman cannot do as Docker does, new images from a tar or from a container's changes, is laid out as a directory
+of blobs (containers-transports(5), dir:) that podman takes in.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import BinaryIO
+
+import msgspec
+
+from cnm.errors import CnmError, InvalidParameter
+from cnm.launcher import image_config
+from cnm.launcher.container import Container
+from cnm.launcher.image_archive import names_in
+from cnm.launcher.image_config import Image
+from cnm.launcher.image_index import ImageIndex, digits, hidden_name
+from cnm.launcher.instructions import changed
+from cnm.launcher.layer_blob import Blob, changes_of, chunks, decompressed, require_tar, written
+from cnm.launcher.podman import Podman
+from cnm.launcher.programs import Programs
+from cnm.launcher.references import familiar, normalised, parse
+from cnm.launcher.removal import Removal, Removed, User, records
+from cnm.launcher.storage import Storage
+from cnm.wire.containers import Config
+
+_SCRATCH = "incoming"
+_OF_NO_REGISTRY = "localhost/"
+_HEX_DIGITS = 64
+_FOR_USER_NAMESPACES = 0o711
+
+
+class Images:
+    """The image store."""
+
+    def __init__(self, root: str, run: str, programs: Programs) -> None:
+        """`root` is storage's graph root and `run` its run root; both are made."""
+        self._root = root
+        self._index = ImageIndex(Storage(root))
+        self._scratch = os.path.join(root, _SCRATCH)
+        self._podman = Podman(root, run, programs, self._scratch)
+        self._renaming = threading.RLock()
+        os.makedirs(root, mode=_FOR_USER_NAMESPACES, exist_ok=True)
+        shutil.rmtree(self._scratch, ignore_errors=True)  # of a launcher that was killed
+        os.makedirs(self._scratch, mode=0o700)
+        self._podman.settle()
+
+    def all(self) -> list[Image]:
+        """In no order."""
+        return self._index.images()
+
+    def find(self, reference: str) -> Image:
+        """The image of a name, a name with a tag or a digest, an id, or the beginning of one.
+
+        Raises NotFound and InvalidParameter in Docker's words.
+        """
+        return self._index.find(reference)
+
+    def load(self, archive: BinaryIO) -> list[str]:
+        """Takes in what `docker save` wrote, or an OCI archive, compressed or not.
+
+        The lines that Docker answers: "Loaded image: NAME", or "Loaded image ID: sha256:…" for one without a name.
+        Raises InvalidParameter where it is none.
+        """
+        with self._spool() as place:
+            path = os.path.join(place, "archive")
+            with open(path, "wb") as file, decompressed(archive) as stream:
+                file.writelines(chunks(stream))
+            names = names_in(path)
+            told = self._podman.run("load", *self._podman.copying(), "--input", path)
+            with self._renaming:
+                return list(self._loaded(told.splitlines(), names))
+
+    def import_tar(self, archive: BinaryIO, reference: str, changes: Sequence[str], message: str) -> str:
+        """A new image of one layer, a tar, compressed or not; its id. `reference` may be "".
+
+        Raises InvalidParameter for a reference, a change or a tar that is wrong.
+        """
+        if reference and parse(reference).digest:
+            raise InvalidParameter("cannot import digest reference")
+        name = normalised(reference) if reference else ""
+        config = changed(Config(), changes)
+        with self._spool() as place, decompressed(archive) as stream:
+            blob = written(place, chunks(stream))
+            require_tar(os.path.join(place, digits(blob.digest)))
+            document = image_config.derived(
+                None, config, blob.digest, author="", comment=message, created_by=""
+            )
+            return self._take_in(place, document, [blob], name)
+
+    def commit(
+        self,
+        container: Container,
+        upper: str,
+        reference: str,
+        author: str,
+        message: str,
+        changes: Sequence[str],
+        config: Config | None = None,
+    ) -> str:
+        """A new image of a container's image and what it changed, the overlay's directory `upper`; its id.
+
+        `config` instead of the container's. Whoever calls sees to it that the container rests meanwhile. Raises
+        NotFound where its image is gone, InvalidParameter for a reference or a change that is wrong.
+        """
+        name = normalised(reference) if reference else ""
+        wanted = changed(config or container.config, changes)
+        parent, below = self._base(container)
+        with self._spool() as place:
+            blob = written(place, changes_of(upper))
+            document = image_config.derived(
+                parent,
+                _plain(wanted),
+                "" if blob.is_empty else blob.digest,
+                author=author,
+                comment=message,
+                created_by=" ".join(container.config.cmd or ()),
+            )
+            return self._take_in(place, document, below if blob.is_empty else [*below, blob], name)
+
+    def tag(self, reference: str, name: str) -> None:
+        """Gives an image one more name, and takes it from any other. Raises NotFound and InvalidParameter."""
+        if parse(name).digest:
+            raise InvalidParameter("refusing to create a tag with a digest reference")
+        with self._renaming:
+            self._tag(self.find(reference).id, normalised(name))
+
+    def remove(
+        self,
+        reference: str,
+        *,
+        force: bool,
+        in_use: Callable[[str], Iterable[User]],
+        prune: bool = True,
+    ) -> list[Removed]:
+        """Removes a name, and an image with its last one; `prune`: its parents without names, too.
+
+        `in_use` says which containers are made from an image. One that stopped containers are made from is hidden: its
+        layers stay until `forget`. Raises NotFound, and Conflict in Docker's words.
+        """
+        with self._renaming:
+            images = self.all()
+            image = self.find(reference)
+            plan = Removal(image, reference, force, prune, images, in_use).plan()
+            told = records(plan, images)
+            if plan.kept_for_users:
+                self._podman.run("tag", digits(image.id), hidden_name(image.id))
+            if plan.untagged and (plan.kept_for_users or not plan.deleted):
+                self._podman.run("untag", digits(image.id), *plan.untagged)
+            for deleted in () if plan.kept_for_users else plan.deleted:
+                self._delete(deleted)
+            return told
+
+    def forget(self, in_use: Callable[[str], Iterable[User]]) -> None:
+        """Deletes images that were removed while containers were made from them, once none is any more."""
+        for image in self._index.removed():
+            if not list(in_use(image.id)):
+                with self._renaming:
+                    self._delete(image)
+
+    def _delete(self, image: Image) -> None:
+        """podman must not decide on parents, which it takes from the history of layers."""
+        self._podman.run("rmi", "--force", "--no-prune", digits(image.id))
+
+    def _tag(self, image: str, name: str) -> None:
+        self._podman.run("tag", digits(image), name)
+
+    def _take_in(self, place: str, document: bytes, layers: Sequence[Blob], name: str) -> str:
+        """`place` holds the blobs that are new; what the store has it does not read."""
+        manifest = image_config.manifest(document, [(layer.digest, layer.size) for layer in layers])
+        image = image_config.digest_of(document)
+        texts = {
+            "version": b"Directory Transport Version: 1.1\n",
+            "manifest.json": manifest,
+            digits(image): document,
+        }
+        for file_name, text in texts.items():
+            with open(os.path.join(place, file_name), "wb") as file:
+                file.write(text)
+        self._podman.run("pull", *self._podman.copying(), f"dir:{place}")
+        with self._renaming:
+            self._show(image)
+            if name:
+                self._tag(image, name)
+        return image
+
+    def _show(self, image: str) -> None:
+        """It is there, also where it was removed before, and where user namespaces can reach it."""
+        self._open_directories()
+        hidden = hidden_name(image)
+        if any(hidden in stored.names for stored in self._index.contents().images):
+            self._podman.run("untag", digits(image), hidden)
+
+    def _loaded(self, lines: Iterable[str], written: set[str]) -> Iterator[str]:
+        """`lines` are podman's, which takes names without a registry for its own; `written` stand in the archive."""
+        for line in lines:
+            _, _, name = line.partition(": ")
+            if name.startswith("sha256:"):
+                self._show(name)
+                yield f"Loaded image ID: {name}"
+                continue
+            image = self._stored(name)
+            self._show(image)
+            full = self._with_registry(image, name, written)
+            yield f"Loaded image: {familiar(full)}"
+
+    def _with_registry(self, image: str, name: str, written: set[str]) -> str:
+        short = name.removeprefix(_OF_NO_REGISTRY)
+        if short == name or name in written or name.removesuffix(":latest") in written:
+            return name
+        self._tag(image, normalised(short))
+        self._podman.run("untag", digits(image), name)
+        return normalised(short)
+
+    def _stored(self, name: str) -> str:
+        """The id of what podman says it has just made."""
+        for stored in self._index.contents().images:
+            if name in stored.names:
+                return f"sha256:{stored.id}"
+        raise CnmError(f"image {name} was loaded, but is not in the store: was it removed meanwhile?")
+
+    @contextmanager
+    def _spool(self) -> Iterator[str]:
+        place = tempfile.mkdtemp(dir=self._scratch)
+        try:
+            yield place
+        finally:
+            shutil.rmtree(place)
+
+    def _base(self, container: Container) -> tuple[Image, list[Blob]]:
+        """A container's image, and its layers as blobs that the store has."""
+        image = self._index.whole(container.image)
+        stored = self._index.contents().layers
+        layers = [stored[layer] for layer in image.layers]
+        return image, [Blob(layer.diff_digest, layer.diff_size) for layer in layers]
+
+    def _open_directories(self) -> None:
+        """podman makes them for root alone: whoever is root in a user namespace goes through them."""
+        overlay = os.path.join(self._root, "overlay")
+        os.chmod(overlay, _FOR_USER_NAMESPACES)
+        for entry in os.scandir(overlay):
+            if entry.is_dir(follow_symlinks=False) and len(entry.name) == _HEX_DIGITS:
+                os.chmod(entry.path, _FOR_USER_NAMESPACES)
+
+
+def _plain(config: Config) -> Config:
+    """As documents have it: lists, where clients may have sent a text."""
+    return msgspec.structs.replace(config, cmd=_words(config.cmd), entrypoint=_words(config.entrypoint))
+
+
+def _words(command: list[str] | str | None) -> list[str] | None:
+    return [command] if isinstance(command, str) else command

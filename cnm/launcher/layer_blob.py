@@ -1,0 +1,106 @@
+"""A layer as a file named by its digest: from a tar that came in, or from an overlay's directory."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import hashlib
+import io
+import lzma
+import os
+import tarfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import IO, BinaryIO, NamedTuple, cast
+
+from cnm.errors import InvalidParameter
+from cnm.launcher.packing import END, Packer
+
+_CHUNK = 1 << 20
+_MAGIC = 6
+_EMPTY = f"sha256:{hashlib.sha256(END).hexdigest()}"
+
+
+class Blob(NamedTuple):
+    """A layer, uncompressed."""
+
+    digest: str
+    """ "sha256:" and 64 hex digits."""
+    size: int
+    """Bytes."""
+
+    @property
+    def is_empty(self) -> bool:
+        return self.digest == _EMPTY
+
+
+def written(directory: str, chunks: Iterable[bytes]) -> Blob:
+    """A new file in `directory`, named by the hex digits of its digest."""
+    path = os.path.join(directory, "layer")
+    digest, size = hashlib.sha256(), 0
+    with open(path, "xb") as file:
+        for chunk in chunks:
+            digest.update(chunk)
+            size += len(chunk)
+            file.write(chunk)
+    os.rename(path, os.path.join(directory, digest.hexdigest()))
+    return Blob(f"sha256:{digest.hexdigest()}", size)
+
+
+def changes_of(upper: str) -> Iterator[bytes]:
+    """An overlay's upper directory as the tar of a layer, with whiteouts in the form of layers."""
+    top = os.open(upper, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield from Packer(top, layer=True).tree(".", "")
+        yield END
+    finally:
+        os.close(top)
+
+
+def chunks(stream: IO[bytes]) -> Iterator[bytes]:
+    """Raises InvalidParameter where a compressed stream is damaged."""
+    try:
+        while chunk := stream.read(_CHUNK):
+            yield chunk
+    except (OSError, EOFError, lzma.LZMAError) as error:
+        raise InvalidParameter(f"the archive cannot be decompressed: {error}") from None
+
+
+@contextmanager
+def decompressed(stream: BinaryIO) -> Iterator[IO[bytes]]:
+    """What gzip, bzip2 or xz made smaller, and anything else as it is."""
+    peeked = io.BufferedReader(cast(io.RawIOBase, _Readable(stream)), _CHUNK)
+    magic = peeked.peek(_MAGIC)[:_MAGIC]
+    if magic.startswith(b"\x1f\x8b"):
+        yield cast(IO[bytes], gzip.GzipFile(fileobj=peeked))
+    elif magic.startswith(b"BZh"):
+        yield bz2.BZ2File(peeked)
+    elif magic.startswith(b"\xfd7zXZ"):
+        yield lzma.LZMAFile(peeked)  # noqa: SIM115 - `peeked` is the caller's to close
+    else:
+        yield peeked
+
+
+def require_tar(path: str) -> None:
+    """Raises InvalidParameter for a file that is no tar; an empty one is, for Docker."""
+    try:
+        with tarfile.open(path, "r:") as archive:
+            archive.next()
+    except tarfile.TarError as error:
+        if os.path.getsize(path):
+            raise InvalidParameter(f"the archive cannot be read: {error}") from None
+
+
+class _Readable(io.RawIOBase):
+    """Any object with `read`, for a buffer to read from."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        data = self._stream.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)

@@ -1,0 +1,107 @@
+"""podman, for what changes the image store; it is told everything, so that nothing of the host's settings counts."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+
+from cnm.errors import CnmError
+from cnm.launcher.programs import Programs
+
+_TAKES_AT_MOST = 3600
+"""Seconds; an image of many gigabytes on a slow disk takes minutes."""
+
+_STORAGE = """\
+[storage]
+driver = "overlay"
+graphroot = "{root}"
+runroot = "{run}"
+[storage.options.overlay]
+skip_mount_home = "true"
+"""
+_REGISTRIES = """\
+unqualified-search-registries = []
+short-name-mode = "disabled"
+"""
+_CONTAINERS = """\
+[containers]
+default_sysctls = []
+default_ulimits = []
+[engine]
+cgroup_manager = "cgroupfs"
+events_logger = "none"
+lock_type = "file"
+network_cmd_path = ""
+"""
+# Whose images are taken is decided by who may talk to the launcher, which is root.
+_POLICY = '{"default": [{"type": "insecureAcceptAnything"}]}\n'
+_ERROR = re.compile(r'^(?:time="[^"]*" level=\w+ msg=)?(?:Error: )?(.*)$')
+
+
+class Podman:
+    """One store: `root` its graph root, `run` its run root; its settings are files in `run`."""
+
+    def __init__(self, root: str, run: str, programs: Programs, scratch: str) -> None:
+        """`scratch` is a directory for what is big and short-lived."""
+        self._root = root
+        self._run = run
+        self._programs = programs
+        self._scratch = scratch
+        self._settings = os.path.join(run, "settings")
+
+    def settle(self) -> None:
+        """Writes the settings; the run root does not outlive a boot."""
+        os.makedirs(self._settings, mode=0o700, exist_ok=True)
+        texts = {
+            "storage.conf": _STORAGE.format(root=self._root, run=self._run),
+            "registries.conf": _REGISTRIES,
+            "containers.conf": _CONTAINERS,
+            "policy.json": _POLICY,
+        }
+        for name, text in texts.items():
+            with open(os.path.join(self._settings, name), "w", encoding="utf-8") as file:
+                file.write(text)
+
+    def run(self, *arguments: str) -> str:
+        """What it printed. Raises CnmError with podman's own words."""
+        done = subprocess.run(
+            [*self._command(), *arguments],
+            env=self._environment(),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=_TAKES_AT_MOST,
+            check=False,
+        )
+        if done.returncode != 0:
+            raise CnmError(f"podman {arguments[0]} failed: {_last_words(done.stderr)}")
+        return done.stdout.strip()
+
+    def copying(self) -> tuple[str, ...]:
+        """Options of verbs that take images in."""
+        return ("--quiet", "--signature-policy", os.path.join(self._settings, "policy.json"))
+
+    def _command(self) -> list[str]:
+        return [
+            self._programs.path("podman"),
+            *("--root", self._root, "--runroot", self._run, "--storage-driver", "overlay"),
+            *("--tmpdir", os.path.join(self._run, "libpod"), "--events-backend", "none"),
+            *("--cgroup-manager", "cgroupfs", "--log-level", "error"),
+        ]
+
+    def _environment(self) -> dict[str, str]:
+        return {
+            **self._programs.env,
+            "CONTAINERS_STORAGE_CONF": os.path.join(self._settings, "storage.conf"),
+            "CONTAINERS_REGISTRIES_CONF": os.path.join(self._settings, "registries.conf"),
+            "CONTAINERS_CONF": os.path.join(self._settings, "containers.conf"),
+            "TMPDIR": self._scratch,
+        }
+
+
+def _last_words(errors: str) -> str:
+    lines = [line.strip() for line in errors.splitlines() if line.strip()]
+    found = _ERROR.match(lines[-1]) if lines else None
+    return found[1].strip('"') if found else "it gave no reason"

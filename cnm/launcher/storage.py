@@ -1,0 +1,145 @@
+"""What containers-storage keeps on the disk, read without its programs: images, their layers, where these lie.
+
+The files' form: containers/storage, images.go and layers.go. Its programs replace them by renaming, so that a file that
+was opened is whole; that the two lists belong together is seen by reading again until neither has changed meanwhile.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import re
+from typing import NamedTuple, TypeVar
+
+import msgspec
+
+from cnm.errors import CnmError
+
+T = TypeVar("T")
+
+_ATTEMPTS = 100
+_PLAIN_NAME = re.compile(r"[a-z0-9.]+")
+
+
+class StoredImage(msgspec.Struct, frozen=True, kw_only=True):
+    """An entry of images.json."""
+
+    id: str
+    digest: str = ""
+    names: tuple[str, ...] = ()
+    layer: str = ""
+    """The topmost; "" for an image without any."""
+    created: str = ""
+    big_data_digests: dict[str, str] = msgspec.field(name="big-data-digests", default_factory=dict)
+
+
+class StoredLayer(msgspec.Struct, frozen=True, kw_only=True):
+    """An entry of layers.json."""
+
+    id: str
+    parent: str = ""
+    diff_digest: str = msgspec.field(name="diff-digest", default="")
+    """Of the tar, uncompressed: "sha256:" and 64 hex digits."""
+    diff_size: int = msgspec.field(name="diff-size", default=0)
+    """Bytes of the tar, uncompressed."""
+    incomplete: bool = False
+
+
+class Contents(NamedTuple):
+    """One state of a store."""
+
+    images: tuple[StoredImage, ...]
+    layers: dict[str, StoredLayer]
+
+    def chain(self, layer: str) -> tuple[StoredLayer, ...] | None:
+        """A layer and those below it, the lowest first; None where one is missing."""
+        found: list[StoredLayer] = []
+        while layer:
+            if layer not in self.layers or len(found) > len(self.layers):
+                return None
+            found.append(self.layers[layer])
+            layer = found[-1].parent
+        return tuple(reversed(found))
+
+
+_IMAGES = msgspec.json.Decoder(list[StoredImage])
+_LAYERS = msgspec.json.Decoder(list[StoredLayer])
+
+
+class Storage:
+    """A graph root with the overlay driver."""
+
+    def __init__(self, root: str) -> None:
+        self.root = root
+        self._images = os.path.join(root, "overlay-images")
+        self._layers = os.path.join(root, "overlay-layers")
+
+    def version(self) -> tuple[int, ...]:
+        """Differs from an earlier one whenever the lists may."""
+        return (*_stamp(self._path_of_images), *_stamp(self._path_of_layers))
+
+    def read(self) -> Contents:
+        """All images and layers. Raises CnmError where a list is damaged or does not come to rest."""
+        for _ in range(_ATTEMPTS):
+            before = self.version()
+            images = self._decoded(self._path_of_images, _IMAGES)
+            layers = self._decoded(self._path_of_layers, _LAYERS)
+            if self.version() == before:
+                return Contents(tuple(images), {layer.id: layer for layer in layers if not layer.incomplete})
+        raise CnmError(f"the image store {self.root} changes faster than it can be read: try again")
+
+    def big_data(self, image: str, key: str) -> bytes:
+        """A document that is kept with an image, as its config by the digest. Raises OSError."""
+        with open(os.path.join(self._images, image, _file_name(key)), "rb") as file:
+            return file.read()
+
+    @property
+    def _path_of_images(self) -> str:
+        return os.path.join(self._images, "images.json")
+
+    @property
+    def _path_of_layers(self) -> str:
+        return os.path.join(self._layers, "layers.json")
+
+    def _decoded(self, path: str, decoder: msgspec.json.Decoder[list[T]]) -> list[T]:
+        try:
+            with open(path, "rb") as file:
+                text = file.read()
+        except FileNotFoundError:
+            return []
+        try:
+            return decoder.decode(text) if text else []
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise CnmError(f"the image store's list {path} is damaged: {error}") from None
+
+
+def layer_directory(root: str, layer: str) -> str:
+    """Where a layer's files are."""
+    return os.path.join(root, "overlay", layer, "diff")
+
+
+def short_link(root: str, layer: str) -> str:
+    """A layer's path from `root`/overlay/l, the short one where it is there: a mount takes few bytes of paths."""
+    try:
+        with open(os.path.join(root, "overlay", layer, "link"), encoding="ascii") as file:
+            link = file.read().strip()
+    except FileNotFoundError:
+        link = ""
+    if link and os.path.lexists(os.path.join(root, "overlay", "l", link)):
+        return link
+    return f"../{layer}/diff"
+
+
+def _file_name(key: str) -> str:
+    """containers/storage, makeBigDataBaseName."""
+    if _PLAIN_NAME.fullmatch(key):
+        return key
+    return f"={base64.b64encode(key.encode()).decode()}"
+
+
+def _stamp(path: str) -> tuple[int, int, int]:
+    try:
+        status = os.stat(path)
+    except FileNotFoundError:
+        return 0, 0, 0
+    return status.st_mtime_ns, status.st_ino, status.st_size

@@ -1,0 +1,213 @@
+"""A tar stream into a directory of a container, which may be running: nothing outside its root is ever touched.
+
+Each entry's directory is opened with the container's root as "/" for symlinks, and the entry made there by its name.
+The rules and texts are Docker's (its pkg/archive, Unpack of 20.10).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import posixpath
+import shutil
+import stat
+import tarfile
+from collections.abc import Callable
+from typing import IO, NamedTuple
+
+from cnm.errors import CnmError, InvalidParameter
+from cnm.launcher.mounts import open_in_root
+
+_ATTRIBUTE = "SCHILY.xattr."
+_CHUNK = 1 << 18
+_UNSUPPORTED = (errno.ENOTSUP, errno.EPERM)
+"""Attributes that the file system lacks, as of another system: left out, as Docker does."""
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY
+
+
+class Rules(NamedTuple):
+    """How entries become files."""
+
+    no_overwrite_dir_non_dir: bool = False
+    """A directory is not replaced by something else, nor the other way round."""
+    owner: tuple[int, int] | None = None
+    """User and group of everything; None: as the archive says."""
+
+
+class Unpacker:
+    """Unpacks one archive. `root` is a descriptor of the container's root, `place` an absolute path inside it."""
+
+    def __init__(self, root: int, place: str, rules: Rules) -> None:
+        self._root = root
+        self._place = place
+        self._rules = rules
+        self._times: list[tuple[str, float]] = []
+
+    def unpack(self, stream: IO[bytes]) -> None:
+        """Raises InvalidParameter for what an archive may not hold or do, CnmError where it cannot be done."""
+        try:
+            self._unpack_all(stream)
+        except tarfile.TarError as error:
+            raise InvalidParameter(f"the archive cannot be read: {error}") from None
+        except EOFError:
+            raise InvalidParameter("the archive cannot be read: unexpected end") from None
+        except OSError as error:
+            what = f": {error.filename!s}" if error.filename else ""
+            raise CnmError(
+                f"cannot unpack the archive: {(error.strerror or str(error)).lower()}{what}"
+            ) from None
+
+    def _unpack_all(self, stream: IO[bytes]) -> None:
+        with tarfile.open(fileobj=stream, mode="r|*", bufsize=_CHUNK) as archive:
+            for entry in archive:
+                self._unpack(archive, entry)
+        for path, when in reversed(self._times):
+            self._in_parent(path, lambda parent, name, when=when: _set_time(parent, name, when))  # type: ignore[misc]
+
+    def _unpack(self, archive: tarfile.TarFile, entry: tarfile.TarInfo) -> None:
+        path = posixpath.normpath(posixpath.join(self._place, entry.name.lstrip("/")))
+        if not _is_below(path, self._place):
+            raise InvalidParameter(f'"{path}" is outside of "{self._place}"')
+        if path == self._place and entry.isdir():
+            return
+        self._make_directories(posixpath.dirname(path))
+        self._in_parent(path, lambda parent, name: self._make(archive, entry, path, parent, name))
+
+    def _in_parent(self, path: str, act: Callable[[int, str], None]) -> None:
+        parent = open_in_root(self._root, posixpath.dirname(path), _DIRECTORY)
+        try:
+            act(parent, posixpath.basename(path))
+        finally:
+            os.close(parent)
+
+    def _make_directories(self, path: str) -> None:
+        """Those that the archive does not tell of, on the way to an entry."""
+        try:
+            os.close(open_in_root(self._root, path, _DIRECTORY | os.O_PATH))
+        except FileNotFoundError:
+            self._make_directories(posixpath.dirname(path))
+            self._in_parent(path, lambda parent, name: os.mkdir(name, 0o755, dir_fd=parent))
+
+    def _make(
+        self, archive: tarfile.TarFile, entry: tarfile.TarInfo, path: str, parent: int, name: str
+    ) -> None:
+        self._make_way(entry, path, parent, name)
+        makers = {
+            **dict.fromkeys((tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.CONTTYPE), self._make_file),
+            tarfile.GNUTYPE_SPARSE: self._make_file,
+            tarfile.DIRTYPE: self._make_directory,
+            tarfile.SYMTYPE: self._make_symlink,
+            tarfile.LNKTYPE: self._make_link,
+            **dict.fromkeys((tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE), self._make_node),
+        }
+        if entry.type not in makers:
+            raise InvalidParameter(f"unhandled tar header type {ord(entry.type)}")
+        makers[entry.type](archive, entry, path, parent, name)
+        self._finish(entry, path, parent, name)
+
+    def _make_way(self, entry: tarfile.TarInfo, path: str, parent: int, name: str) -> None:
+        """What stands there goes, unless both are directories."""
+        try:
+            is_directory = stat.S_ISDIR(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode)
+        except FileNotFoundError:
+            return
+        if self._rules.no_overwrite_dir_non_dir and is_directory != entry.isdir():
+            kinds = ("directory", "non-directory") if is_directory else ("non-directory", "directory")
+            raise InvalidParameter(f'cannot overwrite {kinds[0]} "{path}" with {kinds[1]} "{self._place}"')
+        if is_directory and not entry.isdir():
+            shutil.rmtree(name, dir_fd=parent)
+        elif not is_directory:
+            os.unlink(name, dir_fd=parent)
+
+    def _make_file(
+        self, archive: tarfile.TarFile, entry: tarfile.TarInfo, path: str, parent: int, name: str
+    ) -> None:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        source = archive.extractfile(entry)
+        with os.fdopen(os.open(name, flags, 0o600, dir_fd=parent), "wb") as file:
+            if source is not None:
+                shutil.copyfileobj(source, file, _CHUNK)
+
+    def _make_directory(
+        self, archive: tarfile.TarFile, entry: tarfile.TarInfo, path: str, parent: int, name: str
+    ) -> None:
+        try:
+            os.mkdir(name, 0o700, dir_fd=parent)
+        except FileExistsError:
+            return
+
+    def _make_symlink(
+        self, archive: tarfile.TarFile, entry: tarfile.TarInfo, path: str, parent: int, name: str
+    ) -> None:
+        target = posixpath.normpath(f"{posixpath.dirname(path)}/{entry.linkname}")
+        if not _is_below(target, self._place):
+            raise InvalidParameter(f'invalid symlink "{path}" -> "{entry.linkname}"')
+        os.symlink(entry.linkname, name, dir_fd=parent)
+
+    def _make_link(
+        self, archive: tarfile.TarFile, entry: tarfile.TarInfo, path: str, parent: int, name: str
+    ) -> None:
+        target = posixpath.normpath(f"{self._place}/{entry.linkname.lstrip('/')}")
+        if not _is_below(target, self._place):
+            raise InvalidParameter(f'invalid hardlink "{target}" -> "{entry.linkname}"')
+        self._in_parent(
+            target,
+            lambda there, first: os.link(
+                first, name, src_dir_fd=there, dst_dir_fd=parent, follow_symlinks=False
+            ),
+        )
+
+    def _make_node(
+        self, archive: tarfile.TarFile, entry: tarfile.TarInfo, path: str, parent: int, name: str
+    ) -> None:
+        kinds = {tarfile.CHRTYPE: stat.S_IFCHR, tarfile.BLKTYPE: stat.S_IFBLK, tarfile.FIFOTYPE: stat.S_IFIFO}
+        device = 0 if entry.isfifo() else os.makedev(entry.devmajor, entry.devminor)
+        os.mknod(name, kinds[entry.type] | 0o600, device, dir_fd=parent)
+
+    def _finish(self, entry: tarfile.TarInfo, path: str, parent: int, name: str) -> None:
+        """Owner first: changing it takes set-user-id bits and capabilities away."""
+        if entry.islnk():
+            return
+        user, group = self._rules.owner or (entry.uid, entry.gid)
+        os.chown(name, user, group, dir_fd=parent, follow_symlinks=False)
+        _set_attributes(entry, f"/proc/self/fd/{parent}/{name}")
+        if not entry.issym():
+            _set_mode(parent, name, entry.mode & 0o7777)
+        if entry.isdir():
+            self._times.append((path, entry.mtime))
+        else:
+            _set_time(parent, name, entry.mtime)
+
+
+def _is_below(path: str, place: str) -> bool:
+    return path == place or path.startswith(place.rstrip("/") + "/")
+
+
+def _set_mode(parent: int, name: str, mode: int) -> None:
+    """By a descriptor that is no symlink's: chmod follows them."""
+    found = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
+    try:
+        if not stat.S_ISLNK(os.fstat(found).st_mode):
+            os.chmod(f"/proc/self/fd/{found}", mode)
+    finally:
+        os.close(found)
+
+
+def _set_time(parent: int, name: str, when: float) -> None:
+    os.utime(name, (when, when), dir_fd=parent, follow_symlinks=False)
+
+
+def _set_attributes(entry: tarfile.TarInfo, place: str) -> None:
+    for key, value in entry.pax_headers.items():
+        if not key.startswith(_ATTRIBUTE):
+            continue
+        try:
+            os.setxattr(
+                place,
+                key.removeprefix(_ATTRIBUTE),
+                value.encode("utf-8", "surrogateescape"),
+                follow_symlinks=False,
+            )
+        except OSError as error:
+            if error.errno not in _UNSUPPORTED:
+                raise
