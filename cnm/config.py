@@ -171,14 +171,7 @@ def _checked(settings: Settings, path: str) -> Settings:
         raise InvalidParameter(
             f"{path}: wireguard-port must be between 1 and 65534, not {settings.wireguard_port}"
         )
-    if not 1 <= settings.launcher.threads <= 1024:
-        raise InvalidParameter(
-            f"{path}: launcher.threads must be between 1 and 1024, not {settings.launcher.threads}"
-        )
-    if settings.launcher.runtime not in ("runc", "crun"):
-        raise InvalidParameter(
-            f"{path}: launcher.runtime must be runc or crun, not {settings.launcher.runtime}"
-        )
+    _check_launcher(settings.launcher, path)
     _check_listening(settings, path)
     if not settings.remote_plugin_timeout > 0:
         raise InvalidParameter(
@@ -191,6 +184,13 @@ def _checked(settings: Settings, path: str) -> Settings:
         if not all(map(os.path.isabs, getattr(settings, name))):
             raise InvalidParameter(f"{path}: {name.replace('_', '-')} must be absolute paths")
     return settings
+
+
+def _check_launcher(launcher: Launcher, path: str) -> None:
+    if not 1 <= launcher.threads <= 1024:
+        raise InvalidParameter(f"{path}: launcher.threads must be between 1 and 1024, not {launcher.threads}")
+    if launcher.runtime not in ("runc", "crun"):
+        raise InvalidParameter(f"{path}: launcher.runtime must be runc or crun, not {launcher.runtime}")
 
 
 def _check_listening(settings: Settings, path: str) -> None:

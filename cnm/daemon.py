@@ -10,7 +10,6 @@ import shutil
 import signal
 import sys
 import threading
-import time
 from collections.abc import Callable, Sequence
 from functools import cache, partial
 from importlib.metadata import entry_points

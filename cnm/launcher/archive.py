@@ -18,7 +18,7 @@ from typing import IO, NamedTuple
 import msgspec
 
 from cnm.errors import CnmError, Forbidden, InvalidParameter, NotFound
-from cnm.launcher.mounts import open_in_root
+from cnm.launcher.mounting import open_in_root
 from cnm.launcher.packing import END, Packer
 from cnm.launcher.unpacking import Rules, Unpacker
 

@@ -10,12 +10,12 @@ from collections.abc import Callable
 
 from cnm.errors import CnmError, NotFound
 from cnm.launcher.attachments import Attachments
-from cnm.launcher.monitor import was_out_of_memory
 from cnm.launcher.container import Container, Status
-from cnm.launcher.parts import Parts
-from cnm.launcher.restarts import Restarts
 from cnm.launcher.exits import started
 from cnm.launcher.modes import shared_with
+from cnm.launcher.monitor import was_out_of_memory
+from cnm.launcher.parts import Parts
+from cnm.launcher.restarts import Restarts
 from cnm.launcher.starting import Starter
 
 log = logging.getLogger("cnm.launcher")
@@ -38,14 +38,21 @@ class Ender:
     def watch(self, container: Container) -> None:
         """From now on, until it has ended."""
         state = container.state
-        self._p.exits.watch(container.id, state.monitor_pid, self._monitor_ended, state.monitor_started)
+        self._watch(container, state.monitor_pid, state.monitor_started)
 
-    def _monitor_ended(self, ident: str) -> None:
-        self._p.workers.submit(self._logged, ident)
+    def _watch(self, container: Container, pid: int, begun: int) -> None:
+        """Of this life of the container: it may have another one by the time it is told."""
+        life = container.state.started
+        self._p.exits.watch(
+            container.id, pid, lambda ident: self._told(ident, life), begun
+        )
 
-    def _logged(self, ident: str) -> None:
+    def _told(self, ident: str, life: int) -> None:
+        self._p.workers.submit(self._logged, ident, life)
+
+    def _logged(self, ident: str, life: int) -> None:
         try:
-            self.settle(ident)
+            self.settle(ident, life)
         except NotFound:
             pass
         except CnmError as error:
@@ -53,19 +60,17 @@ class Ender:
         except Exception:
             log.exception("container %s has ended, and is not wholly gone", ident[:12])
 
-    def settle(self, ident: str) -> None:
-        """conmon is gone: with it the container, unless somebody killed conmon."""
+    def settle(self, ident: str, life: int) -> None:
+        """conmon is gone: with it the container, unless somebody killed conmon. `life` is when that began."""
         with self._p.registry.locked(ident) as container:
-            if not container.state.status.is_alive:
+            if not container.state.status.is_alive or container.state.started != life:
                 return
             code = self._p.monitor(container).exit_code(ident)
             if code is None and self.lives(container):
                 log.warning(
                     "conmon of container %s was killed: its output and exit code are lost", ident[:12]
                 )
-                self._p.exits.watch(
-                    ident, container.state.pid, self._monitor_ended, container.state.pid_started
-                )
+                self._watch(container, container.state.pid, container.state.pid_started)
                 return
             ended = self._end(container, UNKNOWN if code is None else code)
             self._p.registry.ended(ended)
@@ -78,7 +83,7 @@ class Ender:
         """Its processes were killed: it is settled when this returns. Raises CnmError where they do not end."""
         if not has_ended(container.state.monitor_pid, seconds):
             raise CnmError(f"container {container.short} was killed, and did not end within {seconds:.0f} s")
-        self.settle(container.id)
+        self.settle(container.id, container.state.started)
 
     def lives(self, container: Container) -> bool:
         state = container.state

@@ -21,8 +21,8 @@ from cnm.launcher.attachments import Attachments
 from cnm.launcher.container import Container, Status
 from cnm.launcher.ending import Ender
 from cnm.launcher.entering import Entering, check_runs
-from cnm.launcher.health import HealthChecks
 from cnm.launcher.generated_names import generated_name
+from cnm.launcher.health import HealthChecks
 from cnm.launcher.modes import shared_with
 from cnm.launcher.parts import Parts
 from cnm.launcher.recovery import Recovery
@@ -175,7 +175,12 @@ class Engine:
             fresh = msgspec.structs.replace(
                 container, state=msgspec.structs.replace(container.state, restart_count=0)
             )
-            running = self._starter.start(fresh)
+            try:
+                running = self._starter.start(fresh)
+            except CnmError:
+                if container.host.auto_remove:
+                    self._remove(self.registry.get(container.id))
+                raise
             self._ender.watch(running)
             self.health.follow(running)
             return True

@@ -11,7 +11,7 @@ import stat
 import tarfile
 from collections.abc import Iterator
 
-from cnm.launcher.mounts import open_in_root
+from cnm.launcher.mounting import open_in_root
 from cnm.launcher.overlays import OVERLAY_ATTRIBUTES, is_opaque, is_whiteout
 
 END = bytes(2 * tarfile.BLOCKSIZE)

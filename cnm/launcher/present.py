@@ -10,8 +10,8 @@ from typing import Any
 import msgspec
 
 from cnm.launcher.container import Container, Status
-from cnm.launcher.images import familiar
 from cnm.launcher.places import Places
+from cnm.launcher.references import familiar
 from cnm.wire.engine import EndpointSettings
 
 _NEVER = "0001-01-01T00:00:00Z"
@@ -200,9 +200,15 @@ def port_map(container: Container, endpoints: Endpoints) -> dict[str, list[dict[
     for port in _published(endpoints):
         for offset in range(port["Count"]):
             key = f"{port['ContainerPort'] + offset}/{port['Protocol']}"
-            bound = {"HostIp": port["HostIp"], "HostPort": str(port["HostPort"] + offset)}
-            found[key] = [*(found.get(key) or ()), bound]
+            number = str(port["HostPort"] + offset)
+            bound = [{"HostIp": address, "HostPort": number} for address in _addresses(port["HostIp"])]
+            found[key] = [*(found.get(key) or ()), *bound]
     return found
+
+
+def _addresses(address: str) -> tuple[str, ...]:
+    """Docker tells of both families where a port is published at every address."""
+    return (address,) if address else ("0.0.0.0", "::")
 
 
 def _published(endpoints: Endpoints) -> Iterable[Mapping[str, Any]]:

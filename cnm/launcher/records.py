@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import shutil
@@ -55,8 +56,6 @@ class Records:
     def delete(self, ident: str) -> None:
         """The whole folder; the record first, so that what a kill leaves is no container."""
         place = self._places.container(ident)
-        try:
+        with contextlib.suppress(FileNotFoundError):
             os.unlink(os.path.join(place, _NAME))
-        except FileNotFoundError:
-            pass
         shutil.rmtree(place, ignore_errors=True)

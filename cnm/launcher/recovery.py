@@ -11,9 +11,9 @@ from collections.abc import Callable
 from cnm.errors import CnmError
 from cnm.launcher.container import Container, Status
 from cnm.launcher.ending import UNKNOWN, Ender
+from cnm.launcher.exits import started
 from cnm.launcher.parts import Parts
 from cnm.launcher.restarts import wants_start
-from cnm.launcher.exits import started
 from cnm.launcher.starting import Starter
 
 log = logging.getLogger("cnm.launcher")
@@ -60,7 +60,7 @@ class Recovery:
             if container.host.auto_remove:
                 self._remove(container)
                 return False
-        return ran and wants_start(container) or _always(container)
+        return (ran and wants_start(container)) or _always(container)
 
     def _runs_on(self, container: Container) -> bool:
         state = container.state
@@ -68,7 +68,7 @@ class Recovery:
             self._ender.watch(container)
             return True
         if self._ender.lives(container):
-            self._ender.settle(container.id)  # conmon was killed: its container is watched itself
+            self._ender.settle(container.id, state.started)  # conmon was killed: its container is watched itself
             return True
         return False
 

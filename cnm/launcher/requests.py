@@ -12,7 +12,7 @@ import msgspec
 from cnm.errors import InvalidParameter
 from cnm.launcher.container import Container, State, Status
 from cnm.launcher.host import Host
-from cnm.launcher.images import Image
+from cnm.launcher.image_config import Image
 from cnm.launcher.modes import shared_with
 from cnm.launcher.mount_points import mount_points
 from cnm.launcher.process import arguments

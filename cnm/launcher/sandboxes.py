@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -94,10 +95,8 @@ class Sandboxes:
 
     def remove(self, ident: str) -> None:
         """Raises what cnmd says; one that is not there is no error."""
-        try:
+        with contextlib.suppress(NotFound):
             self._cnmd.ask("DELETE", f"{_PATH}/{ident}?force=1")
-        except NotFound:
-            pass
 
     def rename(self, ident: str, name: str) -> None:
         self._cnmd.ask("POST", f"{_PATH}/{ident}/rename", {"Name": name})

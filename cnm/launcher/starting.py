@@ -43,8 +43,9 @@ class Starter:
                 undo.pop_all()
         except CnmError as error:
             self._arrivals.disappoint(container.id)
-            reason = explained(error)
-            self._keep_reason(container, reason, exit_code_of(error))
+            command = container.args[0]
+            reason = explained(error, command)
+            self._keep_reason(container, reason, exit_code_of(error, command))
             raise reason from None
         self._p.tell("start", running)
         return running

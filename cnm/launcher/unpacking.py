@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import IO, NamedTuple
 
 from cnm.errors import CnmError, InvalidParameter
-from cnm.launcher.mounts import open_in_root
+from cnm.launcher.mounting import open_in_root
 
 _ATTRIBUTE = "SCHILY.xattr."
 _CHUNK = 1 << 18

@@ -14,7 +14,9 @@ from cnm.errors import InvalidParameter
 from cnm.launcher import archive
 from cnm.launcher.api.calls import Call
 from cnm.launcher.api.streams import endless
+from cnm.launcher.container import Container
 from cnm.launcher.unpacking import Rules
+from cnm.launcher.users import find_user
 from cnm.wire import codec
 
 routes = Routes()
@@ -57,14 +59,19 @@ def _closing(stack: ExitStack, pieces: Iterator[bytes]) -> Iterator[bytes]:
 def write(call: Call[None], container: str) -> Response:
     """Unpack a tar at a path."""
     found, path = call.engine.registry.find(container), _path(call)
-    rules = Rules(
-        no_overwrite=call.flag("noOverwriteDirNonDir"),
-        copy_owner=call.flag("copyUIDGID"),
-    )
     read_only = bool(found.host.readonly_rootfs)
     with call.engine.files_of(found) as root:
+        rules = Rules(call.flag("noOverwriteDirNonDir"), _owner(call, found, root))
         archive.write(root, path, call.stream, container=container, rules=rules, read_only=read_only)
     return Response(status=200)
+
+
+def _owner(call: Call[None], container: Container, root: str) -> tuple[int, int] | None:
+    """Who is to own everything: the container's user, where that is asked for."""
+    if not call.flag("copyUIDGID"):
+        return None
+    user = find_user(root, container.config.user or "")
+    return user.uid, user.gid
 
 
 routes.put("/containers/{container}/archive", query=_PATH)(write)

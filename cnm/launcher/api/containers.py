@@ -53,14 +53,23 @@ def list_containers(call: Call[None]) -> list[dict[str, Any]]:
         engine.registry.all(), wanted, engine, everything=call.flag("all"), limit=call.number("limit")
     )
     endpoints = engine.parts.sandboxes.all() if any(c.state.status.is_alive for c in found) else {}
-    names = {image.id: image.names for image in engine.parts.images.all()}
+    return _lines(call, found, endpoints, sizes=call.flag("size"))
+
+
+def list_all(call: Call[None]) -> list[dict[str, Any]]:
+    """Every container with its size, for what sums them up."""
+    return _lines(call, call.engine.registry.all(), {}, sizes=True)
+
+
+def _lines(
+    call: Call[None], containers: list[Container], endpoints: dict[str, Any], *, sizes: bool
+) -> list[dict[str, Any]]:
+    names = {image.id: image.names for image in call.engine.parts.images.all()}
     shown = []
-    for container in found:
+    for container in containers:
         name = present.image_name(container, names.get(container.image, ()))
         line = present.listed(container, endpoints.get(container.id, ()), name)
-        if call.flag("size"):
-            line |= _sizes(call, container)
-        shown.append(line)
+        shown.append(line | (_sizes(call, container) if sizes else {}))
     return shown
 
 

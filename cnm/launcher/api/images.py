@@ -12,10 +12,11 @@ from cnm.api import filters
 from cnm.api.routes import Routes
 from cnm.errors import CnmError, NotBuilt
 from cnm.launcher.api.calls import Call
-from cnm.launcher.images import Image
+from cnm.launcher.image_config import Image
 from cnm.launcher.present import moment
 from cnm.launcher.references import familiar
 from cnm.wire import codec
+from cnm.wire.containers import Config
 
 routes = Routes()
 
@@ -84,7 +85,7 @@ def inspect(call: Call[None], image: str) -> dict[str, Any]:
 def history(call: Call[None], image: str) -> list[dict[str, Any]]:
     """How an image came to be."""
     found = call.engine.parts.images.find(image)
-    steps = [
+    steps: list[dict[str, Any]] = [
         {
             "Id": "<missing>",
             "Created": 0,
@@ -157,7 +158,7 @@ def remove(call: Call[None], image: str) -> Response:
 
 @routes.post(
     "/commit",
-    body=dict,
+    body=Config | None,
     status=201,
     query={
         "container": "of which",
@@ -167,7 +168,7 @@ def remove(call: Call[None], image: str) -> Response:
         "author": "who",
     },
 )
-def commit(call: Call[dict[str, Any]]) -> dict[str, str]:
+def commit(call: Call[Config | None]) -> dict[str, str]:
     """Make an image of a container."""
     name, word = call.query.get("repo", ""), call.query.get("tag", "")
     changes = call.query.getlist("changes") if hasattr(call.query, "getlist") else []

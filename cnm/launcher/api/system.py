@@ -12,6 +12,8 @@ from cnm.api import engine_system, event_stream
 from cnm.api.routes import Routes
 from cnm.errors import NotBuilt, NotFound, Unavailable
 from cnm.launcher.api.calls import Call
+from cnm.launcher.api.containers import list_all
+from cnm.launcher.api.images import list_images
 from cnm.launcher.container import Status
 from cnm.wire import codec, engine
 
@@ -71,6 +73,19 @@ def info(call: Call[None]) -> Response:
 def events(call: Call[None]) -> Response:
     """Events as they happen: a stream of JSON lines, without end unless `until` is given."""
     return event_stream.respond(call, now=time.time_ns())  # type: ignore[arg-type]
+
+
+@routes.get("/system/df")
+def disk_use(call: Call[None]) -> dict[str, Any]:
+    """What images and containers take of the disk."""
+    images = list_images(call)
+    return {
+        "LayersSize": sum(image["Size"] for image in images),
+        "Images": images,
+        "Containers": list_all(call),
+        "Volumes": [],
+        "BuildCache": [],
+    }
 
 
 @routes.get("/volumes", query={"filters": "makes no difference here"})

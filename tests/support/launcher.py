@@ -1,0 +1,174 @@
+"""A real cnm-launcher beside a real cnmd, in the namespace of a host of the test; the docker CLI as its client."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from netns_fixtures import Topology
+from tests.support.cnmd import PYTHON, Cnmd, UnixConnection
+from tests.support.launcher_root import make_root, pack
+from tests.support.unpacked import ROOT, environment, program
+
+PROGRAMS = ("docker", "runc", "conmon", "podman", "busybox", "docker-init")
+IMAGE = "busybox"
+SECCOMP = ROOT / "usr/share/gocode/src/github.com/docker/docker/profiles/seccomp/default.json"
+START_SECONDS = 20.0
+
+_Popen = Callable[..., subprocess.Popen[Any]]
+
+
+@dataclass
+class Launcher:
+    """One launcher over one directory, which is its cnmd's too; it can be killed and started again."""
+
+    cnmd: Cnmd
+    popen: _Popen = subprocess.Popen
+    config: str = ""
+    process: subprocess.Popen[Any] | None = field(default=None, init=False)
+
+    @property
+    def place(self) -> Path:
+        return self.cnmd.place
+
+    @property
+    def socket(self) -> str:
+        return str(self.place / "run" / "docker.sock")
+
+    @property
+    def cgroup(self) -> str:
+        return f"cnm-test-{os.getpid()}-{self.place.name}"
+
+    @property
+    def log(self) -> str:
+        return (self.place / "launcher.log").read_text()
+
+    def start(self) -> None:
+        """Returns when it answers. Raises RuntimeError with its log if it ends instead."""
+        config = self.place / "launcher.toml"
+        settings = {"cgroup-parent": f"/{self.cgroup}", "seccomp-profile": str(SECCOMP)}
+        lines = [f'{key} = "{value}"' for key, value in settings.items()]
+        config.write_text("\n".join(["[launcher]", *lines, self.config]))
+        command = [PYTHON, "-m", "cnm.launcher.daemon", "--config", str(config)]
+        command += ["--root", str(self.place / "root"), "--run", str(self.place / "run")]
+        with (self.place / "launcher.log").open("ab") as log:
+            self.process = self.popen(
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env={**os.environ, **environment()}
+            )
+        deadline = time.monotonic() + START_SECONDS
+        while not self._answers():
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"cnm-launcher did not start:\n{self.log}")
+            time.sleep(0.02)
+
+    def _answers(self) -> bool:
+        connection = UnixConnection(self.socket)
+        with contextlib.suppress(OSError), contextlib.closing(connection):
+            connection.request("GET", "/_ping")
+            return connection.getresponse().status == 200
+        return False
+
+    def kill(self) -> None:
+        """SIGKILL: nothing is told goodbye."""
+        self._end(signal.SIGKILL)
+
+    def stop(self) -> int:
+        """SIGTERM; the exit code."""
+        return self._end(signal.SIGTERM)
+
+    def _end(self, number: int) -> int:
+        if self.process is None:
+            return 0
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.process.pid, number)
+        code = self.process.wait(30)
+        self.process = None
+        return code
+
+    # The docker CLI
+
+    def command(self, *arguments: str) -> list[str]:
+        return [str(program("docker")), "-H", f"unix://{self.socket}", *arguments]
+
+    def run(self, *arguments: str, given: str = "", seconds: float = 60) -> subprocess.CompletedProcess[str]:
+        """The docker CLI with these arguments, whatever comes of it."""
+        return subprocess.run(
+            self.command(*arguments),
+            env=environment(),
+            input=given,
+            capture_output=True,
+            text=True,
+            timeout=seconds,
+            check=False,
+        )
+
+    def docker(self, *arguments: str, given: str = "") -> str:
+        """What the docker CLI prints, stripped. Raises RuntimeError with its error text."""
+        done = self.run(*arguments, given=given)
+        if done.returncode != 0:
+            raise RuntimeError(f"docker {' '.join(arguments)}: {done.returncode}: {done.stderr.strip()}")
+        return done.stdout.strip()
+
+    def fails(self, *arguments: str, given: str = "") -> tuple[int, str]:
+        """(exit code, what it complains of) of a command that must fail."""
+        done = self.run(*arguments, given=given)
+        assert done.returncode != 0, f"docker {' '.join(arguments)} succeeds: {done.stdout}"
+        return done.returncode, done.stderr.strip()
+
+    def import_busybox(self) -> None:
+        """As image `busybox`, with a shell as its command."""
+        root = make_root(self.place / "busybox")
+        archive = pack(root, self.place / "busybox.tar")
+        with archive.open("rb") as file:
+            subprocess.run(
+                self.command("import", "--change", 'CMD ["sh"]', "-", IMAGE),
+                env=environment(),
+                stdin=file,
+                capture_output=True,
+                check=True,
+            )
+        shutil.rmtree(root)
+        archive.unlink()
+
+    def clear(self) -> None:
+        """Every container goes."""
+        if idents := self.docker("ps", "-aq").split():
+            self.docker("rm", "-f", *idents)
+
+
+@contextmanager
+def running(place: Path, config: str = "", cnmd_config: str = "") -> Iterator[Launcher]:
+    """A host of its own with cnmd and launcher; ends with all containers gone."""
+    with Topology({"hosts": {"host": {}}}) as topology, topology.hosts["host"].enter():
+        cnmd = Cnmd(place, config=cnmd_config)
+        launcher = Launcher(cnmd, config=config)
+        cnmd.start()
+        try:
+            launcher.start()
+            launcher.import_busybox()
+            yield launcher
+        finally:
+            if launcher.process is None:
+                launcher.start()
+            launcher.clear()
+            launcher.stop()
+            cnmd.stop()
+            remove_cgroups(launcher.cgroup)
+
+
+def remove_cgroups(name: str) -> None:
+    """The empty parent of containers' cgroups, in each hierarchy."""
+    for hierarchy in Path("/sys/fs/cgroup").iterdir():
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            (hierarchy / name).rmdir()
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        Path("/sys/fs/cgroup", name).rmdir()
