@@ -28,8 +28,15 @@ class Ender:
     """Watches those that run. `removed` is called for a container that is to be removed when it has ended."""
 
     def __init__(
-        self, parts: Parts, starter: Starter, attachments: Attachments, remove: Callable[[Container], None]
+        self,
+        parts: Parts,
+        starter: Starter,
+        attachments: Attachments,
+        remove: Callable[[Container], None],
+        started: Callable[[Container], None],
     ) -> None:
+        """`started` is told of each that runs, from when it is watched."""
+        self._started = started
         self._p = parts
         self._attachments = attachments
         self._remove = remove
@@ -39,13 +46,12 @@ class Ender:
         """From now on, until it has ended."""
         state = container.state
         self._watch(container, state.monitor_pid, state.monitor_started)
+        self._started(container)
 
     def _watch(self, container: Container, pid: int, begun: int) -> None:
         """Of this life of the container: it may have another one by the time it is told."""
         life = container.state.started
-        self._p.exits.watch(
-            container.id, pid, lambda ident: self._told(ident, life), begun
-        )
+        self._p.exits.watch(container.id, pid, lambda ident: self._told(ident, life), begun)
 
     def _told(self, ident: str, life: int) -> None:
         self._p.workers.submit(self._logged, ident, life)

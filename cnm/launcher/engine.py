@@ -56,9 +56,9 @@ class Engine:
         self.registry = parts.registry
         self.attachments, self.arrivals = Attachments(), Arrivals()
         self._starter = Starter(parts, self.arrivals)
-        self._ender = Ender(parts, self._starter, self.attachments, self._remove)
         self.entering = Entering(parts)
         self.health = HealthChecks(parts, self.entering)
+        self._ender = Ender(parts, self._starter, self.attachments, self._remove, self.health.follow)
         self.stats = Stats(parts)
 
     def start(self) -> None:
@@ -80,7 +80,6 @@ class Engine:
         image = p.images.find(body.image or "")
         made = requests.container(name, body, image, p.host, self._cgroup_parent, self.default_runtime)
         p.runtime(made)
-        self._check_others(made)
         made = self._named(made)
         with contextlib.ExitStack() as undo:
             undo.callback(self.registry.forget, made)
@@ -106,12 +105,6 @@ class Engine:
                 self.registry.add(named)
                 return named
         raise Conflict("no name is free: give one with --name")
-
-    def _check_others(self, made: Container) -> None:
-        """Networks and containers that it refers to are there. Raises NotFound."""
-        for mode in (made.host.network_mode, made.host.pid_mode, made.host.ipc_mode):
-            if other := shared_with(mode):
-                self.registry.find(other)
 
     def remove(self, reference: str, *, force: bool = False, volumes: bool = False) -> None:
         """Raises Conflict for one that runs, unless `force`."""
@@ -182,7 +175,6 @@ class Engine:
                     self._remove(self.registry.get(container.id))
                 raise
             self._ender.watch(running)
-            self.health.follow(running)
             return True
 
     def stop(self, reference: str, seconds: int | None = None, signal: str = "") -> bool:

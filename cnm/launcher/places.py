@@ -5,6 +5,11 @@ from __future__ import annotations
 import os
 from typing import NamedTuple
 
+from cnm.errors import InvalidParameter
+
+_LONGEST_STORAGE_RUN = 50
+"""containers-storage's limit of its run root, for the sockets in it."""
+
 
 class Places(NamedTuple):
     """`root` and `run` are cnmd's too; everything here is in a folder of the launcher's own in each."""
@@ -52,7 +57,14 @@ class Places(NamedTuple):
         return os.path.join(self.bundles, ident)
 
     def make(self) -> None:
-        """What must be there before the first container. User namespaces have to pass through to root file systems."""
+        """What must be there before the first container. User namespaces have to pass through to root file systems.
+
+        Raises InvalidParameter for a run directory whose path is too long.
+        """
+        if (excess := len(self.storage_run) - _LONGEST_STORAGE_RUN) > 0:
+            raise InvalidParameter(
+                f"{self.run} is {excess} characters too long for podman: choose another run directory"
+            )
         for path in (self.root, os.path.join(self.root, "launcher"), self.containers, self.storage):
             os.makedirs(path, mode=0o711, exist_ok=True)
         for path in (

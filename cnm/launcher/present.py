@@ -218,8 +218,8 @@ def _published(endpoints: Endpoints) -> Iterable[Mapping[str, Any]]:
 # ps
 
 
-def listed(container: Container, endpoints: Endpoints, image_name: str) -> dict[str, Any]:
-    """One of GET /containers/json, without sizes."""
+def listed(container: Container, endpoints: Endpoints, image_name: str, health: str) -> dict[str, Any]:
+    """One of GET /containers/json, without sizes; `health` is "" where it is not checked."""
     endpoints = list(endpoints)
     settings = container.networks
     known = {each["Network"]: each for each in endpoints}
@@ -233,7 +233,7 @@ def listed(container: Container, endpoints: Endpoints, image_name: str) -> dict[
         "Ports": ports_listed(container, endpoints),
         "Labels": container.config.labels or {},
         "State": container.state.status.value,
-        "Status": status_text(container, time.time_ns()),
+        "Status": status_text(container, time.time_ns(), health),
         "HostConfig": {"NetworkMode": container.host.network_mode},
         "NetworkSettings": {
             "Networks": {
@@ -278,11 +278,12 @@ def ports_listed(container: Container, endpoints: Endpoints) -> list[dict[str, A
     return found
 
 
-def status_text(container: Container, now: int) -> str:
-    """As `Up 5 minutes` (docker/go-units, HumanDuration)."""
+def status_text(container: Container, now: int, health: str = "") -> str:
+    """As `Up 5 minutes (healthy)`."""
     found = container.state
     if found.status is Status.RUNNING:
-        return f"Up {duration_text(now - found.started)}"
+        up = f"Up {duration_text(now - found.started)}"
+        return f"{up} ({'health: starting' if health == 'starting' else health})" if health else up
     if found.status is Status.PAUSED:
         return f"Up {duration_text(now - found.started)} (Paused)"
     if found.status is Status.RESTARTING:

@@ -68,7 +68,9 @@ class Recovery:
             self._ender.watch(container)
             return True
         if self._ender.lives(container):
-            self._ender.settle(container.id, state.started)  # conmon was killed: its container is watched itself
+            self._ender.settle(
+                container.id, state.started
+            )  # conmon was killed: its container is watched itself
             return True
         return False
 

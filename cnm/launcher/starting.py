@@ -79,11 +79,10 @@ class Starter:
         user = find_user(root, container.config.user or "", container.host.group_add or ())
         make_working_directory(root, container.config)
         sandbox = network.result()
-        name = hostname(container).partition(".")[0]
         return Inside(
             rootfs=root,
             netns=sandbox.netns,
-            hostname=name,
+            hostname=hostname(container),
             user=user,
             mounts=(*_files(container, sandbox, points), *binds),
             namespaces=self._namespaces(container),

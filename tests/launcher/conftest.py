@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from tests.support import launcher as lab
 from tests.support.small_containers import Containers, containers
 from tests.support.unpacked import lacking
 
@@ -17,3 +20,22 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Containers]:
         pytest.skip(reason)
     with containers(tmp_path_factory.mktemp("c")) as made:
         yield made
+
+
+@pytest.fixture(scope="module")
+def launcher() -> Iterator[lab.Launcher]:
+    """A launcher beside a cnmd, with the image busybox; in a folder whose path podman can bear."""
+    if reason := lacking(*lab.PROGRAMS):
+        pytest.skip(reason)
+    with (
+        tempfile.TemporaryDirectory(prefix="cnm", dir="/tmp") as folder,
+        lab.running(Path(folder)) as launcher,
+    ):
+        yield launcher
+
+
+@pytest.fixture
+def docker(launcher: lab.Launcher) -> Iterator[lab.Launcher]:
+    """The same, without containers before and after."""
+    yield launcher
+    launcher.clear()

@@ -129,13 +129,14 @@ class Launcher:
         root = make_root(self.place / "busybox")
         archive = pack(root, self.place / "busybox.tar")
         with archive.open("rb") as file:
-            subprocess.run(
+            done = subprocess.run(
                 self.command("import", "--change", 'CMD ["sh"]', "-", IMAGE),
                 env=environment(),
                 stdin=file,
                 capture_output=True,
-                check=True,
+                check=False,
             )
+        assert done.returncode == 0, f"{done.stderr.decode()}\n{self.log}"
         shutil.rmtree(root)
         archive.unlink()
 
@@ -148,9 +149,10 @@ class Launcher:
 @contextmanager
 def running(place: Path, config: str = "", cnmd_config: str = "") -> Iterator[Launcher]:
     """A host of its own with cnmd and launcher; ends with all containers gone."""
-    with Topology({"hosts": {"host": {}}}) as topology, topology.hosts["host"].enter():
-        cnmd = Cnmd(place, config=cnmd_config)
-        launcher = Launcher(cnmd, config=config)
+    with Topology({"hosts": {"host": {}}}) as topology:
+        host = topology.hosts["host"]
+        cnmd = Cnmd(place, popen=host.popen, config=cnmd_config)
+        launcher = Launcher(cnmd, popen=host.popen, config=config)
         cnmd.start()
         try:
             launcher.start()

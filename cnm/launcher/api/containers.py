@@ -68,7 +68,9 @@ def _lines(
     shown = []
     for container in containers:
         name = present.image_name(container, names.get(container.image, ()))
-        line = present.listed(container, endpoints.get(container.id, ()), name)
+        line = present.listed(
+            container, endpoints.get(container.id, ()), name, call.engine.health.status(container.id)
+        )
         shown.append(line | (_sizes(call, container) if sizes else {}))
     return shown
 
