@@ -82,11 +82,16 @@ def test_output_reaches_everybody_who_is_attached(docker: Launcher) -> None:
     listeners = [_started(docker, "attach", "--no-stdin", "one") for _ in range(2)]
     eventually(lambda: _attached(docker, ident) == 2)
 
-    said = docker.run("attach", "one", given="word\n")
+    speaker = _started(docker, "attach", "one", stdin=subprocess.PIPE)
+    assert speaker.stdin is not None
+    assert speaker.stdout is not None
+    speaker.stdin.write("word\n")
+    speaker.stdin.flush()
 
-    assert said.stdout == "word\n"
+    assert speaker.stdout.readline() == "word\n"
     docker.docker("kill", "one")
     assert [listener.communicate(timeout=20)[0] for listener in listeners] == ["word\n", "word\n"]
+    speaker.communicate(timeout=20)
 
 
 def _attached(docker: Launcher, ident: str) -> int:
@@ -95,11 +100,11 @@ def _attached(docker: Launcher, ident: str) -> int:
     return len(docker.docker("events", "--since", "5m", "--until", "0s", *filters).splitlines())
 
 
-def _started(docker: Launcher, *arguments: str) -> subprocess.Popen[str]:
+def _started(docker: Launcher, *arguments: str, stdin: int = subprocess.DEVNULL) -> subprocess.Popen[str]:
     return subprocess.Popen(
         docker.command(*arguments),
         env=environment(),
-        stdin=subprocess.DEVNULL,
+        stdin=stdin,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
