@@ -12,7 +12,7 @@ import msgspec
 from cnm.launcher.container import Container, Status
 from cnm.launcher.places import Places
 from cnm.launcher.references import familiar
-from cnm.wire.engine import EndpointSettings
+from cnm.wire.engine import EndpointIpamConfig, EndpointSettings
 
 _NEVER = "0001-01-01T00:00:00Z"
 
@@ -148,7 +148,7 @@ def network_settings(container: Container, endpoints: Endpoints, places: Places)
         **{key: default.get(key, empty) for key, empty in _OF_THE_DEFAULT.items()},
         "Networks": {
             name: endpoint_settings(container, settings, known.get(name))
-            for name, settings in container.networks.items()
+            for name, settings in sorted(container.networks.items())
         },
     }
 
@@ -174,7 +174,7 @@ def endpoint_settings(
     ipv6, _, length6 = found.get("IPv6Address", "").partition("/")
     names = [container.name, *(asked.aliases or ()), container.short] if endpoint else None
     return {
-        "IPAMConfig": msgspec.to_builtins(asked.ipam_config),
+        "IPAMConfig": _given(asked.ipam_config),
         "Links": asked.links,
         "Aliases": asked.aliases,
         "MacAddress": found.get("MacAddress", ""),
@@ -190,6 +190,12 @@ def endpoint_settings(
         "GlobalIPv6PrefixLen": int(length6 or 0),
         "DNSNames": list(dict.fromkeys(names)) if names else None,
     }
+
+
+def _given(asked: EndpointIpamConfig | None) -> dict[str, Any] | None:
+    if asked is None:
+        return None
+    return {key: value for key, value in msgspec.to_builtins(asked).items() if value}
 
 
 def port_map(container: Container, endpoints: Endpoints) -> dict[str, list[dict[str, str]] | None]:
@@ -237,7 +243,7 @@ def listed(container: Container, endpoints: Endpoints, image_name: str, health: 
         "HostConfig": {"NetworkMode": container.host.network_mode},
         "NetworkSettings": {
             "Networks": {
-                name: endpoint_settings(container, each, known.get(name)) for name, each in settings.items()
+                name: endpoint_settings(container, each, known.get(name)) for name, each in sorted(settings.items())
             }
         },
         "Mounts": mounts_of(container),
