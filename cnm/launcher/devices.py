@@ -99,7 +99,7 @@ def _mapped(mapping: DeviceMapping) -> Devices:
             else [(inside + path[len(resolved) :], n) for path, n in _below(resolved)]
         )
     except OSError as error:
-        raise _not_gathered(outside, f"lstat {resolved}: {(error.strerror or '').lower()}") from error
+        raise _not_gathered(outside, (error.strerror or "").lower()) from error
     if not found:
         raise _not_gathered(outside, "not a device node")
     rules = [
