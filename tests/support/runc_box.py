@@ -112,7 +112,7 @@ class RuncBox:
 
     def _container(self, name: str, script: str, config: Config, host: HostConfig) -> Container:
         if not config.cmd:
-            config.cmd = ["sh", "-c", script]
+            config.cmd = ["sh", "-c", f"exec 2>&1\n{script}"]
         check(config, host, self._host)
         return Container(
             id=name,
