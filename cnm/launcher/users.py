@@ -77,7 +77,7 @@ def _group_id(root: str, group: str) -> int:
 
 
 def _additional(root: str, wanted: Sequence[str]) -> list[int]:
-    """A group whose name is digits is found by its name first."""
+    """The first line counts that has the word as its name or its number."""
     known: dict[str, int] = {}
     for entry in _group(root) if wanted else ():
         for key in (entry.name, str(entry.gid)):

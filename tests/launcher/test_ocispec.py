@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -327,26 +328,28 @@ def test_shm_has_the_size_asked_for(box: RuncBox) -> None:
     assert outcome.output.split()[1] == str(3 << 10)
 
 
-def test_a_read_only_bind_is_so_below_it_too(box: RuncBox, tmp_path: Path) -> None:
-    (tmp_path / "below").mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "none", tmp_path / "below"], check=True)
-    recursive = HostConfig(binds=[f"{tmp_path}:/bound:ro"])
-    shallow = HostConfig(
-        mounts=[
-            Mount(
-                type="bind",
-                source=str(tmp_path),
-                target="/bound",
-                read_only=True,
-                bind_options=BindOptions(read_only_non_recursive=True),
-            )
-        ]
-    )
+@contextmanager
+def _mounted_tmpfs(place: Path, options: str) -> Iterator[Path]:
+    place.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", options, "none", place], check=True)
     try:
-        script = "touch /bound/x; touch /bound/below/x"
-        outcomes = [box.run(script, host=asked).output for asked in (recursive, shallow)]
+        yield place
     finally:
-        subprocess.run(["umount", tmp_path / "below"], check=True)
+        subprocess.run(["umount", place], check=True)
+
+
+def _read_only_bind(source: Path, target: str) -> Mount:
+    """Of what is below it, nothing is."""
+    options = BindOptions(read_only_non_recursive=True)
+    return Mount(type="bind", source=str(source), target=target, read_only=True, bind_options=options)
+
+
+def test_a_read_only_bind_is_so_below_it_too(box: RuncBox, tmp_path: Path) -> None:
+    recursive = HostConfig(binds=[f"{tmp_path}:/bound:ro"])
+    shallow = HostConfig(mounts=[_read_only_bind(tmp_path, "/bound")])
+    script = "touch /bound/x; touch /bound/below/x"
+    with _mounted_tmpfs(tmp_path / "below", "mode=755"):
+        outcomes = [box.run(script, host=asked).output for asked in (recursive, shallow)]
 
     assert [output.count("Read-only file system") for output in outcomes] == [2, 1]
 
@@ -391,16 +394,31 @@ def test_root_inside_a_user_namespace_is_nobody_outside(box: RuncBox) -> None:
     own.mkdir(exist_ok=True)
     subprocess.run(["cp", "-a", f"{box.root}/.", own], check=True)
     subprocess.run(["chown", "-R", "200000:200000", own], check=True)
-    with user_namespace(box, mapping) as paths:
+    # A user namespace may not take the flags of the host's mount away, and a bind without them would do so.
+    flagged = _mounted_tmpfs(box.root.parent / "flagged", "nosuid,nodev,noexec,mode=755")
+    with user_namespace(box, mapping) as paths, flagged as source:
         outcome = box.run(
             "id -u; cat /proc/self/uid_map; touch /made; ls /sys/class/net; ip link set lo up && echo up;"
-            " head -c 3 /dev/zero | wc -c; ls /dev/mqueue",
-            host=HostConfig(userns_mode="private:200000:65536", cap_add=["NET_ADMIN"]),
+            " head -c 3 /dev/zero | wc -c; ls /dev/mqueue; grep -o ' /flagged .* ro,nosuid,nodev,noexec' /proc/mounts",
+            host=HostConfig(
+                userns_mode="private:200000:65536",
+                cap_add=["NET_ADMIN"],
+                mounts=[_read_only_bind(source, "/flagged")],
+            ),
             rootfs=str(own),
             netns=paths["net"],
             namespaces={"user": paths["user"]},
             userns=mapping,
         )
 
-    assert outcome.output.split() == ["0", "0", "200000", "65536", "lo", "up", "3"]
+    assert outcome.output.split() == [
+        "0",
+        "0",
+        "200000",
+        "65536",
+        "lo",
+        "up",
+        "3",
+        *["/flagged", "tmpfs", "ro,nosuid,nodev,noexec"],
+    ]
     assert (own / "made").stat().st_uid == 200_000
