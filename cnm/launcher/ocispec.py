@@ -12,9 +12,9 @@ from cnm.launcher.capabilities import capability_sets, granted
 from cnm.launcher.container import Container
 from cnm.launcher.devices import devices
 from cnm.launcher.host import Host
-from cnm.launcher.modes import UserMapping, is_host, is_private
+from cnm.launcher.modes import UserMapping, is_private
 from cnm.launcher.mounts import Bind, with_locked_flags
-from cnm.launcher.process import INIT, environment, has_init, working_directory
+from cnm.launcher.process import INIT, clean, environment, has_init, working_directory
 from cnm.launcher.resources import linux_resources, rlimits
 from cnm.launcher.security import apparmor_profile, seccomp_rules, security_options
 from cnm.launcher.users import User
@@ -44,7 +44,8 @@ class Inside(NamedTuple):
     userns: UserMapping | None = None
     """Of the user namespace whose path is in `namespaces`."""
     shm: str = ""
-    """What is mounted at /dev/shm where the IPC namespace is shared in either direction; "" for a tmpfs of its own."""
+    """What is mounted at /dev/shm, "" for a tmpfs of its own: /dev/shm of the host for IPC mode "host"; for "shareable"
+    a tmpfs that the engine mounts first, and for "container:X" that of X."""
     environment: tuple[str, ...] = ()
     """Variables of legacy links, under the container's own."""
 
@@ -78,7 +79,7 @@ def _process(
     config, wanted, user = container.config, container.host, inside.user
     found: dict[str, Any] = {
         "terminal": bool(config.tty),
-        "user": {"uid": user.uid, "gid": user.gid, "additionalGids": list(user.additional_gids)},
+        "user": user.oci(),
         "args": [INIT, "--", *container.args] if has_init(wanted) else list(container.args),
         "env": environment(config, inside.hostname, inside.environment),
         "cwd": working_directory(config),
@@ -233,10 +234,6 @@ def _cgroup_access(wanted: HostConfig, inside: Inside) -> tuple[str, ...]:
     return () if wanted.privileged or asked or inside.userns is not None else ("ro",)
 
 
-def needs_shm_of_the_host(wanted: HostConfig) -> bool:
-    """Whether others may share this container's IPC, so that its /dev/shm must be mounted outside of it first."""
-    return wanted.ipc_mode == "shareable"
-
-
-def shares_hosts_ipc(wanted: HostConfig) -> bool:
-    return is_host(wanted.ipc_mode)
+def cgroup_path(wanted: HostConfig, container: str, parent: str) -> str:
+    """Of a container with this id; `parent` where `--cgroup-parent` names no other. Absolute in every hierarchy."""
+    return clean(f"/{wanted.cgroup_parent or parent}/{container}")

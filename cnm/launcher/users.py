@@ -6,7 +6,7 @@ Rules and texts are those of moby/sys/user, which Docker uses.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from cnm.errors import InvalidParameter
 from cnm.launcher.scope import in_scope
@@ -22,6 +22,10 @@ class User(NamedTuple):
     additional_gids: tuple[int, ...] = (0,)
     """With `gid` as the first."""
     home: str = ""
+
+    def oci(self) -> dict[str, Any]:
+        """`process.user`."""
+        return {"uid": self.uid, "gid": self.gid, "additionalGids": list(self.additional_gids)}
 
 
 class _Entry(NamedTuple):

@@ -155,8 +155,14 @@ def _check_host_config(config: Config, host_config: HostConfig) -> None:
         _check_extra_host(entry)
     _check_ports(host_config.port_bindings or {})
     check_restart_policy(policy)
+    if host_config.runtime not in _RUNTIMES:
+        raise InvalidParameter(f"unknown or invalid runtime name: {host_config.runtime}")
     if "" in (host_config.annotations or ()):
         raise InvalidParameter("invalid Annotations: the empty string is not permitted as an annotation key")
+
+
+_RUNTIMES = (None, "", "runc", "crun", "io.containerd.runc.v2")
+"""The last is what some clients write for Docker's own."""
 
 
 def _check_extra_host(entry: str) -> None:

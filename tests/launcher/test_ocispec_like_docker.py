@@ -16,10 +16,10 @@ import pytest
 
 from cnm.launcher.container import Container
 from cnm.launcher.host import Host, read_host
-from cnm.launcher.modes import is_host, shared_with
+from cnm.launcher.modes import is_host, shared_namespaces, shared_with
 from cnm.launcher.mount_points import MountPoint, mount_points
 from cnm.launcher.mounts import network_files, resolve
-from cnm.launcher.ocispec import Inside, spec
+from cnm.launcher.ocispec import Inside, cgroup_path, spec
 from cnm.launcher.programs import Programs
 from cnm.launcher.users import find_user
 from cnm.wire.containers import Config, HostConfig
@@ -278,8 +278,8 @@ def _inside(
         hostname=container.config.hostname or "",
         user=find_user(str(root), container.config.user or "", wanted.group_add or ()),
         mounts=(*resolve(points, volume, host), *binds),
-        namespaces=_namespaces(wanted, peer),
-        cgroup=recorded.config["linux"]["cgroupsPath"],
+        namespaces=shared_namespaces(wanted, lambda _: int(peer["State"]["Pid"])),
+        cgroup=cgroup_path(wanted, container.id, f"cnm-test-{os.getpid()}-{dockerd.socket.parent.name}"),
         shm=_shm(wanted, container.id, peer, dockerd),
     )
 
@@ -288,16 +288,6 @@ def _netns(wanted: HostConfig, inspect: dict[str, Any], peer: dict[str, Any]) ->
     if shared_with(wanted.network_mode):
         return f"/proc/{peer['State']['Pid']}/ns/net"
     return "" if is_host(wanted.network_mode) else "new"
-
-
-def _namespaces(wanted: HostConfig, peer: dict[str, Any]) -> dict[str, str]:
-    found = {}
-    for kind, mode in (("pid", wanted.pid_mode), ("ipc", wanted.ipc_mode), ("uts", wanted.uts_mode)):
-        if is_host(mode):
-            found[kind] = "host"
-        elif shared_with(mode):
-            found[kind] = f"/proc/{peer['State']['Pid']}/ns/{kind}"
-    return found
 
 
 def _shm(wanted: HostConfig, container: str, peer: dict[str, Any], dockerd: Dockerd) -> str:
