@@ -12,7 +12,7 @@ from cnm.launcher.capabilities import capability_sets, granted
 from cnm.launcher.container import Container
 from cnm.launcher.devices import devices
 from cnm.launcher.host import Host
-from cnm.launcher.modes import UserMapping, is_private
+from cnm.launcher.modes import UserMapping, is_host, is_private
 from cnm.launcher.mounts import Bind, with_locked_flags
 from cnm.launcher.process import INIT, clean, environment, has_init, working_directory
 from cnm.launcher.resources import linux_resources, rlimits
@@ -44,8 +44,10 @@ class Inside(NamedTuple):
     userns: UserMapping | None = None
     """Of the user namespace whose path is in `namespaces`."""
     shm: str = ""
-    """What is mounted at /dev/shm, "" for a tmpfs of its own: /dev/shm of the host for IPC mode "host"; for "shareable"
-    a tmpfs that the engine mounts first, and for "container:X" that of X."""
+    """What is mounted at /dev/shm: for IPC mode "shareable" a tmpfs that is there first, for "container:X" that of X.
+
+    "" for the host's own where the IPC namespace is, and else for a tmpfs that only this container has.
+    """
     environment: tuple[str, ...] = ()
     """Variables of legacy links, under the container's own."""
 
@@ -179,7 +181,7 @@ def _root_propagation(mounts: Iterable[Bind]) -> str:
 
 def _mounts(container: Container, inside: Inside, host: Host) -> list[dict[str, Any]]:
     """The outermost first, so that none hides another; what was asked for takes the place of a default."""
-    asked = [*inside.mounts, *_shm(inside)]
+    asked = [*inside.mounts, *_shm(container, inside)]
     if inside.userns is not None:
         asked = [with_locked_flags(bind) for bind in asked]
     targets = {bind.target for bind in asked}
@@ -192,11 +194,12 @@ def _mounts(container: Container, inside: Inside, host: Host) -> list[dict[str, 
     return [*defaults, *(_mount(bind.target, bind.type, bind.source, bind.options) for bind in asked)]
 
 
-def _shm(inside: Inside) -> list[Bind]:
+def _shm(container: Container, inside: Inside) -> list[Bind]:
+    source = inside.shm or ("/dev/shm" if is_host(container.host.ipc_mode) else "")
     taken = {bind.target for bind in inside.mounts}
-    if not inside.shm or "/dev/shm" in taken:
+    if not source or "/dev/shm" in taken:
         return []
-    return [Bind(inside.shm, "/dev/shm", ("rbind", "rprivate"))]
+    return [Bind(source, "/dev/shm", ("rbind", "rprivate"))]
 
 
 def _replaced(target: str, targets: set[str]) -> bool:

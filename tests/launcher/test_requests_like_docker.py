@@ -17,9 +17,10 @@ from cnm.launcher.mounts import resolve
 from cnm.launcher.ocispec import Inside, spec
 from cnm.launcher.process import arguments, make_working_directory
 from cnm.launcher.programs import Programs
+from cnm.launcher.updating import updated
 from cnm.launcher.users import find_user
-from cnm.launcher.validation import check, settled, warnings
-from cnm.wire.containers import Config, HostConfig
+from cnm.launcher.validation import check, check_update, settled, warnings
+from cnm.wire.containers import Config, ContainerUpdate, HostConfig
 from cnm.wire.lenient import decode_leniently
 from tests.support.dockerd import PROGRAMS, Dockerd, start_dockerd
 from tests.support.launcher_root import make_root, pack
@@ -153,6 +154,7 @@ _OTHER_WORDS = {
 
 _TAKEN: dict[str, dict[str, Any]] = {
     "nothing": {},
+    "no limit of processes": _host(PidsLimit=-1),
     "limits": _host(
         Memory=_GB,
         MemoryReservation=_SIX,
@@ -284,6 +286,51 @@ def _verdict(config: Config, host_config: HostConfig, host: Host) -> tuple[int, 
     except CnmError as error:
         return error.status, str(error)
     return 201, ""
+
+
+_UPDATES: dict[str, dict[str, Any]] = {
+    "swap alone": {"MemorySwap": _GB},
+    "little memory": {"Memory": 1},
+    "swap below memory": {"Memory": _GB, "MemorySwap": _SIX},
+    "cpus and quota": {"NanoCpus": 10**9, "CpuQuota": 1000},
+    "cpus over a quota": {"NanoCpus": 10**9},
+    "memory over swap": {"Memory": 4 * _GB},
+    "restart policy": {"RestartPolicy": {"Name": "always"}},
+    "quota": {"CpuQuota": 2000},
+    "all": {"Memory": _GB, "MemorySwap": 3 * _GB, "CpuShares": 7, "PidsLimit": 5, "CpusetCpus": "0"},
+    "no limit of processes": {"PidsLimit": -1},
+    "nothing": {},
+}
+"""Bodies of updates."""
+
+
+@pytest.mark.parametrize("case", _UPDATES)
+def test_an_update_is_taken_or_refused_as_docker_does(case: str, dockerd: Dockerd, host: Host) -> None:
+    body = _body(_host(Memory=2 * _GB, MemorySwap=2 * _GB, CpuQuota=1000, AutoRemove=True, PidsLimit=3))
+    _, made = request(dockerd, "POST", "/containers/create", body)
+    place = f"/containers/{made['Id']}"
+    status, answer = request(dockerd, "POST", f"{place}/update", _UPDATES[case])
+    _, inspect = request(dockerd, "GET", f"{place}/json")
+    request(dockerd, "DELETE", place)
+    _, theirs = _records(inspect)
+
+    update = decode_leniently(msgspec.json.encode(_UPDATES[case]), ContainerUpdate)
+    _, before = _records(body)
+    ours, refusal = _updated(settled(before, host), update, host)
+
+    words = "" if status == 200 else answer["message"].strip()
+    assert refusal == words.removeprefix(f"Cannot update container {made['Id']}: ")
+    assert {name: getattr(ours, name) or None for name in _KEPT} == {
+        name: getattr(theirs, name) or None for name in _KEPT
+    }
+
+
+def _updated(before: HostConfig, update: ContainerUpdate, host: Host) -> tuple[HostConfig, str]:
+    try:
+        check_update(update, host)
+        return updated(before, update), ""
+    except CnmError as error:
+        return before, str(error)
 
 
 @pytest.mark.parametrize("case", _NOT_STARTED)

@@ -88,8 +88,6 @@ class Twin(NamedTuple):
         return "" if is_host(wanted.network_mode) else NEW
 
     def _shm(self, wanted: HostConfig, container: str) -> str:
-        if is_host(wanted.ipc_mode):
-            return "/dev/shm"
         if shared_with(wanted.ipc_mode):
             container = self.peer["Id"]
         elif wanted.ipc_mode != "shareable":
