@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import NamedTuple
 
 from cnm.errors import InvalidParameter
@@ -24,6 +25,17 @@ def shared_with(mode: str | None) -> str:
 def is_private(mode: str | None) -> bool:
     """Neither the host's nor another container's."""
     return not is_host(mode) and not (mode or "").startswith("container:")
+
+
+def shared_namespaces(host_config: HostConfig, pid_of: Callable[[str], int]) -> dict[str, str]:
+    """`Inside.namespaces` but for "user": "host", or the path of a container's, by "pid", "ipc" and "uts".
+
+    `pid_of` gives the first process of a container by its name or id, and raises where it does not run.
+    """
+    modes = {"pid": host_config.pid_mode, "ipc": host_config.ipc_mode, "uts": host_config.uts_mode}
+    found = {kind: _HOST for kind, mode in modes.items() if is_host(mode)}
+    joined = {kind: container for kind, mode in modes.items() if (container := shared_with(mode))}
+    return found | {kind: f"/proc/{pid_of(container)}/ns/{kind}" for kind, container in joined.items()}
 
 
 def check_modes(host_config: HostConfig) -> None:

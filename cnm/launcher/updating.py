@@ -25,14 +25,17 @@ _FIELDS = (
 
 
 def updated(current: HostConfig, wanted: ContainerUpdate) -> HostConfig:
-    """Raises Conflict where the change contradicts what was set before. The caller checks the limits themselves."""
+    """Raises Conflict where the change contradicts what was set before; Docker's words, which name the container first.
+
+    The caller checks the limits themselves (`validation.check_update`).
+    """
     _check_conflicts(current, wanted)
     policy = wanted.restart_policy or RestartPolicy()
     if policy.name and policy.name != "no" and current.auto_remove:
         raise Conflict("Restart policy cannot be updated because AutoRemove is enabled for the container")
     changes = {field: getattr(wanted, field) for field in _FIELDS if getattr(wanted, field)}
     if wanted.pids_limit is not None:
-        changes["pids_limit"] = wanted.pids_limit
+        changes["pids_limit"] = max(0, wanted.pids_limit)
     if policy.name:
         changes["restart_policy"] = policy
     return msgspec.structs.replace(current, **changes)
