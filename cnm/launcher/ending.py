@@ -40,7 +40,7 @@ class Ender:
         self._p = parts
         self._attachments = attachments
         self._remove = remove
-        self.restarts = Restarts(parts, starter, self)
+        self.restarts = Restarts(parts, starter, self.watch)
 
     def watch(self, container: Container) -> None:
         """From now on, until it has ended."""

@@ -35,7 +35,7 @@ from cnm.launcher.stats import Stats
 from cnm.launcher.streams import ContainerStreams
 from cnm.launcher.top import Top, top
 from cnm.launcher.updating import updated
-from cnm.launcher.validation import check, settled, warnings
+from cnm.launcher.validation import check_update, settled, warnings
 from cnm.wire.containers import ContainerCreate, ContainerUpdate, HostConfig, LogConfig
 from cnm.wire.engine import EndpointSettings
 
@@ -294,8 +294,11 @@ class Engine:
     def update(self, reference: str, body: ContainerUpdate) -> list[str]:
         """Limits and the restart policy; the answer is warnings."""
         with self.registry.locked(reference) as container:
-            wanted = updated(container.host, body)
-            check(container.config, wanted, self.parts.host)
+            check_update(body, self.parts.host)
+            try:
+                wanted = updated(container.host, body)
+            except Conflict as error:
+                raise Conflict(f"Cannot update container {container.id}: {error}") from None
             host = settled(wanted, self.parts.host)
             if container.state.status.is_alive:
                 changed = linux_resources(host, self.parts.host)
