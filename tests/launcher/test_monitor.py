@@ -188,7 +188,7 @@ def test_a_client_that_takes_nothing_is_cut_off_for_another(
     made: Containers, attachments: Attachments, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("cnm.launcher.attach._STALLED_SECONDS", 0.2)
-    bundle = made.bundle("sh", "-c", "yes | head -c 20000000; sleep 1000")
+    bundle = made.bundle("sh", "-c", f"yes {'x' * 999} | head -c 20000000; sleep 1000")
     created = made.create(bundle)
     with (
         attached(_serve(attachments, bundle, created.pid, BOTH)) as deaf,
