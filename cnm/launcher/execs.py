@@ -21,13 +21,13 @@ from typing import Any, NamedTuple
 from cnm.errors import CnmError, Conflict, NotFound
 from cnm.launcher.attach import Ended, Wish, detach_keys, frame, relay
 from cnm.launcher.exits import Exits
-from cnm.launcher.runtime import Runtime, RuntimeFailed, failure
+from cnm.launcher.runtime import PATIENCE, Runtime, RuntimeFailed, failure
 from cnm.launcher.streams import PipeStreams, Stream, Streams, TerminalStreams, drain
 from cnm.wire import codec
 from cnm.wire.containers import ExecCreate
 
 NOT_STARTED = 126
-"""Exit code of what could not be run, unless the command is not there (127)."""
+"""Exit code of what could not be run, unless the command is not there: then 127 (dockerd 20.10 has 126 there, too)."""
 
 _KEPT_SECONDS = 300.0
 """For which an exec that has ended is remembered; Docker's time."""
@@ -89,9 +89,10 @@ def process(
 
 def _environment(container: Any, wanted: Any, tty: bool) -> list[str]:
     """Later entries replace earlier ones of their name; one without "=" removes it, as in dockerd."""
-    entries = ["TERM=xterm"] if tty else []
+    has_term = any(entry.startswith("TERM=") for entry in container)
+    terminal = ["TERM=xterm"] if tty and not has_term else []
     merged: dict[str, str] = {}
-    for entry in (*entries, *container, *wanted):
+    for entry in (*container, *terminal, *wanted):
         name, has_value, _ = entry.partition("=")
         if has_value:
             merged[name] = entry
@@ -213,7 +214,7 @@ class Execs:
         found = self.find(reference)
         with self._lock:
             if found.terminal is None:
-                raise Conflict(f"exec {reference} has no terminal that could be resized")
+                raise Conflict("cannot resize a stopped container: unknown")
             found.terminal.resize(rows, columns)
 
     def inspect(self, reference: str) -> dict[str, Any]:
@@ -232,7 +233,7 @@ class Execs:
             "OpenStdin": bool(wanted.attach_stdin),
             "OpenStderr": bool(wanted.attach_stderr),
             "OpenStdout": bool(wanted.attach_stdout),
-            "CanRemove": found.stage is Stage.ENDED,
+            "CanRemove": False,
             "ContainerID": found.container,
             "DetachKeys": wanted.detach_keys or "",
             "Pid": found.pid,
@@ -386,7 +387,13 @@ def _run(found: Exec, size: tuple[int, int] | None, folder: str, ends: _Pipes | 
         cwd=folder,
         start_new_session=True,
     )
-    if (code := child.wait()) != 0:
+    try:
+        code = child.wait(PATIENCE)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.wait()
+        raise found.runtime.silent("exec") from None
+    if code != 0:
         with open(os.path.join(folder, "log"), "rb") as file:
             raise failure("exec", file.read().splitlines(), f"{found.runtime.program} ended with {code}")
 

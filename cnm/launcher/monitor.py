@@ -21,6 +21,7 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from cnm.errors import Conflict
+from cnm.launcher.abandoned import sweep
 from cnm.launcher.exits import reap
 from cnm.launcher.runtime import Runtime, RuntimeFailed, failure
 
@@ -74,6 +75,7 @@ class Monitor:
         except RuntimeFailed:
             _await_end(monitor_pid)
             runtime.delete(container, force=True)
+            sweep(runtime.root, container, _cgroup(bundle), monitor_pid)
             raise
 
     def exit_code(self, container: str) -> int | None:
@@ -197,6 +199,14 @@ def _pid(told: bytes, bundle: str) -> int:
         return pid
     log = _lines(os.path.join(bundle, "runtime.log")) or _lines(os.path.join(bundle, "monitor.log"))
     raise failure("create", log, "its monitor said nothing")
+
+
+def _cgroup(bundle: str) -> str:
+    try:
+        with open(os.path.join(bundle, "config.json"), "rb") as file:
+            return str(json.loads(file.read())["linux"]["cgroupsPath"])
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return ""
 
 
 def _await_end(monitor_pid: int) -> None:

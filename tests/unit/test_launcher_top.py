@@ -54,5 +54,5 @@ def test_another_column_may_not_be_called_pid() -> None:
 
 
 def test_what_ps_complains_of_is_told() -> None:
-    with pytest.raises(CnmError, match="nosuch"):
+    with pytest.raises(CnmError, match=r'^ps: error: .*"nosuch"$'):
         top([1], "-o nosuch")
