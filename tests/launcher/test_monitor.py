@@ -259,24 +259,37 @@ def test_a_bundle_without_a_configuration_is_refused(made: Containers) -> None:
     assert _monitors(bundle) == []
 
 
-@pytest.mark.parametrize("delay", [0.0, 0.005, 0.01, 0.015, 0.02, 0.025])
-def test_a_monitor_that_dies_while_it_creates_leaves_nothing(made: Containers, delay: float) -> None:
+@pytest.mark.parametrize("stage", ["at once", "with its folder", "with its cgroup"])
+def test_a_monitor_that_dies_while_it_creates_leaves_nothing(made: Containers, stage: str) -> None:
     known = made.runtime.known()
     bundle = made.bundle("true")
+    folder, cgroup = Path(made.runtime.root, bundle.id), Path("/sys/fs/cgroup/pids", made.cgroup, bundle.id)
+    killers: list[threading.Thread] = []
 
-    def kill_it(pid: int) -> None:
-        if not delay:
+    def kill_in_time(pid: int) -> None:
+        if stage == "at once":
             os.kill(pid, signal.SIGKILL)
-        else:
-            threading.Timer(delay, lambda: [os.kill(int(pid), 9) for pid in _monitors(bundle)]).start()
+            return
+        killers.append(
+            threading.Thread(target=_kill_when, args=(bundle, folder if "folder" in stage else cgroup))
+        )
+        killers[0].start()
 
-    with pytest.raises(RuntimeFailed):
-        made.monitor.create(bundle.id, bundle.path, tty=False, stdin=False, log=bundle.log, placed=kill_it)
-
-    assert made.runtime.known() == known
-    assert _monitors(bundle) == []
-    assert not Path(made.runtime.root, bundle.id).exists()
-    assert not list(Path("/sys/fs/cgroup").glob(f"*/{made.cgroup}/{bundle.id}"))
+    try:
+        made.monitor.create(
+            bundle.id, bundle.path, tty=False, stdin=False, log=bundle.log, placed=kill_in_time
+        )
+    except RuntimeFailed:
+        assert made.runtime.known() == known
+        assert not folder.exists()
+        assert not list(Path("/sys/fs/cgroup").glob(f"*/{made.cgroup}/{bundle.id}"))
+    else:  # the creation was faster: then it is whole
+        assert stage != "at once"
+        made.runtime.delete(bundle.id, force=True)
+    finally:
+        for killer in killers:
+            killer.join()
+    eventually(lambda: _monitors(bundle) == [])
     made.create(bundle)
     made.runtime.start(bundle.id)
     assert made.await_exit(bundle) == 0
@@ -363,6 +376,12 @@ def _has_stalled(bundle: Bundle) -> bool:
     before = os.path.getsize(bundle.log)
     time.sleep(0.2)
     return before > 1_000_000 and os.path.getsize(bundle.log) == before
+
+
+def _kill_when(bundle: Bundle, path: Path) -> None:
+    eventually(path.exists)
+    for pid in _monitors(bundle):
+        os.kill(int(pid), signal.SIGKILL)
 
 
 def _monitors(bundle: Bundle) -> list[str]:
