@@ -35,7 +35,7 @@ _LONG = (
     "packet/test_restart.py",
 )
 """Files that take most of a minute or more, the longest first."""
-_NEED_ROOT = ("kernel", "packet", "docker", "cluster", "faults")
+_NEED_ROOT = ("kernel", "packet", "docker", "cluster", "faults", "launcher")
 _MACHINE = pytest.StashKey[Machine]()
 
 

@@ -113,7 +113,7 @@ class Removal(NamedTuple):
         parent = self.image.parent
         while parent and (image := next((image for image in self.images if image.id == parent), None)):
             children = [other for other in self.images if other.parent == image.id and other.id not in gone]
-            if image.names or children or list(self.in_use(image.id)):
+            if image.names or children or any(True for _ in self.in_use(image.id)):
                 break
             found.append(image)
             gone.add(image.id)

@@ -152,7 +152,9 @@ def test_a_node_that_the_others_do_not_see_says_so(lab: ClusterLab) -> None:
 
     found = lab.h[3].status()
     assert found["State"] == "starting"
-    assert [line for line in found["Warnings"] if line.startswith("the other hosts do not see this one yet: ")]
+    assert [
+        line for line in found["Warnings"] if line.startswith("the other hosts do not see this one yet: ")
+    ]
     down = {node["Name"]: node["State"] for node in lab.h[1].status()["Nodes"]}
     assert down == {"h1": "ready", "h2": "ready", "h3": "down", "h4": "ready"}
 

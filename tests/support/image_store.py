@@ -53,7 +53,9 @@ def tar(*members: Member) -> bytes:
     return stream.getvalue()
 
 
-def entry(name: str, *, kind: bytes = tarfile.REGTYPE, mode: int = 0o644, mtime: int = 1_600_000_000) -> tarfile.TarInfo:
+def entry(
+    name: str, *, kind: bytes = tarfile.REGTYPE, mode: int = 0o644, mtime: int = 1_600_000_000
+) -> tarfile.TarInfo:
     info = tarfile.TarInfo(name)
     info.type, info.mode, info.mtime = kind, mode, mtime
     return info
@@ -79,7 +81,9 @@ def hard_link(name: str, target: str) -> Member:
     return info, b""
 
 
-def add_image(images: Images, reference: str, archive: bytes | None = None, changes: Sequence[str] = ()) -> str:
+def add_image(
+    images: Images, reference: str, archive: bytes | None = None, changes: Sequence[str] = ()
+) -> str:
     """Imports an archive, busybox without one; the image's id."""
     return images.import_tar(io.BytesIO(archive or busybox_tar()), reference, changes, "")
 
