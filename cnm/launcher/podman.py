@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import subprocess
@@ -11,6 +12,8 @@ from cnm.launcher.programs import Programs
 
 _TAKES_AT_MOST = 3600
 """Seconds; an image of many gigabytes on a slow disk takes minutes."""
+_LONGEST_RUN_ROOT = 50
+"""podman refuses a longer one; it is then called by a short symlink."""
 
 _STORAGE = """\
 [storage]
@@ -45,7 +48,8 @@ class Podman:
     def __init__(self, root: str, run: str, programs: Programs, scratch: str) -> None:
         """`scratch` is a directory for what is big and short-lived."""
         self._root = root
-        self._run = run
+        self._place = run
+        self._run = run if len(run) <= _LONGEST_RUN_ROOT else _short_name(run)
         self._programs = programs
         self._scratch = scratch
         self._settings = os.path.join(run, "settings")
@@ -53,6 +57,8 @@ class Podman:
     def settle(self) -> None:
         """Writes the settings; the run root does not outlive a boot."""
         os.makedirs(self._settings, mode=0o700, exist_ok=True)
+        if self._run != self._place and not os.path.lexists(self._run):
+            os.symlink(self._place, self._run)
         texts = {
             "storage.conf": _STORAGE.format(root=self._root, run=self._run),
             "registries.conf": _REGISTRIES,
@@ -99,6 +105,11 @@ class Podman:
             "CONTAINERS_CONF": os.path.join(self._settings, "containers.conf"),
             "TMPDIR": self._scratch,
         }
+
+
+def _short_name(run: str) -> str:
+    """The same at every start, since podman remembers it."""
+    return f"/run/cnm-storage-{hashlib.sha256(run.encode()).hexdigest()[:12]}"
 
 
 def _last_words(errors: str) -> str:
