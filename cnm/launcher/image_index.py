@@ -46,6 +46,10 @@ class ImageIndex:
         """What the store says itself."""
         return self._read().contents
 
+    def holders(self) -> dict[str, str]:
+        """The image of each name."""
+        return {name: image.id for image in self._read().images for name in image.names}
+
     def whole(self, image: str) -> Image:
         """The image of an id, also one that was removed. Raises NotFound."""
         return _only([known for known in self._read().images if known.id == image], image)
