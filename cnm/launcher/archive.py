@@ -113,13 +113,22 @@ def write(
 
 def export(root: str) -> Iterator[bytes]:
     """A tar of everything below `root`, read while it is asked for."""
-    with _opened(root) as top:
+    with _opened(root) as top, _reading(root):
         yield from Packer(top).tree(".", "")
         yield END
 
 
+@contextmanager
+def _reading(path: str) -> Iterator[None]:
+    """For errors that come when an answer has begun."""
+    try:
+        yield
+    except OSError as error:
+        raise CnmError(f"cannot read {path}: {(error.strerror or str(error)).lower()}") from None
+
+
 def _read(root: str, path: str, container: str) -> Iterator[PathStat | bytes]:
-    with _opened(root) as top, _found(top, path, container) as found:
+    with _opened(root) as top, _found(top, path, container) as found, _reading(path):
         yield _path_stat(top, found)
         packer = Packer(top)
         name = _last(found.path).removeprefix("/")

@@ -76,9 +76,9 @@ class Images:
             with open(path, "wb") as file, decompressed(archive) as stream:
                 file.writelines(chunks(stream))
             names = names_in(path)
+            before = self._index.holders()
+            told = self._podman.run("load", *self._podman.copying(), "--input", path)
             with self._renaming:
-                before = self._index.holders()
-                told = self._podman.run("load", *self._podman.copying(), "--input", path)
                 return list(self._loaded(told.splitlines(), names, before))
 
     def import_tar(self, archive: BinaryIO, reference: str, changes: Sequence[str], message: str) -> str:

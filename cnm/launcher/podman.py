@@ -12,6 +12,8 @@ from cnm.launcher.programs import Programs
 
 _TAKES_AT_MOST = 3600
 """Seconds; an image of many gigabytes on a slow disk takes minutes."""
+_STEERING = ("CONTAINER", "PODMAN", "STORAGE_", "BUILDAH", "REGISTRY_AUTH_FILE", "XDG_")
+"""Beginnings of variables by which somebody's shell would lead podman elsewhere, even to another host."""
 _LONGEST_RUN_ROOT = 50
 """podman refuses a longer one; it is then called by a short symlink."""
 
@@ -98,8 +100,9 @@ class Podman:
         ]
 
     def _environment(self) -> dict[str, str]:
+        inherited = {key: value for key, value in self._programs.env.items() if not key.startswith(_STEERING)}
         return {
-            **self._programs.env,
+            **inherited,
             "CONTAINERS_STORAGE_CONF": os.path.join(self._settings, "storage.conf"),
             "CONTAINERS_REGISTRIES_CONF": os.path.join(self._settings, "registries.conf"),
             "CONTAINERS_CONF": os.path.join(self._settings, "containers.conf"),

@@ -6,6 +6,7 @@ import contextlib
 import gzip
 import io
 import os
+import subprocess
 import tarfile
 import threading
 from collections.abc import Iterator
@@ -34,7 +35,7 @@ from tests.support.image_store import (
     tar,
     text,
 )
-from tests.support.unpacked import lacking
+from tests.support.unpacked import lacking, program
 
 pytestmark = pytest.mark.skipif(
     bool(reason := lacking(*PROGRAMS, "dockerd", "containerd", "docker")), reason=reason
@@ -388,6 +389,55 @@ def test_a_reader_that_stops_leaves_no_descriptor_open(pair: Pair) -> None:
     stream.close()  # type: ignore[attr-defined]
 
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+@pytest.fixture
+def running(pair: Pair) -> Iterator[int]:
+    """A process with the root as its own, and a mount in it that only it sees; its pid."""
+    mounts = "mount -t tmpfs none /empty && mount -t tmpfs -o ro none /d/sub"
+    script = f"{mounts} && echo inside >/empty/f && echo ready && cat"
+    shell = [pair.root, "/bin/busybox", "sh", "-c", script]
+    Path(pair.root, "bin/busybox").write_bytes(program("busybox").read_bytes())
+    os.chmod(f"{pair.root}/bin/busybox", 0o755)
+    for applet in ("mount", "cat"):
+        os.symlink("busybox", f"{pair.root}/bin/{applet}")
+    command = ["unshare", "--mount", "chroot", *shell]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        yield process.pid
+        assert process.stdin is not None
+        process.stdin.close()
+
+
+def test_a_running_containers_mounts_are_read_and_written(pair: Pair, running: int) -> None:
+    root = f"/proc/{running}/root"
+
+    archive.write(root, "/empty", io.BytesIO(tar(text("new", "1"))), container="c")
+    _, stream = archive.read(root, "/empty", container="c")
+
+    assert sorted(listing(b"".join(stream))) == ["empty", "empty/f", "empty/new"]
+    assert os.listdir(f"{pair.root}/empty") == []
+
+
+def test_a_mount_that_is_read_only_takes_nothing(running: int) -> None:
+    with pytest.raises(Forbidden, match="mounted volume is marked read-only"):
+        archive.write(f"/proc/{running}/root", "/d/sub", io.BytesIO(tar(text("n", "1"))), container="c")
+
+
+def test_a_tree_too_deep_to_be_named_ends_the_archive_with_an_error(pair: Pair) -> None:
+    deep = os.open(f"{pair.root}/e", os.O_PATH)
+    for _ in range(30):
+        os.mkdir(_LONG, dir_fd=deep)
+        deeper = os.open(_LONG, os.O_PATH, dir_fd=deep)
+        os.close(deep)
+        deep = deeper
+    os.close(deep)
+
+    _, stream = archive.read(pair.root, "/e", container="c")
+
+    with pytest.raises(CnmError, match="cannot read /e: file name too long"):
+        b"".join(stream)
 
 
 def test_an_entry_that_is_the_directory_itself_does_not_replace_it(pair: Pair) -> None:

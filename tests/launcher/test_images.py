@@ -32,6 +32,7 @@ from cnm.wire.containers import Config, HostConfig
 from tests.support.dockerd import Dockerd, start_dockerd
 from tests.support.engine_archives import ask
 from tests.support.image_store import NOBODY, PROGRAMS, add_image, busybox_tar, directory, store, tar, text
+from tests.support.private_etc import make_private
 from tests.support.unpacked import lacking
 
 pytestmark = pytest.mark.skipif(
@@ -639,6 +640,24 @@ def test_podman_that_is_absent_is_named_with_the_remedy(tmp_path: Path) -> None:
     with pytest.raises(CnmError, match="/nowhere/podman is not installed: install it"):
         images.import_tar(io.BytesIO(tar(text("f", "1"))), "x", [], "")
     assert os.listdir(tmp_path / "s" / "incoming") == []
+
+
+def test_nothing_of_the_hosts_settings_counts(
+    images: Images, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_private()
+    settings = Path("/etc/containers")
+    settings.mkdir(exist_ok=True)
+    (settings / "policy.json").write_text('{"default": [{"type": "reject"}]}')
+    for name in ("storage.conf", "containers.conf", "registries.conf"):
+        (settings / name).write_text("this is = not [ toml")
+    for name, value in {"STORAGE_DRIVER": "vfs", "CONTAINER_HOST": "tcp://192.0.2.1:1"}.items():
+        monkeypatch.setenv(name, value)
+    try:
+        add_image(images, "x", tar(text("f", "1")))
+        images.remove("x", force=False, in_use=NOBODY)
+    finally:
+        shutil.rmtree(settings)
 
 
 def test_roots_of_user_namespaces_reach_the_layers(images: Images, tmp_path: Path) -> None:
