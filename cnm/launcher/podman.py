@@ -7,7 +7,7 @@ import os
 import re
 import subprocess
 
-from cnm.errors import CnmError
+from cnm.errors import CnmError, InvalidParameter
 from cnm.launcher.programs import Programs
 
 _TAKES_AT_MOST = 3600
@@ -22,8 +22,6 @@ _STORAGE = """\
 driver = "overlay"
 graphroot = "{root}"
 runroot = "{run}"
-[storage.options.overlay]
-skip_mount_home = "true"
 """
 _REGISTRIES = """\
 unqualified-search-registries = []
@@ -41,6 +39,7 @@ network_cmd_path = ""
 """
 # Whose images are taken is decided by who may talk to the launcher, which is root.
 _POLICY = '{"default": [{"type": "insecureAcceptAnything"}]}\n'
+_BROKEN_LAYER = re.compile(r"processing tar file\((.*)\): exit status")
 _ERROR = re.compile(r'^(?:time="[^"]*" level=\w+ msg=)?(?:Error: )?(.*)$')
 
 
@@ -72,7 +71,7 @@ class Podman:
                 file.write(text)
 
     def run(self, *arguments: str) -> str:
-        """What it printed. Raises CnmError with podman's own words."""
+        """What it printed. Raises CnmError in podman's words, InvalidParameter for a layer that is no sound tar."""
         done = subprocess.run(
             [*self._command(), *arguments],
             env=self._environment(),
@@ -84,7 +83,7 @@ class Podman:
             check=False,
         )
         if done.returncode != 0:
-            raise CnmError(f"podman {arguments[0]} failed: {_last_words(done.stderr)}")
+            raise _failure(arguments[0], _last_words(done.stderr))
         return done.stdout.strip()
 
     def copying(self) -> tuple[str, ...]:
@@ -95,6 +94,8 @@ class Podman:
         return [
             self._programs.path("podman"),
             *("--root", self._root, "--runroot", self._run, "--storage-driver", "overlay"),
+            # Otherwise it bind-mounts a directory of the store, and leaves that mount behind where it fails.
+            *("--storage-opt", "overlay.skip_mount_home=true"),
             *("--tmpdir", os.path.join(self._run, "libpod"), "--events-backend", "none"),
             *("--cgroup-manager", "cgroupfs", "--log-level", "error"),
         ]
@@ -113,6 +114,12 @@ class Podman:
 def _short_name(run: str) -> str:
     """The same at every start, since podman remembers it."""
     return f"/run/cnm-storage-{hashlib.sha256(run.encode()).hexdigest()[:12]}"
+
+
+def _failure(verb: str, words: str) -> CnmError:
+    if broken := _BROKEN_LAYER.search(words):
+        return InvalidParameter(f"Error processing tar file: {broken[1]}")
+    return CnmError(f"podman {verb} failed: {words}")
 
 
 def _last_words(errors: str) -> str:

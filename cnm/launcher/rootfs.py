@@ -114,14 +114,19 @@ class Rootfs:
         fresh = f"{self._init}.new"
         shutil.rmtree(fresh, onerror=_unless_absent)
         os.mkdir(fresh, 0o755)
+        image = self._image()
         for path, kind in _BEFOREHAND:
-            _lay(fresh, path, kind, self._image())
+            _lay(fresh, path, kind, image)
         os.rename(fresh, self._init)
+
+    def _lower_names(self) -> Iterator[str]:
+        """Of the image's layers, from the directory of links; user namespaces may put mapped mounts of them here."""
+        return (short_link(self._storage, layer) for layer in self._layers)
 
     def _mount(self) -> None:
         """By short links from a working directory: long paths of many layers exceed what mount(2) takes."""
         links = os.path.join(self._storage, "overlay", "l")
-        lower = ":".join([self._init, *(short_link(self._storage, layer) for layer in self._layers)])
+        lower = ":".join([self._init, *self._lower_names()])
         data = f"lowerdir={lower},upperdir={self.upper},workdir={self._work},{_OPTIONS}"
         if len(os.fsencode(data)) > _LONGEST_DATA:
             raise CnmError(

@@ -155,7 +155,9 @@ class Resources(_Record, kw_only=True):
     blkio_weight_device: list[WeightDevice] | None = None
     blkio_device_read_bps: list[ThrottleDevice] | None = None
     blkio_device_write_bps: list[ThrottleDevice] | None = None
-    blkio_device_read_iops: list[ThrottleDevice] | None = msgspec.field(name="BlkioDeviceReadIOps", default=None)
+    blkio_device_read_iops: list[ThrottleDevice] | None = msgspec.field(
+        name="BlkioDeviceReadIOps", default=None
+    )
     blkio_device_write_iops: list[ThrottleDevice] | None = msgspec.field(
         name="BlkioDeviceWriteIOps", default=None
     )

@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 import stat
+import subprocess
 import tarfile
 import threading
 from collections.abc import Iterator
@@ -31,7 +32,17 @@ from cnm.launcher.storage import Storage
 from cnm.wire.containers import Config, HostConfig
 from tests.support.dockerd import Dockerd, start_dockerd
 from tests.support.engine_archives import ask
-from tests.support.image_store import NOBODY, PROGRAMS, add_image, busybox_tar, directory, store, tar, text
+from tests.support.image_store import (
+    NOBODY,
+    PROGRAMS,
+    add_image,
+    busybox_tar,
+    directory,
+    programs,
+    store,
+    tar,
+    text,
+)
 from tests.support.private_etc import make_private
 from tests.support.unpacked import lacking
 
@@ -267,7 +278,11 @@ def test_an_import_takes_compressed_tars_and_no_name(images: Images) -> None:
     assert images.find(ident[:19]).id == ident
 
 
-@pytest.mark.parametrize("junk", [b"junk" * 500, gzip.compress(tar(text("f", "1")))[:40]])
+@pytest.mark.parametrize(
+    "junk",
+    [b"junk" * 500, gzip.compress(tar(text("f", "1")))[:40], tar(text("f", "x" * 9000))[:4000]],
+    ids=["no tar", "compressed and cut off", "cut off"],
+)
 def test_an_import_of_something_else_is_refused_and_leaves_nothing(
     images: Images, tmp_path: Path, junk: bytes
 ) -> None:
@@ -667,7 +682,17 @@ def test_roots_of_user_namespaces_reach_the_layers(images: Images, tmp_path: Pat
         assert stat.S_IMODE(path.stat().st_mode) & 0o711 == 0o711
 
 
-def test_nothing_stays_mounted(images: Images, tmp_path: Path) -> None:
-    add_image(images, "x", tar(text("f", "1")))
+def test_nothing_stays_mounted_also_where_the_disk_is_full(tmp_path: Path) -> None:
+    small = tmp_path / "small"
+    small.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "none", str(small)], check=True)
+    images = Images(str(small / "storage"), str(tmp_path / "run"), programs())
+    try:
+        with pytest.raises(CnmError, match="no space left on device"):
+            add_image(images, "x", busybox_tar())
 
-    assert str(tmp_path) not in Path("/proc/self/mountinfo").read_text()
+        assert os.listdir(small / "storage" / "incoming") == []
+        assert images.all() == []
+        assert f"{small}/" not in Path("/proc/self/mountinfo").read_text()
+    finally:
+        subprocess.run(["umount", str(small)], check=True)

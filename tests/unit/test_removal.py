@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cnm.errors import Conflict
+from cnm.errors import Conflict, NotFound
 from cnm.launcher.image_config import Image
 from cnm.launcher.removal import Plan, Removal, Removed, User, records
 from cnm.wire.containers import Config
@@ -66,3 +66,27 @@ def test_a_name_that_looks_like_the_beginning_of_the_id_is_taken_for_one() -> No
 
     with pytest.raises(Conflict, match="image is referenced in multiple repositories"):
         _plan([image], "aaaa")
+
+
+_DIGEST = f"x@sha256:{'5' * 64}"
+
+
+def test_a_name_by_digest_goes_with_the_last_tag_of_its_repository() -> None:
+    full = f"docker.io/library/{_DIGEST}"
+
+    assert _plan([_image("a", "x:1", _DIGEST)], "x:1").untagged == ("docker.io/library/x:1", full)
+    assert _plan([_image("a", "x:1", "x:2", _DIGEST)], "x:1").untagged == ("docker.io/library/x:1",)
+    assert _plan([_image("a", "x:1", _DIGEST)], "aaaa").deleted
+
+
+def test_a_digest_that_is_no_name_of_the_image_removes_nothing() -> None:
+    with pytest.raises(NotFound, match="No such image: x@sha256:555"):
+        _plan([_image("a", "x:1")], _DIGEST)
+
+
+def test_running_containers_come_before_other_reasons() -> None:
+    image = _image("a", "x:1", "y:1")
+    removal = Removal(image, "aaaa", False, True, [image], lambda _: [User("c" * 64, True)])
+
+    with pytest.raises(Conflict, match="image is being used by running container cccccccccccc"):
+        removal.plan()
