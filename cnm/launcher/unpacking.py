@@ -58,6 +58,8 @@ class Unpacker:
         except tarfile.ReadError as error:
             if str(error) != _NO_ENTRIES:
                 raise InvalidParameter(f"{_FAILED}: {_TEXTS.get(str(error), str(error))}") from None
+        except RecursionError:
+            raise CnmError(f"{_FAILED}: directories are nested too deeply") from None
         except (EOFError, zlib.error, lzma.LZMAError, tarfile.TarError) as error:
             raise InvalidParameter(f"{_FAILED}: {error}") from None
 

@@ -440,6 +440,11 @@ def test_a_tree_too_deep_to_be_named_ends_the_archive_with_an_error(pair: Pair) 
         b"".join(stream)
 
 
+def test_an_archive_too_deep_is_refused(pair: Pair) -> None:
+    with pytest.raises(CnmError, match="nested too deeply|file name too long"):
+        archive.write(pair.root, "/e", io.BytesIO(tar(text("d/" * 1500 + "f", "1"))), container="c")
+
+
 def test_an_entry_that_is_the_directory_itself_does_not_replace_it(pair: Pair) -> None:
     with pytest.raises(InvalidParameter, match="cannot overwrite directory"):
         archive.write(pair.root, "/", io.BytesIO(tar(text(".", "1"))), container="c")

@@ -9,8 +9,10 @@ import io
 import json
 import os
 import shutil
+import signal
 import stat
 import subprocess
+import sys
 import tarfile
 import threading
 from collections.abc import Iterator
@@ -638,6 +640,37 @@ def test_an_image_that_lost_a_layer_is_left_out(images: Images, tmp_path: Path) 
     path.write_text(json.dumps(kept))
 
     assert [image.names for image in images.all()] == [("docker.io/library/whole:latest",)]
+
+
+_IMPORT = """
+import sys
+from pathlib import Path
+from tests.support.image_store import add_image, store
+add_image(store(Path(sys.argv[1])), "killed", Path(sys.argv[2]).read_bytes())
+"""
+
+
+@pytest.mark.parametrize(
+    "moment", ["incoming/*/layer", "incoming/storage*", "overlay/*/diff/big", "overlay-layers/*.gz"]
+)
+def test_an_import_that_is_killed_leaves_nothing_that_counts(tmp_path: Path, moment: str) -> None:
+    (tmp_path / "big.tar").write_bytes(tar(text("big", "x" * 60_000_000)))
+    root = tmp_path / "storage"
+    command = [sys.executable, "-c", _IMPORT, str(tmp_path), str(tmp_path / "big.tar")]
+    with subprocess.Popen(command, start_new_session=True) as process:
+        while not list(root.glob(moment)):
+            assert process.poll() is None, f"it ended before there was {moment}"
+        os.killpg(process.pid, signal.SIGKILL)
+
+    images = store(tmp_path)
+
+    assert os.listdir(root / "incoming") == []
+    assert all(image.layers for image in images.all())
+    ident = add_image(images, "again", (tmp_path / "big.tar").read_bytes())
+    assert images.find("again").id == ident
+    for image in images.all():
+        images.remove(image.id, force=False, in_use=NOBODY)
+    assert [path for path in (root / "overlay").iterdir() if len(path.name) == 64] == []
 
 
 def test_a_damaged_list_says_which(images: Images, tmp_path: Path) -> None:

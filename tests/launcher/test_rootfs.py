@@ -8,6 +8,7 @@ import os
 import shutil
 import stat
 import subprocess
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -272,6 +273,55 @@ def test_the_size_is_what_was_written_each_file_once(rootfs: Rootfs) -> None:
 
     assert rootfs.size() == 1024
     assert Kind.DELETED in {change.kind for change in rootfs.changes()}
+
+
+def _nest(top: str, depth: int) -> None:
+    directory = os.open(top, os.O_PATH)
+    for _ in range(depth):
+        os.mkdir("d", dir_fd=directory)
+        inner = os.open("d", os.O_PATH, dir_fd=directory)
+        os.close(directory)
+        directory = inner
+    os.close(os.open("f", os.O_CREAT | os.O_WRONLY, dir_fd=directory))
+    os.close(directory)
+
+
+def test_directories_however_deep_are_deleted(rootfs: Rootfs, tmp_path: Path) -> None:
+    _nest(f"{rootfs.mount()}/tmp", 3000)
+    Path(rootfs.path, "deleted-0").mkdir()
+
+    for question in (rootfs.changes, rootfs.size):
+        with pytest.raises(CnmError, match="cannot tell the"):
+            question()
+
+    rootfs.remove()
+    assert os.listdir(tmp_path) == []
+
+
+def test_changes_are_told_while_files_come_and_go(rootfs: Rootfs, tmp_path: Path) -> None:
+    root, ended = Path(rootfs.mount()), threading.Event()
+    (tmp_path / "host").mkdir()
+    (tmp_path / "host" / "secret").touch()
+
+    def write() -> None:
+        while not ended.is_set():
+            (root / "x/y").mkdir(parents=True)
+            (root / "x/y/f").touch()
+            shutil.rmtree(root / "x")
+            (root / "x").symlink_to(tmp_path / "host")
+            (root / "x").unlink()
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        found = {change.path for _ in range(300) for change in rootfs.changes()}
+        sizes = {rootfs.size() for _ in range(100)}
+    finally:
+        ended.set()
+        writer.join()
+    assert found <= {"/x", "/x/y", "/x/y/f"}
+    assert found
+    assert sizes <= {0, len(str(tmp_path / "host"))}
 
 
 def test_an_image_with_a_symlink_for_etc_is_mounted(images: Images, place: Path, tmp_path: Path) -> None:
