@@ -114,17 +114,17 @@ class Images:
         NotFound where its image is gone, InvalidParameter for a reference or a change that is wrong.
         """
         name = normalised(reference) if reference else ""
-        wanted = changed(config or container.config, changes)
+        wanted = changed(_plain(config or container.config), changes)
         parent, below = self._base(container)
         with self._spool() as place:
             blob = written(place, changes_of(upper))
             document = image_config.derived(
                 parent,
-                _plain(wanted),
+                wanted,
                 "" if blob.is_empty else blob.digest,
                 author=author,
                 comment=message,
-                created_by=" ".join(container.config.cmd or ()),
+                created_by=" ".join(_words(container.config.cmd) or ()),
             )
             return self._take_in(place, document, below if blob.is_empty else [*below, blob], name)
 

@@ -25,7 +25,7 @@ import pytest
 from cnm.errors import CnmError, InvalidParameter, NotFound
 from cnm.launcher.container import Container
 from cnm.launcher.image_config import nanoseconds
-from cnm.launcher.image_index import ImageIndex
+from cnm.launcher.image_index import ImageIndex, hidden_name
 from cnm.launcher.images import Images
 from cnm.launcher.programs import Programs
 from cnm.launcher.removal import User
@@ -449,6 +449,17 @@ def test_an_image_that_is_removed_under_a_stopped_container_keeps_its_layers_unt
     rootfs.remove()
     images.forget(NOBODY)
     assert not (tmp_path / "storage" / "overlay" / layers[0]).exists()
+
+
+def test_a_removal_that_was_interrupted_shows_the_image_as_it_was(images: Images, saved: Saved) -> None:
+    _load(images, saved.archive)
+    ident = saved.ids["base:1"]
+
+    images.tag(ident, hidden_name(ident))
+
+    assert images.find("base:1").names == ("docker.io/library/base:1",)
+    images.forget(NOBODY)
+    assert images.find(ident).names == ("docker.io/library/base:1",)
 
 
 def test_an_image_that_was_removed_is_there_again_once_it_is_loaded(images: Images, saved: Saved) -> None:
