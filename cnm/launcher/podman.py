@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import shutil
 import subprocess
 
 from cnm.errors import CnmError, InvalidParameter
@@ -56,7 +57,11 @@ class Podman:
         self._settings = os.path.join(run, "settings")
 
     def settle(self) -> None:
-        """Writes the settings; the run root does not outlive a boot."""
+        """Writes the settings; the run root does not outlive a boot.
+
+        podman's own database goes, too: it knows of no containers here, and would refuse directories that have moved.
+        """
+        shutil.rmtree(os.path.join(self._root, "libpod"), ignore_errors=True)
         os.makedirs(self._settings, mode=0o700, exist_ok=True)
         if self._run != self._place and not os.path.lexists(self._run):
             os.symlink(self._place, self._run)

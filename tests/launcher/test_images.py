@@ -613,6 +613,18 @@ def test_a_second_store_sees_what_the_first_one_changes(images: Images, tmp_path
     assert [image.names for image in other.all()] == [("docker.io/library/seen:latest",)]
 
 
+def test_a_store_may_move(images: Images, tmp_path: Path) -> None:
+    add_image(images, "first", tar(text("f", "1")))
+    (tmp_path / "storage").rename(tmp_path / "elsewhere")
+
+    moved = Images(str(tmp_path / "elsewhere"), str(tmp_path / "other"), programs())
+    add_image(moved, "second", tar(text("f", "2")))
+
+    assert {image.names[0] for image in moved.all()} == {
+        f"docker.io/library/{name}:latest" for name in ("first", "second")
+    }
+
+
 def test_reading_goes_on_while_podman_writes_and_holds_its_locks(images: Images, tmp_path: Path) -> None:
     add_image(images, "first", tar(text("f", "1")))
     failures: list[BaseException] = []
