@@ -33,6 +33,7 @@ _LONG = (
     "cluster/test_adopted_refused.py",
     "kernel/test_tunnels.py",
     "packet/test_restart.py",
+    "launcher/test_images.py",
 )
 """Files that take most of a minute or more, the longest first."""
 _NEED_ROOT = ("kernel", "packet", "docker", "cluster", "faults", "launcher")
