@@ -1,4 +1,4 @@
-"""A client of cnmd: HTTP/1.1 over a Unix socket, with the few imports that an 80 ms command can bear.
+"""A client of cnmd and cnm-launcher: HTTP/1.1 over a Unix socket, with the few imports that an 80 ms command can bear.
 
 http.client would cost 25 ms of every start and socket 10 ms, so this speaks to `_socket`, socket's C half.
 """
@@ -12,14 +12,18 @@ from cnm.errors import CnmError, InvalidParameter, NotBuilt, Unavailable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from typing import Any
 
 DEFAULT_HOST = "unix:///run/cnm/cnm.sock"
 
+CNMD_SOCKET = "cnm.sock"
+LAUNCHER_SOCKET = "docker.sock"
+"""File names in the same folder."""
+
 
 class DaemonError(CnmError):
-    """cnmd refused; `status` is the HTTP status of its answer."""
+    """The daemon refused; `status` is the HTTP status of its answer."""
 
     def __init__(self, message: str, status: int) -> None:
         super().__init__(message)
@@ -27,10 +31,13 @@ class DaemonError(CnmError):
 
 
 class Client:
-    """Requests to the cnmd behind `host`: `unix:///PATH` or a bare path; nothing is opened before the first."""
+    """Requests to the daemon behind `host`: `unix:///PATH` or a bare path; nothing is opened before the first."""
 
-    def __init__(self, host: str = DEFAULT_HOST) -> None:
-        """Raises InvalidParameter for a malformed host and NotBuilt for a scheme other than unix."""
+    def __init__(self, host: str = DEFAULT_HOST, daemon: str = "cnmd") -> None:
+        """`daemon` is what its errors call it.
+
+        Raises InvalidParameter for a malformed host and NotBuilt for a scheme other than unix.
+        """
         scheme, separator, path = host.partition("://")
         if not separator:
             path = host
@@ -40,6 +47,13 @@ class Client:
             raise InvalidParameter(f'invalid host "{host}": use unix:///PATH')
         self.host = host if separator else f"unix://{path}"
         self._path = path
+        self._daemon = daemon
+
+    def launcher(self) -> Client:
+        """The client of cnm-launcher, whose socket is beside cnmd's; a socket of any other name is taken itself."""
+        folder, slash, name = self._path.rpartition("/")
+        path = f"{folder}{slash}{LAUNCHER_SOCKET}" if name == CNMD_SOCKET else self._path
+        return Client(path, "cnm-launcher")
 
     def get(self, path: str, query: Mapping[str, str] | None = None) -> Any:
         return self.request("GET", path, query=query)
@@ -55,9 +69,42 @@ class Client:
     ) -> Any:
         """The answer's JSON, None where it has no body.
 
-        Raises DaemonError for a status of 400 or more and Unavailable where no cnmd answers.
+        Raises DaemonError for a status of 400 or more and Unavailable where no daemon answers.
         """
-        connection = self._ask(method, path, body, query)
+        return self._content(self._ask(method, path, body, query))
+
+    def begin(self, method: str, path: str, query: Mapping[str, str] | None = None) -> Callable[[], Any]:
+        """A request whose answer may take long: returns once the daemon has taken it on.
+
+        What is returned waits for the answer, and answers and raises as `request` does.
+        """
+        connection = self._ask(method, path, None, query)
+        return lambda: self._content(connection)
+
+    def send(self, method: str, path: str, query: Mapping[str, str] | None = None) -> Callable[[], Any]:
+        """A request beside others: returns once it is sent. What is returned is as that of `begin`."""
+        connection = self._sent(method, path, None, query)
+
+        def answer() -> Any:
+            self._read_head(connection)
+            return self._content(connection)
+
+        return answer
+
+    def upgrade(
+        self, path: str, body: Any = None, query: Mapping[str, str] | None = None
+    ) -> tuple[_socket.socket, bytes]:
+        """POST that turns its connection into one that carries bytes both ways: Docker's hijacking.
+
+        The socket, which is the caller's to close, and what of the stream had come with the answer.
+        Raises DaemonError and Unavailable as `request` does.
+        """
+        connection = self._ask("POST", path, body, query, upgrade=True)
+        if connection.status >= 400:
+            self._content(connection)
+        return connection.take()
+
+    def _content(self, connection: _Connection) -> Any:
         try:
             content = b"".join(connection.body())
         except (OSError, ValueError) as error:
@@ -87,22 +134,38 @@ class Client:
         finally:
             connection.close()
 
-    def _ask(self, method: str, path: str, body: Any, query: Mapping[str, str] | None) -> _Connection:
+    def _ask(
+        self, method: str, path: str, body: Any, query: Mapping[str, str] | None, upgrade: bool = False
+    ) -> _Connection:
+        connection = self._sent(method, path, body, query, upgrade)
+        self._read_head(connection)
+        return connection
+
+    def _sent(
+        self, method: str, path: str, body: Any, query: Mapping[str, str] | None, upgrade: bool = False
+    ) -> _Connection:
         if query:
             path += "?" + "&".join(f"{quote(key)}={quote(value)}" for key, value in query.items())
         content = b"" if body is None else json.dumps(body, separators=(",", ":")).encode()
-        head = f"{method} {path} HTTP/1.1\r\nHost: cnmd\r\nConnection: close\r\n"
+        head = f"{method} {path} HTTP/1.1\r\nHost: {self._daemon}\r\n"
+        head += "Connection: Upgrade\r\nUpgrade: tcp\r\n" if upgrade else "Connection: close\r\n"
         head += f"Content-Length: {len(content)}\r\n"
         if content:
             head += "Content-Type: application/json\r\n"
         connection = self._connect()
         try:
             connection.send(f"{head}\r\n".encode() + content)
+        except OSError as error:
+            connection.close()
+            raise self._broken(error) from None
+        return connection
+
+    def _read_head(self, connection: _Connection) -> None:
+        try:
             connection.read_head()
         except (OSError, ValueError) as error:
             connection.close()
             raise self._broken(error) from None
-        return connection
 
     def _connect(self) -> _Connection:
         sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
@@ -114,8 +177,8 @@ class Client:
             ) from None
         except OSError:
             raise Unavailable(
-                f"cannot connect to cnmd at {self.host}: is it running? "
-                "start it with 'systemctl start cnmd', or name its socket with -H"
+                f"cannot connect to {self._daemon} at {self.host}: is it running? "
+                f"start it with 'systemctl start {self._daemon}', or name its socket with -H"
             ) from None
         return _Connection(sock)
 
@@ -127,7 +190,9 @@ class Client:
 
     def _broken(self, error: Exception) -> Unavailable:
         reason = getattr(error, "strerror", None) or str(error)
-        return Unavailable(f"no sensible answer from {self.host}: {reason.lower()}: see the log of cnmd")
+        return Unavailable(
+            f"no sensible answer from {self.host}: {reason.lower()}: see the log of {self._daemon}"
+        )
 
 
 class _Connection:
@@ -144,6 +209,10 @@ class _Connection:
 
     def close(self) -> None:
         self._sock.close()
+
+    def take(self) -> tuple[_socket.socket, bytes]:
+        """The socket itself, and what was received beyond the answer's head."""
+        return self._sock, self._received
 
     def send(self, content: bytes) -> None:
         try:

@@ -112,10 +112,14 @@ class Flag:
 class Command:
     """One command. `operands` is what its usage shows: `NETWORK SANDBOX`, `[SANDBOX]`, `NAME [NAME...]`.
 
-    With `passes_rest` everything after the first operand is an operand too: it belongs to another program.
+    With `passes_rest` everything after the first operand is an operand too: it belongs to another program; a `--`
+    right behind the first operand goes with it if `passes_dashes`. `usage_code` is the exit code for a wrong line.
     """
 
-    __slots__ = ("aliases", "flags", "name", "operands", "passes_rest", "run", "summary")
+    __slots__ = (
+        *("aliases", "flags", "name", "operands", "passes_dashes", "passes_rest", "run", "summary"),
+        "usage_code",
+    )
 
     def __init__(
         self,
@@ -126,6 +130,8 @@ class Command:
         flags: Sequence[Flag] = (),
         aliases: Sequence[str] = (),
         passes_rest: bool = False,
+        passes_dashes: bool = False,
+        usage_code: int = UsageError.exit_code,
     ) -> None:
         self.name = name
         self.summary = summary
@@ -134,6 +140,8 @@ class Command:
         self.flags = flags
         self.aliases = aliases
         self.passes_rest = passes_rest
+        self.passes_dashes = passes_dashes
+        self.usage_code = usage_code
 
     def operand_bounds(self) -> tuple[int, int | None]:
         """The least and the greatest number of operands; None: any number."""
@@ -189,7 +197,9 @@ def parse(command: Command, words: Sequence[str], path: str) -> Arguments:
         if not parser.found.help:
             _check_operands(command, parser.found.operands, path)
     except UsageError as error:
-        raise UsageError(f"{error}: see '{path} --help'") from None
+        refusal = UsageError(f"{error}: see '{path} --help'")
+        refusal.exit_code = command.usage_code
+        raise refusal from None
     return parser.found
 
 
@@ -211,7 +221,7 @@ class _Parser:
             else:
                 self.found.operands.append(word)
                 if self.command.passes_rest:
-                    if self.rest and self.rest[-1] == "--":
+                    if self.rest and self.rest[-1] == "--" and not self.command.passes_dashes:
                         self.rest.pop()
                     self.take_rest()
 

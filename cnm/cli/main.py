@@ -24,10 +24,24 @@ GROUPS = ("cluster", "dns", "endpoint", "network", "port", "sandbox")
 """Nouns; each is a module of its own name, loaded only when it is called."""
 
 COMMANDS = {
+    "attach": ("cnm.cli.attach", "ATTACH"),
+    "create": ("cnm.cli.run", "CREATE"),
     "doctor": ("cnm.cli.system", "DOCTOR"),
     "events": ("cnm.cli.events", "EVENTS"),
+    "exec": ("cnm.cli.exec", "EXEC"),
+    "kill": ("cnm.cli.lifecycle", "KILL"),
+    "pause": ("cnm.cli.lifecycle", "PAUSE"),
+    "rename": ("cnm.cli.lifecycle", "RENAME"),
+    "restart": ("cnm.cli.lifecycle", "RESTART"),
+    "rm": ("cnm.cli.lifecycle", "RM"),
+    "run": ("cnm.cli.run", "RUN"),
+    "start": ("cnm.cli.start", "START"),
     "status": ("cnm.cli.system", "STATUS"),
+    "stop": ("cnm.cli.lifecycle", "STOP"),
+    "unpause": ("cnm.cli.lifecycle", "UNPAUSE"),
+    "update": ("cnm.cli.update", "UPDATE"),
     "version": ("cnm.cli.system", "VERSION"),
+    "wait": ("cnm.cli.lifecycle", "WAIT"),
 }
 """Commands without a noun: where each is described."""
 

@@ -1,0 +1,49 @@
+"""Published and exposed ports of a container, in the forms of the Engine API."""
+
+from __future__ import annotations
+
+from cnm.cli.publish import port_request
+from cnm.errors import InvalidParameter
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+def port_bindings(specs: list[str]) -> dict[str, list[dict[str, str]]]:
+    """`PortBindings` from the texts of -p: host addresses and ports by "80/tcp".
+
+    A range of host ports for one port stays a range: any one of it. Raises InvalidParameter with Docker's words.
+    """
+    found: dict[str, list[dict[str, str]]] = {}
+    for spec in specs:
+        request = port_request(spec)
+        first, host = request["ContainerPort"], request.get("HostPort", 0)
+        last = request.get("ContainerPortEnd", first)
+        for port in range(first, last + 1):
+            binding = {"HostIp": request.get("HostIp", ""), "HostPort": ""}
+            if host and last == first and "HostPortEnd" in request:
+                binding["HostPort"] = f"{host}-{request['HostPortEnd']}"
+            elif host:
+                binding["HostPort"] = str(host + port - first)
+            found.setdefault(f"{port}/{request['Protocol']}", []).append(binding)
+    return found
+
+
+def exposed_ports(specs: list[str]) -> dict[str, Any]:
+    """`ExposedPorts` from the texts of --expose: `80`, `80/udp`, `80-90/tcp`.
+
+    Raises InvalidParameter with Docker's words.
+    """
+    found: dict[str, Any] = {}
+    for spec in specs:
+        if ":" in spec:
+            raise InvalidParameter(f"invalid port format for --expose: {spec}")
+        try:
+            request = port_request(spec)
+        except InvalidParameter as error:
+            raise InvalidParameter(f"invalid range format for --expose: {spec}, error: {error}") from None
+        last = request.get("ContainerPortEnd", request["ContainerPort"])
+        for port in range(request["ContainerPort"], last + 1):
+            found[f"{port}/{request['Protocol']}"] = {}
+    return found
