@@ -49,7 +49,7 @@ def address(text: str) -> str:
         if packed[:12] == b"\0" * 10 + b"\xff\xff":
             return _socket.inet_ntop(_socket.AF_INET, packed[12:])
         return _socket.inet_ntop(family, packed)
-    raise ValueError(f"{text} is not an ip address")
+    raise ValueError(f"IP address is not correctly formatted: {text}")
 
 
 def mac_address(text: str) -> str:

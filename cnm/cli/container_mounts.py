@@ -57,9 +57,9 @@ def mount(text: str) -> dict[str, Any]:
     found: dict[str, Any] = {"Type": "volume"}
     for field in fields(text):
         key, equals, value = field.partition("=")
-        if not equals and key not in _FLAGS:
+        if not equals and key.lower() not in _FLAGS:
             raise ValueError(f"invalid field '{field}' must be a key=value pair")
-        _set(found, key, value if equals else "true", field)
+        _set(found, key.lower(), value if equals else "true", field)
     if not found["Type"]:
         raise ValueError("type is required")
     if not found.get("Target"):
@@ -165,15 +165,14 @@ def binds_and_volumes(specs: list[str]) -> tuple[list[str], dict[str, Any]]:
 
     Raises InvalidParameter with Docker's words.
     """
-    binds, volumes = [], {}
+    binds: list[str] = []
+    volumes: dict[str, Any] = {}
     for spec in dict.fromkeys(specs):
         if not spec:
             raise InvalidParameter("invalid empty volume spec")
         parts = spec.split(":")
         if len(spec) > 2 and "" in parts:
             raise InvalidParameter(f"invalid spec: {spec}: empty section between colons")
-        if len(parts) > 3:
-            raise InvalidParameter(f"invalid spec: {spec}: too many colons")
         if len(spec) <= 2 or len(parts) == 1:
             volumes[spec] = {}
         else:

@@ -27,12 +27,13 @@ def attachment(text: str) -> Attachment:
     """`NETWORK`, or `name=NETWORK,alias=web,ip=10.0.0.2`. Raises ValueError with Docker's words."""
     if not re.search(r"\w=\w", text):
         return text, {}
-    name, settings = "", dict[str, Any]()
+    name = ""
+    settings: dict[str, Any] = {}
     for field in fields(text):
         key, equals, value = field.partition("=")
         if not equals or not key:
             raise ValueError(f"invalid field {field}")
-        key, value = key.strip(), value.strip()
+        key, value = key.strip().lower(), value.strip()
         if key == "name":
             name = value
         elif key in _OPTIONS:

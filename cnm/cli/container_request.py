@@ -141,8 +141,6 @@ def restart_policy(text: str) -> dict[str, Any]:
     if not text:
         return {}
     name, colon, count = text.partition(":")
-    if ":" in count:
-        raise InvalidParameter("invalid restart policy format: too many colons: use NAME[:MAX]")
     if colon and not (count.isascii() and count.removeprefix("-").isdigit()):
         raise InvalidParameter("invalid restart policy format: maximum retry count must be an integer")
     if not name:

@@ -32,7 +32,7 @@ def size(text: str) -> int:
     match = re.fullmatch(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+) ?(?:([kmgtp]?)(?:i?b)?)", text, re.IGNORECASE)
     if match is None or (text.lower().endswith("ib") and not match[2]):
         raise ValueError(f"invalid size: '{text}'")
-    found = float(match[1]) * 1024 ** _POWERS[match[2].lower()]
+    found = float(match[1]) * 1024.0 ** _POWERS[match[2].lower()]
     if found >= _LIMIT:
         raise ValueError(f"invalid size: '{text}'")
     return int(found)

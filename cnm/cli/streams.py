@@ -169,7 +169,8 @@ class _Outward:
         except BlockingIOError:
             return
         except OSError as error:
-            raise CnmError(f"the connection to the process broke: {error.strerror.lower()}") from None
+            reason = (error.strerror or str(error)).lower()
+            raise CnmError(f"the connection to the process broke: {reason}") from None
         self._ended = not piece
         self._take(piece)
 
