@@ -5,6 +5,7 @@ from __future__ import annotations
 from cnm.cli.attached import Window, attach, check_terminal, conversation, exit_code, path, signals_for
 from cnm.cli.container_flags import DETACH_KEYS
 from cnm.cli.flags import BOOLEAN, Command, Flag
+from cnm.cli.launcher_client import launcher
 from cnm.cli.streams import Streams, relay
 from cnm.cli.terminal import DetachKeys
 from cnm.errors import Conflict
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def attach_to(client: Client, arguments: Arguments) -> int:
-    client = client.launcher()
+    client = launcher(client)
     keys = DetachKeys(arguments["detach-keys"])
     name = arguments.operands[0]
     container = _running(client, name)

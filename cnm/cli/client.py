@@ -1,4 +1,4 @@
-"""A client of cnmd and cnm-launcher: HTTP/1.1 over a Unix socket, with the few imports that an 80 ms command can bear.
+"""A client of cnmd: HTTP/1.1 over a Unix socket, with the few imports that an 80 ms command can bear.
 
 http.client would cost 25 ms of every start and socket 10 ms, so this speaks to `_socket`, socket's C half.
 """
@@ -17,13 +17,9 @@ if TYPE_CHECKING:
 
 DEFAULT_HOST = "unix:///run/cnm/cnm.sock"
 
-CNMD_SOCKET = "cnm.sock"
-LAUNCHER_SOCKET = "docker.sock"
-"""File names in the same folder."""
-
 
 class DaemonError(CnmError):
-    """The daemon refused; `status` is the HTTP status of its answer."""
+    """cnmd refused; `status` is the HTTP status of its answer."""
 
     def __init__(self, message: str, status: int) -> None:
         super().__init__(message)
@@ -31,13 +27,13 @@ class DaemonError(CnmError):
 
 
 class Client:
-    """Requests to the daemon behind `host`: `unix:///PATH` or a bare path; nothing is opened before the first."""
+    """Requests to the cnmd behind `host`: `unix:///PATH` or a bare path; nothing is opened before the first."""
 
-    def __init__(self, host: str = DEFAULT_HOST, daemon: str = "cnmd") -> None:
-        """`daemon` is what its errors call it.
+    service = "cnmd"
+    """The daemon that is asked, by its name."""
 
-        Raises InvalidParameter for a malformed host and NotBuilt for a scheme other than unix.
-        """
+    def __init__(self, host: str = DEFAULT_HOST) -> None:
+        """Raises InvalidParameter for a malformed host and NotBuilt for a scheme other than unix."""
         scheme, separator, path = host.partition("://")
         if not separator:
             path = host
@@ -47,13 +43,6 @@ class Client:
             raise InvalidParameter(f'invalid host "{host}": use unix:///PATH')
         self.host = host if separator else f"unix://{path}"
         self._path = path
-        self._daemon = daemon
-
-    def launcher(self) -> Client:
-        """The client of cnm-launcher, whose socket is beside cnmd's; a socket of any other name is taken itself."""
-        folder, slash, name = self._path.rpartition("/")
-        path = f"{folder}{slash}{LAUNCHER_SOCKET}" if name == CNMD_SOCKET else self._path
-        return Client(path, "cnm-launcher")
 
     def get(self, path: str, query: Mapping[str, str] | None = None) -> Any:
         return self.request("GET", path, query=query)
@@ -71,40 +60,15 @@ class Client:
 
         Raises DaemonError for a status of 400 or more and Unavailable where no daemon answers.
         """
-        return self._content(self._ask(method, path, body, query))
+        content = self._content(method, path, body, query)
+        return self._decode(content) if content.strip() else None
 
-    def begin(self, method: str, path: str, query: Mapping[str, str] | None = None) -> Callable[[], Any]:
-        """A request whose answer may take long: returns once the daemon has taken it on.
+    def text(self, path: str, query: Mapping[str, str] | None = None) -> str:
+        """The answer to a GET as it was written. Raises as `request` does."""
+        return self._content("GET", path, None, query).decode("utf-8", "replace")
 
-        What is returned waits for the answer, and answers and raises as `request` does.
-        """
-        connection = self._ask(method, path, None, query)
-        return lambda: self._content(connection)
-
-    def send(self, method: str, path: str, query: Mapping[str, str] | None = None) -> Callable[[], Any]:
-        """A request beside others: returns once it is sent. What is returned is as that of `begin`."""
-        connection = self._sent(method, path, None, query)
-
-        def answer() -> Any:
-            self._read_head(connection)
-            return self._content(connection)
-
-        return answer
-
-    def upgrade(
-        self, path: str, body: Any = None, query: Mapping[str, str] | None = None
-    ) -> tuple[_socket.socket, bytes]:
-        """POST that turns its connection into one that carries bytes both ways: Docker's hijacking.
-
-        The socket, which is the caller's to close, and what of the stream had come with the answer.
-        Raises DaemonError and Unavailable as `request` does.
-        """
-        connection = self._ask("POST", path, body, query, upgrade=True)
-        if connection.status >= 400:
-            self._content(connection)
-        return connection.take()
-
-    def _content(self, connection: _Connection) -> Any:
+    def _content(self, method: str, path: str, body: Any, query: Mapping[str, str] | None) -> bytes:
+        connection = self._ask(method, path, body, query)
         try:
             content = b"".join(connection.body())
         except (OSError, ValueError) as error:
@@ -113,7 +77,7 @@ class Client:
             connection.close()
         if connection.status >= 400:
             raise DaemonError(_message(content, connection.status), connection.status)
-        return self._decode(content) if content.strip() else None
+        return content
 
     def stream(
         self, path: str, query: Mapping[str, str] | None = None, *, method: str = "GET", body: Any = None
@@ -134,10 +98,51 @@ class Client:
         finally:
             connection.close()
 
-    def _ask(
-        self, method: str, path: str, body: Any, query: Mapping[str, str] | None, upgrade: bool = False
-    ) -> _Connection:
-        connection = self._sent(method, path, body, query, upgrade)
+    def begin(self, method: str, path: str, query: Mapping[str, str] | None = None) -> Callable[[], Any]:
+        """A request whose answer may take long: returns once the daemon has taken it on.
+
+        What is returned waits for the answer, and answers and raises as `request` does.
+        """
+        connection = self._ask(method, path, None, query)
+        return lambda: self._answer(connection)
+
+    def send(self, method: str, path: str, query: Mapping[str, str] | None = None) -> Callable[[], Any]:
+        """A request beside others: returns once it is sent. What is returned is as that of `begin`."""
+        connection = self._sent(method, path, None, query)
+
+        def answer() -> Any:
+            self._read_head(connection)
+            return self._answer(connection)
+
+        return answer
+
+    def upgrade(
+        self, path: str, body: Any = None, query: Mapping[str, str] | None = None
+    ) -> tuple[_socket.socket, bytes]:
+        """POST that turns its connection into one that carries bytes both ways: Docker's hijacking.
+
+        The socket, which is the caller's to close, and what of the stream had come with the answer.
+        Raises DaemonError and Unavailable as `request` does.
+        """
+        connection = self._sent("POST", path, body, query, upgrade=True)
+        self._read_head(connection)
+        if connection.status >= 400:
+            self._answer(connection)
+        return connection.take()
+
+    def _answer(self, connection: _Connection) -> Any:
+        try:
+            content = b"".join(connection.body())
+        except (OSError, ValueError) as error:
+            raise self._broken(error) from None
+        finally:
+            connection.close()
+        if connection.status >= 400:
+            raise DaemonError(_message(content, connection.status), connection.status)
+        return self._decode(content) if content.strip() else None
+
+    def _ask(self, method: str, path: str, body: Any, query: Mapping[str, str] | None) -> _Connection:
+        connection = self._sent(method, path, body, query)
         self._read_head(connection)
         return connection
 
@@ -147,7 +152,7 @@ class Client:
         if query:
             path += "?" + "&".join(f"{quote(key)}={quote(value)}" for key, value in query.items())
         content = b"" if body is None else json.dumps(body, separators=(",", ":")).encode()
-        head = f"{method} {path} HTTP/1.1\r\nHost: {self._daemon}\r\n"
+        head = f"{method} {path} HTTP/1.1\r\nHost: {self.service}\r\n"
         head += "Connection: Upgrade\r\nUpgrade: tcp\r\n" if upgrade else "Connection: close\r\n"
         head += f"Content-Length: {len(content)}\r\n"
         if content:
@@ -177,8 +182,8 @@ class Client:
             ) from None
         except OSError:
             raise Unavailable(
-                f"cannot connect to {self._daemon} at {self.host}: is it running? "
-                f"start it with 'systemctl start {self._daemon}', or name its socket with -H"
+                f"cannot connect to {self.service} at {self.host}: is it running? "
+                f"start it with 'systemctl start {self.service}', or name its socket with -H"
             ) from None
         return _Connection(sock)
 
@@ -191,7 +196,7 @@ class Client:
     def _broken(self, error: Exception) -> Unavailable:
         reason = getattr(error, "strerror", None) or str(error)
         return Unavailable(
-            f"no sensible answer from {self.host}: {reason.lower()}: see the log of {self._daemon}"
+            f"no sensible answer from {self.host}: {reason.lower()}: see the log of {self.service}"
         )
 
 
@@ -210,15 +215,24 @@ class _Connection:
     def close(self) -> None:
         self._sock.close()
 
-    def take(self) -> tuple[_socket.socket, bytes]:
-        """The socket itself, and what was received beyond the answer's head."""
-        return self._sock, self._received
-
-    def send(self, content: bytes) -> None:
+    def send(self, content: bytes) -> bool:
+        """Whether the server took it; one that refuses a body answers without reading it all."""
         try:
             self._sock.sendall(content)
         except (BrokenPipeError, ConnectionResetError):
-            return  # a server that refuses the body answers without reading it all
+            return False
+        return True
+
+    def end_sending(self) -> None:
+        """Tell the server that nothing more comes, whatever was announced."""
+        try:
+            self._sock.shutdown(_socket.SHUT_WR)
+        except OSError:
+            return  # it is gone already
+
+    def take(self) -> tuple[_socket.socket, bytes]:
+        """The socket itself, and what was received beyond the answer's head."""
+        return self._sock, self._received
 
     def read_head(self) -> None:
         words = self._line().split(None, 2)

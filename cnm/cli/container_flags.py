@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from cnm.cli import container_kinds as kinds
+from cnm.cli.amounts import BYTES, DECIMAL, DURATION, SWAP, UINT16
 from cnm.cli.container_mounts import MOUNTS
 from cnm.cli.container_networks import NETWORKS
 from cnm.cli.flags import BOOLEAN, INTEGER, LIST, MAP, STRING, Flag
-from cnm.cli.quantities import BYTES, DECIMAL, DURATION, SWAP, UINT16
 
 DETACH_KEYS = Flag("detach-keys", STRING, "Keys that leave the container running (default ctrl-p,ctrl-q)")
 ENV = Flag("env", kinds.VARIABLES, "Set an environment variable, NAME[=VALUE]", "e")

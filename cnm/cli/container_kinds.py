@@ -6,8 +6,8 @@ import _socket
 import os
 import re
 
+from cnm.cli.amounts import size
 from cnm.cli.flags import Kind
-from cnm.cli.quantities import size
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -180,7 +180,7 @@ def _add_ulimit(values: dict[str, dict[str, Any]], text: str) -> dict[str, dict[
 
 def _limit(text: str) -> int:
     if not re.fullmatch(r"[+-]?[0-9]{1,18}", text):
-        raise ValueError(f'"{text}" is not a whole number')
+        raise ValueError("not a whole number")
     return int(text)
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from cnm.cli.publish import port_request
+from cnm.cli.publish import PROTOCOLS, port_request
 from cnm.errors import InvalidParameter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
+
+LAST_PORT = 65535
 
 
 def port_bindings(specs: list[str]) -> dict[str, list[dict[str, str]]]:
@@ -35,15 +37,23 @@ def exposed_ports(specs: list[str]) -> dict[str, Any]:
 
     Raises InvalidParameter with Docker's words.
     """
-    found: dict[str, Any] = {}
-    for spec in specs:
-        if ":" in spec:
-            raise InvalidParameter(f"invalid port format for --expose: {spec}")
-        try:
-            request = port_request(spec)
-        except InvalidParameter as error:
-            raise InvalidParameter(f"invalid range format for --expose: {spec}, error: {error}") from None
-        last = request.get("ContainerPortEnd", request["ContainerPort"])
-        for port in range(request["ContainerPort"], last + 1):
-            found[f"{port}/{request['Protocol']}"] = {}
-    return found
+    return {port: {} for spec in specs for port in _exposed(spec)}
+
+
+def _exposed(spec: str) -> list[str]:
+    if ":" in spec:
+        raise InvalidParameter(f"invalid port format for --expose: {spec}")
+    ports, _, protocol = spec.partition("/")
+    first, dash, last = ports.partition("-")
+    numbers = [number for number in (first, last) if number or dash]
+    if not ports:
+        wrong = "empty string specified for ports"
+    elif not all(number.isascii() and number.isdigit() and int(number) <= LAST_PORT for number in numbers):
+        wrong = "invalid syntax"
+    elif int(last or first) < int(first):
+        wrong = f"invalid range specified for port: {ports}"
+    elif protocol and protocol.lower() not in PROTOCOLS:
+        wrong = f"invalid proto: {protocol}"
+    else:
+        return [f"{port}/{protocol.lower() or 'tcp'}" for port in range(int(first), int(last or first) + 1)]
+    raise InvalidParameter(f"invalid range format for --expose: {spec}, error: {wrong}")

@@ -6,6 +6,7 @@ from cnm.cli.attached import DAEMON_FAILED, Window, check_terminal, conversation
 from cnm.cli.container_flags import DETACH_KEYS, ENV, ENV_FILE, PRIVILEGED, TTY, USER, WORKDIR
 from cnm.cli.container_request import environment
 from cnm.cli.flags import BOOLEAN, Command, Flag
+from cnm.cli.launcher_client import launcher
 from cnm.cli.streams import STDOUT_FD, Streams, relay
 from cnm.cli.terminal import DetachKeys, is_terminal, size
 from cnm.errors import CnmError
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def execute(client: Client, arguments: Arguments) -> int:
-    client = client.launcher()
+    client = launcher(client)
     container, *command = arguments.operands
     keys = DetachKeys(arguments["detach-keys"])
     body = _body(arguments, command)

@@ -151,20 +151,25 @@ class Command:
 
 
 class Group:
-    """A noun and its commands: `cnmctl NOUN COMMAND`."""
+    """A noun and its commands: `cnmctl NOUN COMMAND`. `otherwise` takes a word that is no command of the noun."""
 
-    __slots__ = ("commands", "name", "summary")
+    __slots__ = ("commands", "name", "otherwise", "summary")
 
-    def __init__(self, name: str, summary: str, commands: Sequence[Command]) -> None:
+    def __init__(
+        self, name: str, summary: str, commands: Sequence[Command], otherwise: Command | None = None
+    ) -> None:
         self.name = name
         self.summary = summary
         self.commands = commands
+        self.otherwise = otherwise
 
     def find(self, word: str) -> Command:
-        """Raises UsageError for a word that is no command of this noun."""
+        """Raises UsageError for a word that is no command of this noun, where there is no `otherwise`."""
         for command in self.commands:
             if word == command.name or word in command.aliases:
                 return command
+        if self.otherwise:
+            return self.otherwise
         path = f"cnmctl {self.name}"
         raise UsageError(f"unknown command: {path} {word}: see '{path} --help'")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from cnm.cli.attached import path
 from cnm.cli.client import quote
 from cnm.cli.flags import BOOLEAN, INTEGER, STRING, Command, Flag
+from cnm.cli.launcher_client import launcher
 from cnm.cli.report import for_each
 from cnm.errors import InvalidParameter
 
@@ -20,11 +21,11 @@ _AT_ONCE = 50
 
 
 def stop(client: Client, arguments: Arguments) -> int:
-    return _each(client.launcher(), arguments.operands, "stop", _patience(arguments))
+    return _each(launcher(client), arguments.operands, "stop", _patience(arguments))
 
 
 def restart(client: Client, arguments: Arguments) -> int:
-    client, query = client.launcher(), _patience(arguments)
+    client, query = launcher(client), _patience(arguments)
     return for_each(arguments.operands, lambda name: client.post(path(name, "restart"), query=query))
 
 
@@ -35,15 +36,15 @@ def _patience(arguments: Arguments) -> dict[str, str]:
 
 def kill(client: Client, arguments: Arguments) -> int:
     query = {"signal": arguments["signal"]} if arguments["signal"] else {}
-    return _each(client.launcher(), arguments.operands, "kill", query)
+    return _each(launcher(client), arguments.operands, "kill", query)
 
 
 def pause(client: Client, arguments: Arguments) -> int:
-    return _each(client.launcher(), arguments.operands, "pause", {})
+    return _each(launcher(client), arguments.operands, "pause", {})
 
 
 def unpause(client: Client, arguments: Arguments) -> int:
-    return _each(client.launcher(), arguments.operands, "unpause", {})
+    return _each(launcher(client), arguments.operands, "unpause", {})
 
 
 def _each(client: Client, names: Sequence[str], verb: str, query: Mapping[str, str]) -> int:
@@ -64,7 +65,7 @@ def _side_by_side(
 
 def wait(client: Client, arguments: Arguments) -> int:
     """Prints the exit codes, in the order of the containers."""
-    client = client.launcher()
+    client = launcher(client)
     return for_each(
         arguments.operands,
         lambda name: client.post(path(name, "wait"))["StatusCode"],
@@ -79,14 +80,14 @@ def rm(client: Client, arguments: Arguments) -> int:
     flags = {"v": "volumes", "link": "link", "force": "force"}
     query = {key: "1" for key, flag in flags.items() if arguments[flag]}
     paths = [(name, f"/containers/{quote(name)}") for name in names]
-    return _side_by_side(client.launcher(), "DELETE", paths, query)
+    return _side_by_side(launcher(client), "DELETE", paths, query)
 
 
 def rename(client: Client, arguments: Arguments) -> int:
     old, new = (name.strip() for name in arguments.operands)
     if not old or not new:
         raise InvalidParameter("neither old nor new names may be empty")
-    client.launcher().post(path(old, "rename"), query={"name": new})
+    launcher(client).post(path(old, "rename"), query={"name": new})
     return 0
 
 
@@ -110,7 +111,6 @@ RM = Command(
         Flag("link", BOOLEAN, "Remove the link of this name, CONTAINER/ALIAS", "l"),
         Flag("volumes", BOOLEAN, "Remove its anonymous volumes too", "v"),
     ),
-    ("remove",),
 )
 STOP = Command("stop", "Stop containers", stop, _CONTAINERS, (_SIGNAL, _TIMEOUT))
 UNPAUSE = Command("unpause", "Let paused containers go on", unpause, _CONTAINERS)

@@ -122,7 +122,10 @@ def _find(noun: str, rest: list[str]) -> tuple[Command | None, str, list[str]]:
         return None, "", []
     if rest[0].startswith("-"):
         raise UsageError(f"unknown flag: {rest[0]}: see 'cnmctl {noun} --help'")
-    found = group(noun).find(rest[0])
+    commands = group(noun)
+    found = commands.find(rest[0])
+    if found is commands.otherwise:
+        return found, f"cnmctl {noun}", rest
     return found, f"cnmctl {noun} {found.name}", rest[1:]
 
 

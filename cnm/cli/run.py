@@ -20,6 +20,7 @@ from cnm.cli.container_create import create_container
 from cnm.cli.container_flags import CREATE_FLAGS, RUN_FLAGS
 from cnm.cli.container_request import create_body
 from cnm.cli.flags import Command, UsageError
+from cnm.cli.launcher_client import launcher
 from cnm.cli.report import flush, report
 from cnm.cli.streams import Detached, Streams, relay
 from cnm.cli.terminal import DetachKeys
@@ -35,12 +36,12 @@ if TYPE_CHECKING:
 
 
 def create(client: Client, arguments: Arguments) -> int:
-    print(create_container(client.launcher(), _body("create", arguments), arguments))
+    print(create_container(launcher(client), _body("create", arguments), arguments))
     return 0
 
 
 def run(client: Client, arguments: Arguments) -> int:
-    client = client.launcher()
+    client = launcher(client)
     body = _body("run", arguments)
     if arguments["detach"]:
         for key in ("AttachStdin", "AttachStdout", "AttachStderr", "StdinOnce"):

@@ -7,6 +7,7 @@ from contextlib import nullcontext
 from cnm.cli.attached import Window, attach, conversation, exit_code, path, signals_for
 from cnm.cli.container_flags import DETACH_KEYS
 from cnm.cli.flags import BOOLEAN, Command, Flag
+from cnm.cli.launcher_client import launcher
 from cnm.cli.report import for_each
 from cnm.cli.streams import Detached, Streams, relay
 from cnm.cli.terminal import DetachKeys
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def start(client: Client, arguments: Arguments) -> int:
-    client = client.launcher()
+    client = launcher(client)
     names = arguments.operands
     if not arguments["attach"] and not arguments["interactive"]:
         return for_each(names, lambda name: client.post(path(name, "start")))

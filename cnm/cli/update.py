@@ -8,6 +8,7 @@ from cnm.cli.attached import path
 from cnm.cli.container_flags import LIMITS as LIMIT_FLAGS
 from cnm.cli.container_request import LIMITS, restart_policy
 from cnm.cli.flags import STRING, Command, Flag
+from cnm.cli.launcher_client import launcher
 from cnm.cli.report import for_each
 from cnm.errors import InvalidParameter
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 def update(client: Client, arguments: Arguments) -> int:
     if not arguments.given:
         raise InvalidParameter("you must provide one or more flags when using this command")
-    client = client.launcher()
+    client = launcher(client)
     body: dict[str, Any] = {key: arguments[flag] for flag, key in LIMITS.items() if flag in arguments.given}
     if arguments["restart"]:
         body["RestartPolicy"] = restart_policy(arguments["restart"])

@@ -32,10 +32,10 @@ def size(text: str) -> int:
     match = re.fullmatch(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+) ?(?:([kmgtp]?)(?:i?b)?)", text, re.IGNORECASE)
     if match is None or (text.lower().endswith("ib") and not match[2]):
         raise ValueError(f"invalid size: '{text}'")
-    found = float(match[1]) * 1024.0 ** _POWERS[match[2].lower()]
+    found = int(float(match[1]) * (1 << 10 * _POWERS[match[2].lower()]))
     if found >= _LIMIT:
         raise ValueError(f"invalid size: '{text}'")
-    return int(found)
+    return found
 
 
 def duration(text: str) -> int:
@@ -51,7 +51,7 @@ def duration(text: str) -> int:
         if unit not in _UNITS:
             what = f'unknown unit "{unit}" in' if unit else "missing unit in"
             raise ValueError(f'{what} duration "{text}"')
-    found = sign * sum(_scaled(amount, _UNITS[unit]) for amount, unit in parts)
+    found: int = sign * sum(_scaled(amount, _UNITS[unit]) for amount, unit in parts)
     if abs(found) >= _LIMIT:
         raise ValueError(f'invalid duration "{text}"')
     return found
@@ -60,7 +60,8 @@ def duration(text: str) -> int:
 def _scaled(amount: str, unit: int) -> int:
     """Exact where floating point would not be."""
     whole, _, fraction = amount.partition(".")
-    return int(whole or "0") * unit + int(fraction or "0") * unit // 10 ** len(fraction)
+    parts: int = 10 ** len(fraction)
+    return int(whole or "0") * unit + int(fraction or "0") * unit // parts
 
 
 def nano_cpus(text: str) -> int:
