@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from cnm.cli.attached import path
-from cnm.cli.client import quote
+from cnm.cli.client import DaemonError, quote
 from cnm.cli.flags import BOOLEAN, INTEGER, STRING, Command, Flag
 from cnm.cli.launcher_client import launcher
 from cnm.cli.report import for_each
@@ -11,7 +13,7 @@ from cnm.errors import InvalidParameter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from cnm.cli.client import Client
     from cnm.cli.flags import Arguments
@@ -52,15 +54,32 @@ def _each(client: Client, names: Sequence[str], verb: str, query: Mapping[str, s
 
 
 def _side_by_side(
-    client: Client, method: str, paths: Sequence[tuple[str, str]], query: Mapping[str, str]
+    client: Client,
+    method: str,
+    paths: Sequence[tuple[str, str]],
+    query: Mapping[str, str],
+    missing_ok: bool = False,
 ) -> int:
-    """One request for each name and path; those that worked are printed in order."""
+    """One request for each name and path; those that worked are printed in order.
+
+    With `missing_ok` a name that the daemon does not know is reported, and no failure.
+    """
     code = 0
     for start in range(0, len(paths), _AT_ONCE):
-        names = [name for name, _ in paths[start : start + _AT_ONCE]]
-        answers = iter([client.send(method, path, query) for _, path in paths[start : start + _AT_ONCE]])
-        code = for_each(names, lambda _, answers=answers: next(answers)()) or code  # type: ignore[misc]
+        some = paths[start : start + _AT_ONCE]
+        answers = iter([client.send(method, path, query) for _, path in some])
+        act = partial(_next_answer, answers, missing_ok)
+        code = for_each([name for name, _ in some], act) or code
     return code
+
+
+def _next_answer(answers: Iterator[Callable[[], object]], missing_ok: bool, _: str) -> None:
+    try:
+        next(answers)()
+    except DaemonError as error:
+        if missing_ok and error.status == 404:
+            error.exit_code = 0
+        raise
 
 
 def wait(client: Client, arguments: Arguments) -> int:
@@ -80,7 +99,7 @@ def rm(client: Client, arguments: Arguments) -> int:
     flags = {"v": "volumes", "link": "link", "force": "force"}
     query = {key: "1" for key, flag in flags.items() if arguments[flag]}
     paths = [(name, f"/containers/{quote(name)}") for name in names]
-    return _side_by_side(launcher(client), "DELETE", paths, query)
+    return _side_by_side(launcher(client), "DELETE", paths, query, missing_ok=arguments["force"])
 
 
 def rename(client: Client, arguments: Arguments) -> int:

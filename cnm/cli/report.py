@@ -44,7 +44,7 @@ def for_each(
             if missing_ok and isinstance(error, DaemonError) and error.status == 404:
                 continue
             report(error)
-            code = error.exit_code
+            code = error.exit_code or code
         else:
             print(shown(name, found))
     return code

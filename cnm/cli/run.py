@@ -54,11 +54,10 @@ def run(client: Client, arguments: Arguments) -> int:
         report(error)
         print("See 'cnmctl run --help'.", file=sys.stderr)
         return failure_code(error)
-    if not body.get("AttachStdout") and not body.get("AttachStderr"):
-        print(ident)
-        flush()
     try:
         if arguments["detach"]:
+            print(ident)
+            flush()
             client.post(path(ident, "start"))
             return 0
         with signals_for(client, ident, arguments["tty"]) if arguments["sig-proxy"] else nullcontext():
@@ -85,10 +84,9 @@ def _body(name: str, arguments: Arguments) -> dict[str, Any]:
 def _run_attached(client: Client, ident: str, body: dict[str, Any], arguments: Arguments) -> int:
     """Docker's order: attach, so that nothing of the output is missed, and wait, so that its end is not; then start."""
     tty = arguments["tty"]
-    wants_output = bool(body.get("AttachStdout") or body.get("AttachStderr"))
     streams = Streams(
         stdin=bool(body.get("AttachStdin")),
-        stdout=wants_output,
+        output=bool(body.get("AttachStdout") or body.get("AttachStderr")),
         tty=tty,
         keys=DetachKeys(arguments["detach-keys"]) if tty else None,
     )
@@ -108,7 +106,7 @@ def _run_attached(client: Client, ident: str, body: dict[str, Any], arguments: A
             relay(connection, streams, size.due)
     except Detached:
         return 0
-    return exit_code(exited()) if wants_output else 0
+    return exit_code(exited())
 
 
 def _start(client: Client, ident: str, removed: Callable[[], Any] | None) -> None:

@@ -34,14 +34,14 @@ class Detached(CnmError):
 class Streams:
     """Which streams take part. With `tty` the process has one stream for all it writes, and it comes as it is."""
 
-    __slots__ = ("keys", "stdin", "stdout", "tty")
+    __slots__ = ("keys", "output", "stdin", "tty")
 
     def __init__(
-        self, *, stdin: bool, stdout: bool = True, tty: bool, keys: DetachKeys | None = None
+        self, *, stdin: bool, output: bool = True, tty: bool, keys: DetachKeys | None = None
     ) -> None:
-        """`stdout` stands for stderr too: which of them the daemon sends is said when it is asked for them."""
+        """`output` is either of stdout and stderr: which the daemon sends is said when it is asked for them."""
         self.stdin = stdin
-        self.stdout = stdout
+        self.output = output
         self.tty = tty
         self.keys = keys
 
@@ -59,7 +59,7 @@ def relay(
     sock.setblocking(False)
     inward = _Inward(sock, streams)
     outward = _Outward(sock, streams, received)
-    while not (outward.done if streams.stdout else inward.done):
+    while not outward.done and (streams.output or not inward.done):
         _wait((inward, outward), due() if due else None)
         inward.step()
         outward.step()
@@ -142,6 +142,7 @@ class _Outward:
     def __init__(self, sock: _socket.socket, streams: Streams, received: bytes) -> None:
         self._sock = sock
         self._demultiplexer = None if streams.tty else Demultiplexer()
+        self._wanted = streams.output
         self._pending: list[tuple[int, memoryview]] = []
         self._ended = False
         self.ready: set[int] = set()
@@ -175,6 +176,8 @@ class _Outward:
         self._take(piece)
 
     def _take(self, piece: bytes) -> None:
+        if not self._wanted:
+            return
         if self._demultiplexer is None:
             self._pending += [(STDOUT_FD, memoryview(piece))] if piece else []
         else:

@@ -245,12 +245,11 @@ class TestRun:
             assert stderr.read() == b""
             assert process.wait(PATIENCE) == 141
 
-    def test_only_stdin_attached_prints_the_id_and_leaves(self, cli: Cli) -> None:
-        words = ("-i", "-a", "stdin", "--name", "web", "busybox", "sh", "-c", "cat; sleep 1000")
-        code, out, err = cli.said("run", *words, typed=b"hello\n")
+    def test_only_stdin_attached_waits_for_the_end_in_silence(self, cli: Cli) -> None:
+        words = ("-i", "-a", "stdin", "--name", "web", "busybox", "sh", "-c", "cat; exit 5")
 
-        assert (code, out, err) == (0, f"{cli.inspect('web')['Id']}\n", "")
-        eventually(lambda: cli.dockerd.docker("logs", "web") == "hello")
+        assert cli.said("run", *words, typed=b"hello\n") == (5, "", "")
+        assert cli.dockerd.docker("logs", "web") == "hello"
 
     def test_terminal_without_stdin_shows_what_is_written(self, cli: Cli) -> None:
         assert cli.said("run", "--rm", "-t", "busybox", "echo", "hello") == (0, "hello\r\n", "")
@@ -466,6 +465,12 @@ class TestLifecycle:
         assert stopped == (1, "one\ntwo\n", "Error response from daemon: No such container: nope\n")
         assert removed == (0, "one\ntwo\n", "")
 
+    def test_missing_container_is_no_failure_for_rm_with_force(self, cli: Cli) -> None:
+        complaint = "Error response from daemon: No such container: nope\n"
+
+        assert cli.said("rm", "-f", "nope") == (0, "", complaint)
+        assert cli.said("rm", "nope") == (1, "", complaint)
+
     def test_running_container_is_not_removed_without_force(self, cli: Cli) -> None:
         cli.said("run", "-d", "--name", "web", "busybox", "sleep", "1000")
 
@@ -488,6 +493,21 @@ class TestLifecycle:
         assert done[:2] == (0, "web\n")
         assert (shown["Memory"], shown["MemorySwap"]) == (20 << 20, 30 << 20)
         assert shown["RestartPolicy"] == {"Name": "on-failure", "MaximumRetryCount": 3}
+
+
+def test_ports_are_listed_as_docker_lists_them(cli: Cli) -> None:
+    ports = ("-p", "127.0.0.1:8081:80", "-p", "8082-8083:90-91", "--expose", "7")
+    cli.said("run", "-d", "--name", "web", *ports, "busybox", "sleep", "1000")
+
+    assert cli.said("port", "web")[1].splitlines() == [
+        "80/tcp -> 127.0.0.1:8081",
+        "90/tcp -> 0.0.0.0:8082",
+        "90/tcp -> [::]:8082",
+        "91/tcp -> 0.0.0.0:8083",
+        "91/tcp -> [::]:8083",
+    ]
+    assert cli.said("port", "web", "80") == (0, "127.0.0.1:8081\n", "")
+    assert cli.said("port", "web", "7") == (1, "", "cnmctl: no public port '7/tcp' published for web\n")
 
 
 def test_what_was_asked_for_is_what_the_daemon_keeps(cli: Cli, tmp_path: Path) -> None:
