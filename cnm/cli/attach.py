@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from cnm.cli.attached import Window, attach, check_terminal, conversation, exit_code, path, signals_for
-from cnm.cli.container_flags import DETACH_KEYS
+from cnm.cli.attached import Window, attach_query, check_terminal, conversation, signals_for
+from cnm.cli.container_api import exit_code, path
 from cnm.cli.flags import BOOLEAN, Command, Flag
 from cnm.cli.launcher_client import launcher
+from cnm.cli.process_flags import DETACH_KEYS
 from cnm.cli.streams import Streams, relay
 from cnm.cli.terminal import DetachKeys
 from cnm.errors import Conflict
@@ -50,7 +51,8 @@ def _running(client: Client, name: str) -> Any:
 
 
 def _converse(client: Client, ident: str, streams: Streams, detach_keys: str) -> None:
-    connection = attach(client, ident, stdin=streams.stdin, stdout=True, stderr=True, detach_keys=detach_keys)
+    query = attach_query(stdin=streams.stdin, detach_keys=detach_keys)
+    connection = client.upgrade(path(ident, "attach"), query=query)
     with conversation(connection, streams), Window(client, path(ident, "resize"), streams.tty) as window:
         _running(client, ident)  # one that ended before it was attached to would never say anything
         window.tell(more=1)  # a change of size has a shell show its prompt

@@ -7,39 +7,31 @@ import sys
 import time
 from contextlib import closing, contextmanager, nullcontext
 
-from cnm.cli.client import quote
-from cnm.cli.streams import STDIN_FD, STDOUT_FD
+from cnm.cli.container_api import exit_code, path
+from cnm.cli.streams import STDIN_FD, STDOUT_FD, Detached, relay
 from cnm.cli.terminal import is_terminal, raw, size
 from cnm.errors import CnmError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import _socket
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from types import FrameType
     from typing import Any
 
     from cnm.cli.client import Client
     from cnm.cli.streams import Streams
 
-DAEMON_FAILED = 125
-NOT_EXECUTABLE = 126
-NOT_FOUND = 127
-"""Exit codes of `run` that are not the container's own, Docker's."""
-
 _OWN_SIGNALS = {
     *(signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD, signal.SIGPIPE, signal.SIGURG, signal.SIGXFSZ),
     *(signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGTRAP),
+    *(signal.SIGTTIN, signal.SIGTTOU),
 }
-"""Never passed on: they cannot be caught, or are about this program itself."""
+"""Never passed on: they cannot be caught, or are about this program itself and the terminal it runs in."""
 
 _ATTEMPTS = 10
 _STEP = 0.01
 """A process that has only just been started may have no terminal yet: it is asked again after 10, 20, … ms."""
-
-
-def path(container: str, verb: str) -> str:
-    return f"/containers/{quote(container)}/{verb}"
 
 
 def check_terminal(stdin: bool, tty: bool) -> None:
@@ -48,15 +40,46 @@ def check_terminal(stdin: bool, tty: bool) -> None:
         raise CnmError("the input device is not a TTY: leave out -t, or run it from a terminal")
 
 
-def attach(
-    client: Client, container: str, *, stdin: bool, stdout: bool, stderr: bool, detach_keys: str
-) -> tuple[_socket.socket, bytes]:
-    """A connection to the container's process, which need not run yet."""
+def start_attached(
+    client: Client, container: str, streams: Streams, query: dict[str, str], removes: bool
+) -> int:
+    """Start a container and be its process: the exit code, 0 where the user leaves it by the keys that detach.
+
+    `query` is as that of `attach`; the container is removed when it has exited if `removes`. The order is Docker's:
+    attach, so that nothing of the output is missed, and wait, so that the end is not; then start.
+    Raises CnmError where it cannot be started; it is removed then, too.
+    """
+    connection = client.upgrade(path(container, "attach"), query=query)
+    condition = "removed" if removes else "next-exit"
+    exited = client.begin("POST", path(container, "wait"), {"condition": condition})
+    try:
+        with (
+            conversation(connection, streams),
+            Window(client, path(container, "resize"), streams.tty) as window,
+        ):
+            _start(client, container, exited if removes else None)
+            relay(connection, streams, window.due)
+    except Detached:
+        return 0
+    return exit_code(exited())
+
+
+def _start(client: Client, container: str, removed: Callable[[], Any] | None) -> None:
+    try:
+        client.post(path(container, "start"))
+    except CnmError:
+        if removed:
+            removed()
+        raise
+
+
+def attach_query(
+    *, stdin: bool, stdout: bool = True, stderr: bool = True, detach_keys: str
+) -> dict[str, str]:
+    """What POST /containers/NAME/attach is asked for."""
     wanted = {"stream": True, "stdin": stdin, "stdout": stdout, "stderr": stderr}
     query = {name: "1" for name, value in wanted.items() if value}
-    if detach_keys:
-        query["detachKeys"] = detach_keys
-    return client.upgrade(path(container, "attach"), query=query)
+    return query | ({"detachKeys": detach_keys} if detach_keys else {})
 
 
 @contextmanager
@@ -147,27 +170,3 @@ def signals_for(client: Client, container: str, tty: bool) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def exit_code(waited: Any) -> int:
-    """Of what the daemon answers to `wait`. Raises CnmError for what it says went wrong."""
-    failure = (waited.get("Error") or {}).get("Message")
-    if failure:
-        error = CnmError(f"error waiting for container: {failure}")
-        error.exit_code = DAEMON_FAILED
-        raise error
-    code: int = waited["StatusCode"]
-    return code
-
-
-def failure_code(error: CnmError) -> int:
-    """The exit code of a `run` whose process could not be started: 127 not found, 126 not executable, else 125.
-
-    The runtime's words say which, as for the docker CLI: runStartContainerErr in docker/cli.
-    """
-    words = str(error)
-    if "executable file not found" in words or "no such file or directory" in words:
-        return NOT_FOUND
-    if "permission denied" in words or "is a directory" in words:
-        return NOT_EXECUTABLE
-    return DAEMON_FAILED

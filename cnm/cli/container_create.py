@@ -7,8 +7,6 @@ import sys
 from contextlib import contextmanager
 
 from cnm.cli.client import DaemonError
-from cnm.cli.streams import STDOUT_FD
-from cnm.cli.terminal import is_terminal, size
 from cnm.errors import CnmError
 
 TYPE_CHECKING = False
@@ -26,8 +24,8 @@ def create_container(client: Client, body: dict[str, Any], arguments: Arguments)
     Raises DaemonError where the daemon refuses, CnmError where the file for the ID is there or cannot be written.
     """
     _warn(body["HostConfig"])
-    if arguments["tty"] and is_terminal(STDOUT_FD):
-        body["HostConfig"]["ConsoleSize"] = list(size(STDOUT_FD))
+    if arguments["tty"] and (size := _terminal_size()):
+        body["HostConfig"]["ConsoleSize"] = size
     with _id_file(arguments["cidfile"]) as descriptor:
         if arguments["pull"] == "always":
             _pull(client, body["Image"], arguments)
@@ -38,6 +36,14 @@ def create_container(client: Client, body: dict[str, Any], arguments: Arguments)
         print(f"WARNING: {warning}", file=sys.stderr)
     ident: str = created["Id"]
     return ident
+
+
+def _terminal_size() -> list[int]:
+    """Rows and columns, none without a terminal."""
+    from cnm.cli.streams import STDOUT_FD
+    from cnm.cli.terminal import is_terminal, size
+
+    return list(size(STDOUT_FD)) if is_terminal(STDOUT_FD) else []
 
 
 def _create(client: Client, body: dict[str, Any], arguments: Arguments) -> Any:

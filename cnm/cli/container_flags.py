@@ -3,40 +3,17 @@
 from __future__ import annotations
 
 from cnm.cli import container_kinds as kinds
-from cnm.cli.amounts import BYTES, DECIMAL, DURATION, SWAP, UINT16
+from cnm.cli.amounts import BYTES, DURATION
+from cnm.cli.container_limits import LIMIT_FLAGS
 from cnm.cli.container_mounts import MOUNTS
 from cnm.cli.container_networks import NETWORKS
 from cnm.cli.flags import BOOLEAN, INTEGER, LIST, MAP, STRING, Flag
-
-DETACH_KEYS = Flag("detach-keys", STRING, "Keys that leave the container running (default ctrl-p,ctrl-q)")
-ENV = Flag("env", kinds.VARIABLES, "Set an environment variable, NAME[=VALUE]", "e")
-ENV_FILE = Flag("env-file", LIST, "Read environment variables from a file")
-PRIVILEGED = Flag("privileged", BOOLEAN, "Give it the rights of the host's root")
-TTY = Flag("tty", BOOLEAN, "Give it a terminal", "t")
-USER = Flag("user", STRING, "User inside: NAME or UID, perhaps :GROUP or :GID", "u")
-WORKDIR = Flag("workdir", STRING, "Working directory inside", "w")
-
-LIMITS = (
-    Flag("blkio-weight", UINT16, "Share of block I/O, 10 to 1000; 0 for none of its own"),
-    Flag("cpu-period", INTEGER, "Period of the CPU quota in microseconds"),
-    Flag("cpu-quota", INTEGER, "Microseconds of CPU in each period"),
-    Flag("cpu-rt-period", INTEGER, "Period of the real-time quota in microseconds"),
-    Flag("cpu-rt-runtime", INTEGER, "Microseconds of real-time CPU in each period"),
-    Flag("cpu-shares", INTEGER, "Share of the CPU when it is scarce", "c"),
-    Flag("cpus", DECIMAL, "Number of CPUs"),
-    Flag("cpuset-cpus", STRING, "CPUs it may run on (0-3, 0,1)"),
-    Flag("cpuset-mems", STRING, "Memory nodes it may use (0-3, 0,1)"),
-    Flag("memory", BYTES, "Limit of memory", "m"),
-    Flag("memory-reservation", BYTES, "Memory it is held to when memory is scarce"),
-    Flag("memory-swap", SWAP, "Limit of memory and swap together; -1 for no limit of swap"),
-    Flag("pids-limit", INTEGER, "Limit of processes; -1 for none"),
-)
-"""Limits that `update` can change."""
+from cnm.cli.process_flags import DETACH_KEYS, ENV, ENV_FILE, PRIVILEGED, TTY, USER, WORKDIR
 
 CREATE_FLAGS = tuple(
     sorted(
         (
-            *LIMITS,
+            *LIMIT_FLAGS,
             Flag("add-host", kinds.HOSTS, 'Line of its /etc/hosts, NAME:ADDRESS; "host-gateway" is the host'),
             Flag("annotation", MAP, "Annotation for the OCI runtime"),
             Flag("attach", kinds.STREAMS, "Attach to STDIN, STDOUT or STDERR", "a"),

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import _socket
-import os
 import re
 
 from cnm.cli.amounts import size
-from cnm.cli.flags import Kind
+from cnm.cli.flags import Kind, listing
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from typing import Any
 
 _LIMITS = (
@@ -31,12 +29,8 @@ _RATE = (
     "invalid rate for device: {}. The correct format is <device-path>:<number>{}. "
     "Number must be a positive integer{}"
 )
-_DOMAIN = re.compile(r"([a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*)\.?\s*", re.I)
-
-
-def listing(check: Callable[[str], Any], metavar: str = "list") -> Kind:
-    """A flag that may be repeated; its value is a list of what `check`, which raises ValueError, makes of each."""
-    return Kind(metavar, list, lambda values, text: [*values, check(text)])
+_DOMAIN = r"([a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*)\.?\s*"
+"""Compiled when it is needed: a start has no time for it."""
 
 
 def address(text: str) -> str:
@@ -69,14 +63,6 @@ def stream(text: str) -> str:
     return text.lower()
 
 
-def variable(text: str) -> str:
-    """`NAME=VALUE`; a NAME alone takes the value that it has here, and is sent as it is where it has none."""
-    name, equals, _ = text.partition("=")
-    if not name:
-        raise ValueError(f"invalid environment variable: {text}")
-    return text if equals or name not in os.environ else f"{name}={os.environ[name]}"
-
-
 def label(text: str) -> str:
     name = text.partition("=")[0].lstrip(" \t")
     if not name:
@@ -91,7 +77,7 @@ def search_domain(text: str) -> str:
     text = text.strip(" ")
     if text == ".":
         return text
-    match = _DOMAIN.fullmatch(text)
+    match = re.fullmatch(_DOMAIN, text, re.IGNORECASE)
     if match is None or len(match[1]) >= 255 or not re.search(r"[A-Za-z]", text):
         raise ValueError(f"{text} is not a valid domain")
     return match[1]
@@ -192,7 +178,6 @@ def _add_sysctl(values: dict[str, str], text: str) -> dict[str, str]:
 
 
 STREAMS = listing(stream)
-VARIABLES = listing(variable)
 LABEL_TEXTS = listing(label)
 ADDRESSES = listing(address)
 DOMAINS = listing(search_domain)

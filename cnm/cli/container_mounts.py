@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 
 from cnm.cli.amounts import size
-from cnm.cli.container_kinds import listing
-from cnm.cli.flags import BOOLEAN
+from cnm.cli.flags import BOOLEAN, listing
 from cnm.errors import InvalidParameter
 
 TYPE_CHECKING = False

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
-from cnm.cli.container_kinds import listing, mac_address
+from cnm.cli.container_kinds import mac_address
 from cnm.cli.container_mounts import fields
-from cnm.cli.flags import INTEGER
+from cnm.cli.flags import INTEGER, listing
 from cnm.errors import InvalidParameter
 
 TYPE_CHECKING = False

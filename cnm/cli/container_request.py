@@ -9,9 +9,11 @@ import json
 import os
 
 from cnm.cli import key_value_file
+from cnm.cli.container_limits import LIMITS, restart_policy
 from cnm.cli.container_mounts import binds_and_volumes, device, tmpfs
 from cnm.cli.container_networks import DEFAULT, endpoints
 from cnm.cli.container_ports import exposed_ports, port_bindings
+from cnm.cli.process_flags import environment
 from cnm.errors import InvalidParameter
 
 TYPE_CHECKING = False
@@ -66,22 +68,6 @@ _HOST_CONFIG = {
 }
 """Keys of the request by flags whose values it takes as they are."""
 
-LIMITS = {
-    "blkio-weight": "BlkioWeight",
-    "cpu-period": "CpuPeriod",
-    "cpu-quota": "CpuQuota",
-    "cpu-rt-period": "CpuRealtimePeriod",
-    "cpu-rt-runtime": "CpuRealtimeRuntime",
-    "cpu-shares": "CpuShares",
-    "cpus": "NanoCpus",
-    "cpuset-cpus": "CpusetCpus",
-    "cpuset-mems": "CpusetMems",
-    "memory": "Memory",
-    "memory-reservation": "MemoryReservation",
-    "memory-swap": "MemorySwap",
-    "pids-limit": "PidsLimit",
-}
-
 _HEALTH = {
     "health-interval": "Interval",
     "health-retries": "Retries",
@@ -128,24 +114,6 @@ def create_body(arguments: Arguments) -> dict[str, Any]:
     if networks := endpoints(arguments):
         body["NetworkingConfig"] = {"EndpointsConfig": networks}
     return body
-
-
-def environment(arguments: Arguments) -> list[str]:
-    """Of --env-file, then --env, so that the latter wins. Raises InvalidParameter for a file that is malformed."""
-    found = [line for path in arguments["env-file"] for line in key_value_file.variables(path)]
-    return found + list(arguments["env"])
-
-
-def restart_policy(text: str) -> dict[str, Any]:
-    """A RestartPolicy of the Engine API from `on-failure:3`. Raises InvalidParameter with Docker's words."""
-    if not text:
-        return {}
-    name, colon, count = text.partition(":")
-    if colon and not (count.isascii() and count.removeprefix("-").isdigit()):
-        raise InvalidParameter("invalid restart policy format: maximum retry count must be an integer")
-    if not name:
-        raise InvalidParameter("invalid restart policy format: no policy provided before colon")
-    return {"Name": name, "MaximumRetryCount": int(count)} if colon else {"Name": name}
 
 
 def _given(arguments: Arguments, keys: dict[str, str]) -> dict[str, Any]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from cnm.cli.attached import DAEMON_FAILED, Window, check_terminal, conversation, path
-from cnm.cli.container_flags import DETACH_KEYS, ENV, ENV_FILE, PRIVILEGED, TTY, USER, WORKDIR
-from cnm.cli.container_request import environment
+from cnm.cli.attached import Window, check_terminal, conversation
+from cnm.cli.container_api import DAEMON_FAILED, path
 from cnm.cli.flags import BOOLEAN, Command, Flag
 from cnm.cli.launcher_client import launcher
+from cnm.cli.process_flags import DETACH_KEYS, ENV, ENV_FILE, PRIVILEGED, TTY, USER, WORKDIR, environment
 from cnm.cli.streams import STDOUT_FD, Streams, relay
 from cnm.cli.terminal import DetachKeys, is_terminal, size
 from cnm.errors import CnmError

@@ -77,6 +77,11 @@ def _filter(values: dict[str, list[str]], text: str) -> dict[str, list[str]]:
     return {**values, key: [*values.get(key, []), value.strip()]}
 
 
+def listing(check: Callable[[str], Any], metavar: str = "list") -> Kind:
+    """A flag that may be repeated; its value is a list of what `check`, which raises ValueError, makes of each."""
+    return Kind(metavar, list, lambda values, text: [*values, check(text)])
+
+
 BOOLEAN = Kind("", bool, _boolean)
 INTEGER = Kind("int", int, _integer)
 STRING = Kind("string", str, lambda _, text: text)

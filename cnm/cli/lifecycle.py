@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from functools import partial
 
-from cnm.cli.attached import path
 from cnm.cli.client import DaemonError, quote
+from cnm.cli.container_api import path
 from cnm.cli.flags import BOOLEAN, INTEGER, STRING, Command, Flag
 from cnm.cli.launcher_client import launcher
 from cnm.cli.report import for_each

@@ -20,6 +20,9 @@ INTERRUPTED = 130
 BROKEN_PIPE = 141
 """128 + SIGINT and 128 + SIGPIPE, as a shell reports them."""
 
+STDERR_NUMBER = 2
+"""The last of the standard descriptors."""
+
 GROUPS = ("cluster", "dns", "endpoint", "network", "port", "sandbox")
 """Nouns; each is a module of its own name, loaded only when it is called."""
 
@@ -53,6 +56,7 @@ GLOBAL_FLAGS = (
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The exit code of `cnmctl ARGV...`; whatever goes wrong is one line on stderr."""
+    _occupy_standard_descriptors()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(
@@ -75,6 +79,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         report(CnmError(f"cannot write the output: {(error.strerror or str(error)).lower()}"))
         return CnmError.exit_code
+
+
+def _occupy_standard_descriptors() -> None:
+    """Where stdin, stdout or stderr was closed by the caller, lest a connection take its place and its bytes."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= STDERR_NUMBER:
+        pass
+    os.close(descriptor)
 
 
 def _run(words: Sequence[str]) -> int:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import sys
 
-from cnm.cli.attached import path
-from cnm.cli.container_flags import LIMITS as LIMIT_FLAGS
-from cnm.cli.container_request import LIMITS, restart_policy
+from cnm.cli.container_api import path
+from cnm.cli.container_limits import LIMIT_FLAGS, LIMITS, restart_policy
 from cnm.cli.flags import STRING, Command, Flag
 from cnm.cli.launcher_client import launcher
 from cnm.cli.report import for_each

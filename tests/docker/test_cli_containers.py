@@ -245,6 +245,16 @@ class TestRun:
             assert stderr.read() == b""
             assert process.wait(PATIENCE) == 141
 
+    def test_closed_streams_are_not_the_connections(self, cli: Cli) -> None:
+        program = " ".join(cli.command)
+        script = f"{program} run --rm -i --name web busybox sh -c 'cat; echo x >&2; exit 3' <&- >&-"
+
+        done = subprocess.run(
+            ["sh", "-c", script], cwd=CHECKOUT, capture_output=True, timeout=PATIENCE, check=False
+        )
+
+        assert (done.returncode, done.stdout, done.stderr) == (3, b"", b"x\n")
+
     def test_only_stdin_attached_waits_for_the_end_in_silence(self, cli: Cli) -> None:
         words = ("-i", "-a", "stdin", "--name", "web", "busybox", "sh", "-c", "cat; exit 5")
 
