@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, suppress
 from functools import partial
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Protocol
 
 import pytest
 
@@ -26,10 +26,20 @@ WORLD: dict[str, Any] = {"hosts": {"host": {}}, "links": []}
 PATIENCE = 60
 
 
-class Cli:
-    """cnmctl as a process of its own, which talks to this dockerd."""
+class Daemon(Protocol):
+    """Whoever speaks the Engine API: a dockerd, or the launcher."""
 
-    def __init__(self, dockerd: Dockerd) -> None:
+    @property
+    def socket(self) -> object: ...
+
+    def docker(self, *arguments: str) -> str:
+        """What the docker CLI prints, stripped. Raises RuntimeError."""
+
+
+class Cli:
+    """cnmctl as a process of its own, which talks to this daemon."""
+
+    def __init__(self, dockerd: Daemon) -> None:
         self.dockerd = dockerd
         self.command = (sys.executable, "-m", "cnm.cli", "-H", f"unix://{dockerd.socket}")
 
@@ -86,12 +96,12 @@ def dockerd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dockerd]:
 
 
 @pytest.fixture
-def cli(dockerd: Dockerd) -> Iterator[Cli]:
+def cli(dockerd: Daemon) -> Iterator[Cli]:
     yield Cli(dockerd)
     eventually(partial(_remove_all, dockerd))
 
 
-def _remove_all(dockerd: Dockerd) -> bool:
+def _remove_all(dockerd: Daemon) -> bool:
     """Whether none is left; one that is removing itself cannot be removed."""
     with suppress(RuntimeError):
         dockerd.docker("rm", "--force", "--volumes", *dockerd.docker("ps", "--all", "--quiet").split())
@@ -118,12 +128,12 @@ class TestRun:
 
     def test_output_that_nobody_reads_yet_does_not_keep_input_back(self, cli: Cli) -> None:
         """Both pipes are full for a while: only a client that never blocks on one side gets on."""
-        script = "head -c 3000000 /dev/zero & cat >/dev/null; wait; echo >&2 done"
+        script = "head -c 900000 /dev/zero & cat >/dev/null; wait; echo >&2 done"
         with cli.open("run", "--rm", "-i", "busybox", "sh", "-c", script) as process:
             stdin, stdout, stderr = pipes(process)
             stdin.write(b"x" * 3_000_000)
             stdin.close()
-            assert len(stdout.read()) == 3_000_000
+            assert len(stdout.read()) == 900_000
             assert stderr.read() == b"done\n"
 
     def test_detached_prints_the_id(self, cli: Cli) -> None:
@@ -487,7 +497,8 @@ class TestLifecycle:
         code, out, err = cli.said("rm", "web")
 
         assert (code, out) == (1, "")
-        assert "You cannot remove a running container" in err
+        assert "running" in err
+        assert cli.inspect("web")["State"]["Running"]
 
     def test_start_attached_with_piped_stdin(self, cli: Cli) -> None:
         cli.said("create", "-i", "--name", "web", "busybox", "sh", "-c", "cat; exit 4")
