@@ -29,6 +29,9 @@ class DaemonError(CnmError):
 class Client:
     """Requests to the cnmd behind `host`: `unix:///PATH` or a bare path; nothing is opened before the first."""
 
+    service = "cnmd"
+    """The daemon that is asked, by its name."""
+
     def __init__(self, host: str = DEFAULT_HOST) -> None:
         """Raises InvalidParameter for a malformed host and NotBuilt for a scheme other than unix."""
         scheme, separator, path = host.partition("://")
@@ -55,8 +58,16 @@ class Client:
     ) -> Any:
         """The answer's JSON, None where it has no body.
 
-        Raises DaemonError for a status of 400 or more and Unavailable where no cnmd answers.
+        Raises DaemonError for a status of 400 or more and Unavailable where no daemon answers.
         """
+        content = self._content(method, path, body, query)
+        return self._decode(content) if content.strip() else None
+
+    def text(self, path: str, query: Mapping[str, str] | None = None) -> str:
+        """The answer to a GET as it was written. Raises as `request` does."""
+        return self._content("GET", path, None, query).decode("utf-8", "replace")
+
+    def _content(self, method: str, path: str, body: Any, query: Mapping[str, str] | None) -> bytes:
         connection = self._ask(method, path, body, query)
         try:
             content = b"".join(connection.body())
@@ -66,7 +77,7 @@ class Client:
             connection.close()
         if connection.status >= 400:
             raise DaemonError(_message(content, connection.status), connection.status)
-        return self._decode(content) if content.strip() else None
+        return content
 
     def stream(
         self, path: str, query: Mapping[str, str] | None = None, *, method: str = "GET", body: Any = None
@@ -114,8 +125,8 @@ class Client:
             ) from None
         except OSError:
             raise Unavailable(
-                f"cannot connect to cnmd at {self.host}: is it running? "
-                "start it with 'systemctl start cnmd', or name its socket with -H"
+                f"cannot connect to {self.service} at {self.host}: is it running? "
+                f"start it with 'systemctl start {self.service}', or name its socket with -H"
             ) from None
         return _Connection(sock)
 
@@ -127,7 +138,9 @@ class Client:
 
     def _broken(self, error: Exception) -> Unavailable:
         reason = getattr(error, "strerror", None) or str(error)
-        return Unavailable(f"no sensible answer from {self.host}: {reason.lower()}: see the log of cnmd")
+        return Unavailable(
+            f"no sensible answer from {self.host}: {reason.lower()}: see the log of {self.service}"
+        )
 
 
 class _Connection:
@@ -145,11 +158,20 @@ class _Connection:
     def close(self) -> None:
         self._sock.close()
 
-    def send(self, content: bytes) -> None:
+    def send(self, content: bytes) -> bool:
+        """Whether the server took it; one that refuses a body answers without reading it all."""
         try:
             self._sock.sendall(content)
         except (BrokenPipeError, ConnectionResetError):
-            return  # a server that refuses the body answers without reading it all
+            return False
+        return True
+
+    def end_sending(self) -> None:
+        """Tell the server that nothing more comes, whatever was announced."""
+        try:
+            self._sock.shutdown(_socket.SHUT_WR)
+        except OSError:
+            return  # it is gone already
 
     def read_head(self) -> None:
         words = self._line().split(None, 2)

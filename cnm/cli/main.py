@@ -20,13 +20,27 @@ INTERRUPTED = 130
 BROKEN_PIPE = 141
 """128 + SIGINT and 128 + SIGPIPE, as a shell reports them."""
 
-GROUPS = ("cluster", "dns", "endpoint", "network", "port", "sandbox")
+GROUPS = ("cluster", "container", "dns", "endpoint", "network", "port", "sandbox")
 """Nouns; each is a module of its own name, loaded only when it is called."""
 
 COMMANDS = {
+    "commit": ("cnm.cli.snapshots", "COMMIT"),
+    "cp": ("cnm.cli.copying", "CP"),
+    "diff": ("cnm.cli.snapshots", "DIFF"),
     "doctor": ("cnm.cli.system", "DOCTOR"),
     "events": ("cnm.cli.events", "EVENTS"),
+    "export": ("cnm.cli.snapshots", "EXPORT"),
+    "images": ("cnm.cli.images", "IMAGES"),
+    "import": ("cnm.cli.images", "IMPORT"),
+    "info": ("cnm.cli.system_info", "INFO"),
+    "inspect": ("cnm.cli.inspection", "INSPECT"),
+    "load": ("cnm.cli.images", "LOAD"),
+    "logs": ("cnm.cli.container_logs", "LOGS"),
+    "ps": ("cnm.cli.container_list", "PS"),
+    "rmi": ("cnm.cli.images", "RMI"),
+    "stats": ("cnm.cli.stats", "STATS"),
     "status": ("cnm.cli.system", "STATUS"),
+    "top": ("cnm.cli.container_top", "TOP"),
     "version": ("cnm.cli.system", "VERSION"),
 }
 """Commands without a noun: where each is described."""

@@ -35,9 +35,9 @@ def natural(name: str) -> list[str | int]:
     return [int(part) if part.isdecimal() else part for part in re.split(r"([0-9]+)", name)]
 
 
-def table(rows: Sequence[Sequence[str]]) -> str:
-    """Columns at least 10 wide and three spaces apart, as Docker prints them; the last is not padded."""
-    widths = [max(10, *(len(cell) + 3 for cell in column)) for column in zip(*rows, strict=True)]
+def table(rows: Sequence[Sequence[str]], least: int = 10) -> str:
+    """Columns at least so wide and three spaces apart, as Docker prints them; the last is not padded."""
+    widths = [max(least, *(len(cell) + 3 for cell in column)) for column in zip(*rows, strict=True)]
     return "\n".join(
         "".join(cell.ljust(width) for cell, width in zip(row[:-1], widths, strict=False)) + row[-1]
         for row in rows

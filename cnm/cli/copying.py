@@ -1,0 +1,248 @@
+"""`cnmctl cp`: copy files between a container and this host."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import sys
+
+from cnm.cli.client import Client, quote
+from cnm.cli.copy_rules import (
+    Source,
+    Target,
+    arrange,
+    base,
+    clean,
+    followed,
+    joined_link,
+    keep_ending,
+    split,
+    split_argument,
+)
+from cnm.cli.flags import BOOLEAN, Arguments, Command, Flag
+from cnm.cli.launcher_client import LauncherClient, file_pieces, launcher, query_text
+from cnm.cli.quantities import decimal_size
+from cnm.errors import CnmError, InvalidParameter
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from typing import Any
+
+STREAM = "-"
+"""In place of a path of this host: standard input or output, as a tar archive."""
+_DIRECTORY, _SYMLINK, _DEVICE, _IRREGULAR = 1 << 31, 1 << 27, 1 << 26, 1 << 19
+"""Bits of the mode that the Engine API tells (Go's os.FileMode)."""
+_LINKS_FOLLOWED = 10
+
+
+def cp(client: Client, arguments: Arguments) -> int:
+    source, target = arguments.operands
+    if not source or not target:
+        raise InvalidParameter(f"{'destination' if source else 'source'} can not be empty")
+    (container, inside), (other, outside) = split_argument(source), split_argument(target)
+    if container and other:
+        raise InvalidParameter("copying between containers is not supported")
+    if not container and not other:
+        raise InvalidParameter("must specify at least one container source")
+    files = _Files(launcher(client), container or other)
+    if container:
+        size = _copy_out(files, inside, outside, arguments["follow-link"])
+        told = _local(outside)
+    else:
+        size, told = _copy_in(files, inside, outside, arguments)
+    is_quiet = arguments["quiet"] if "quiet" in arguments.given else not sys.stdout.isatty()
+    if not is_quiet and outside != STREAM:
+        print(f"Successfully copied {decimal_size(size, 3)} to {told}", file=sys.stderr)
+    return 0
+
+
+class _Files:
+    """The files of one container, as the archive endpoints serve them."""
+
+    def __init__(self, daemon: LauncherClient, container: str) -> None:
+        self._daemon = daemon
+        self._path = f"/containers/{quote(container)}/archive"
+        self.container = container
+
+    def status(self, path: str) -> dict[str, Any] | None:
+        """Name, size, mode and linkTarget; None where it is not there or cannot be told."""
+        headers = self._daemon.head(self._path + query_text([("path", path)]))
+        return _decoded(headers) if headers else None
+
+    def read(self, path: str) -> tuple[dict[str, Any], Iterable[bytes]]:
+        answer = self._daemon.download(self._path, {"path": path})
+        return _decoded(answer.headers), answer
+
+    def write(self, path: str, pieces: Iterable[bytes], with_owner: bool) -> None:
+        pairs = [("path", path), ("noOverwriteDirNonDir", "true")]
+        if with_owner:
+            pairs.append(("copyUIDGID", "true"))
+        with self._daemon.upload("PUT", self._path + query_text(pairs), pieces):
+            pass
+
+
+def _decoded(headers: dict[str, str]) -> dict[str, Any]:
+    from base64 import b64decode
+
+    try:
+        found: dict[str, Any] = json.loads(b64decode(headers["x-docker-container-path-stat"]))
+    except (KeyError, ValueError):
+        raise CnmError("the daemon does not say what the path in the container is") from None
+    return found
+
+
+class _Counted:
+    """Pieces as they pass, and their length."""
+
+    def __init__(self, pieces: Iterable[bytes]) -> None:
+        self._pieces = pieces
+        self.size = 0
+
+    def __iter__(self) -> Iterator[bytes]:
+        for piece in self._pieces:
+            self.size += len(piece)
+            yield piece
+
+
+# Out of a container
+
+
+def _copy_out(files: _Files, path: str, destination: str, follow: bool) -> int:
+    """Bytes of the archive that came."""
+    if destination != STREAM:
+        destination = _local(destination)
+        _check_output(destination)
+    name = ""
+    if follow:
+        path, name = _followed_inside(files, path)
+    status, answer = files.read(path)
+    pieces = _Counted(answer)
+    if destination == STREAM:
+        for piece in pieces:
+            sys.stdout.buffer.write(piece)
+        sys.stdout.buffer.flush()
+        return pieces.size
+    from cnm.cli.local_archive import unpack
+
+    target = _local_target(destination)
+    folder, new = arrange(Source(path, bool(status["mode"] & _DIRECTORY), name), target)
+    old = split(path)[1]
+    unpack(pieces, folder, lambda entry: _renamed(entry, old, new))
+    return pieces.size
+
+
+def _followed_inside(files: _Files, path: str) -> tuple[str, str]:
+    status = files.status(path)
+    if status is None or not status["mode"] & _SYMLINK:
+        return path, ""
+    return followed(path, joined_link(path, status["linkTarget"]))
+
+
+def _renamed(entry: str, old: str, new: str) -> str:
+    """An entry's name with `new` in place of the `old` first part."""
+    if old == "/":
+        return entry if new == "/" else f"{new}/{entry}"
+    return entry.replace(old, new, 1)
+
+
+def _check_output(path: str) -> None:
+    parent = os.path.dirname(clean(path))
+    if not os.path.exists(parent):
+        raise InvalidParameter(f'invalid output path: directory "{parent}" does not exist')
+    if os.path.exists(path):
+        _check_kind(
+            os.stat(path).st_mode, f'invalid output path: "{path}" must be a directory or a regular file'
+        )
+
+
+def _check_kind(mode: int, complaint: str) -> None:
+    if stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
+        raise InvalidParameter(f"{complaint}: got a device")
+
+
+def _local_target(path: str) -> Target:
+    for _ in range(_LINKS_FOLLOWED):
+        if not os.path.islink(path):
+            break
+        path = joined_link(path, os.readlink(path))
+    else:
+        raise CnmError(f"too many symlinks in {path}")
+    if os.path.lexists(path):
+        return Target(path, exists=True, is_directory=os.path.isdir(path))
+    parent = split(path)[0]
+    if not os.path.isdir(parent):
+        raise CnmError(
+            "not a directory" if os.path.exists(parent) else f"{parent}: no such file or directory"
+        )
+    return Target(path)
+
+
+def _local(path: str) -> str:
+    """The path from the root on; what it ends in stays."""
+    return path if path == STREAM else keep_ending(clean(os.path.join(os.getcwd(), path)), path)
+
+
+# Into a container
+
+
+def _copy_in(files: _Files, source: str, path: str, arguments: Arguments) -> tuple[int, str]:
+    """Bytes of the archive that was sent, and where to."""
+    target = _target_inside(files, path)
+    if source == STREAM:
+        if not target.is_directory:
+            raise InvalidParameter(f'destination "{files.container}:{path}" must be a directory')
+        pieces, folder = _Counted(file_pieces(sys.stdin.fileno())), target.path
+    else:
+        from cnm.cli.local_archive import packed
+
+        found = _local_source(_local(source), arguments["follow-link"])
+        folder, name = arrange(found, target)
+        pieces = _Counted(packed(found.path, "." if name == "/" else name))
+    files.write(folder, pieces, arguments["archive"])
+    return pieces.size, f"{files.container}:{target.path}"
+
+
+def _target_inside(files: _Files, path: str) -> Target:
+    """What is not there may come to be: its directory is looked for when the archive is unpacked."""
+    status, place = files.status(path), path
+    if status is not None and status["mode"] & _SYMLINK:
+        place = joined_link(path, status["linkTarget"])
+        status = files.status(place)
+    if status is None:
+        return Target(place)
+    for bit, word in ((_DEVICE, "device"), (_IRREGULAR, "irregular file")):
+        if status["mode"] & bit:
+            complaint = f'destination "{files.container}:{path}" must be a directory or a regular file'
+            raise InvalidParameter(f"{complaint}: got a{'n' * (word[0] == 'i')} {word}")
+    return Target(place, exists=True, is_directory=bool(status["mode"] & _DIRECTORY))
+
+
+def _local_source(path: str, follow: bool) -> Source:
+    """Raises CnmError where it is not there, in the words of Docker."""
+    try:
+        if follow:
+            real, name = followed(path, os.path.realpath(path, strict=True))
+        else:
+            parent, slash, last = path.rpartition("/")
+            real = f"{os.path.realpath(parent or '/', strict=True).rstrip('/')}{slash}{last}"
+            name = base(path) if path.endswith("/") and base(path) != base(real) else ""
+        mode = os.lstat(real).st_mode
+    except OSError as error:
+        raise CnmError(f"lstat {error.filename or path}: {(error.strerror or str(error)).lower()}") from None
+    return Source(real, stat.S_ISDIR(mode), name)
+
+
+CP = Command(
+    "cp",
+    "Copy files between a container and this host: of the two paths one is CONTAINER:PATH, and the other may be '-', "
+    "a tar archive on standard input or output",
+    cp,
+    "SOURCE DESTINATION",
+    (
+        Flag("archive", BOOLEAN, "Keep the numbers of users and groups", "a"),
+        Flag("follow-link", BOOLEAN, "Copy what a symbolic link leads to", "L"),
+        Flag("quiet", BOOLEAN, "Do not say what was copied; without a terminal nothing is said anyway", "q"),
+    ),
+)
