@@ -11,12 +11,15 @@ from cnm.cli.launcher_client import launcher
 from cnm.cli.output import LIST_FLAGS, Listing, label_text
 from cnm.cli.published_ports import ports_text
 from cnm.cli.quantities import age, decimal_size, ellipsis, local_time, quoted
+from cnm.errors import InvalidParameter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+LISTED = "*formatter.ContainerContext"
+"""What the errors of templates call an item."""
 COLUMNS = ("ID", "Image", "Command", "RunningFor", "Status", "Ports", "Names")
 _HEADINGS = {
     "Command": "COMMAND",
@@ -49,19 +52,46 @@ def ps(client: Client, arguments: Arguments) -> int:
         last = 1
     if last != -1:
         query["limit"] = str(last)
-    with_size = arguments["size"] or (not quiet and _asks_for_size(form))
+    with_size = arguments["size"] or (not quiet and bool(form) and _asks_for_size(form))
     if with_size:
         query["size"] = "1"
     return _show(launcher(client).get("/containers/json", query) or [], arguments)
 
 
+class _Asked(dict[str, str]):
+    """Fields of a container that does not exist, and whether its size is asked for."""
+
+    size = False
+
+    def __getitem__(self, name: str) -> str:
+        self.size = self.size or name == "Size"
+        return super().__getitem__(name)
+
+
 def _asks_for_size(form: str) -> bool:
-    return form == "json" or re.search(r"\.Size\b|json \.[ }]", form) is not None
+    """Sizes are looked for only where they are shown, since each takes the daemon a walk over all files.
+
+    Raises InvalidParameter for a template that does not work, before the daemon is asked.
+    """
+    from cnm.cli.template import Struct, Template, TemplateError
+
+    fields = _Asked((name, "") for name in _HEADINGS)
+    record = Struct(LISTED, fields)
+    record.methods["Label"] = lambda _: ""
+    step = "parse"
+    try:
+        template = Template(form)
+        step = "execute"
+        template.execute(record)
+    except TemplateError as error:
+        reason = str(error).removeprefix("template parsing error: ")
+        raise InvalidParameter(f"failed to {step} template: {reason}") from None
+    return fields.size or "json ." in form
 
 
 def _show(containers: list[dict[str, Any]], arguments: Arguments) -> int:
     columns = (*COLUMNS, "Size") if arguments["size"] else COLUMNS
-    listing = Listing("*formatter.ContainerContext", columns, _HEADINGS)
+    listing = Listing(LISTED, columns, _HEADINGS)
     if arguments["quiet"]:
         arguments.values["format"] = ""
     is_plain = arguments["format"] in ("", "table")
@@ -125,13 +155,15 @@ def _size(container: dict[str, Any], _: bool) -> str:
     return f"{written} (virtual {decimal_size(whole, 3)})" if whole > 0 else written
 
 
-def _platform(container: dict[str, Any], _: bool) -> str:
-    platform = (container.get("ImageManifestDescriptor") or {}).get("platform") or {}
+def _platform(container: dict[str, Any], _: bool) -> str | None:
+    platform = (container.get("ImageManifestDescriptor") or {}).get("platform")
+    if not platform:
+        return None
     parts = (platform.get("os"), platform.get("architecture"), platform.get("variant"))
     return "/".join(part for part in parts if part)
 
 
-_FIELDS: dict[str, Callable[[dict[str, Any], bool], str]] = {
+_FIELDS: dict[str, Callable[[dict[str, Any], bool], str | None]] = {
     "Command": _command,
     "CreatedAt": lambda container, _: local_time(container["Created"]),
     "ID": _id,
@@ -148,7 +180,7 @@ _FIELDS: dict[str, Callable[[dict[str, Any], bool], str]] = {
     "State": lambda container, _: container.get("State") or "",
     "Status": lambda container, _: container.get("Status") or "",
 }
-"""Each field of a container as text; the second argument is whether long texts are shortened."""
+"""Each field of a container as text, None for none; the second argument is whether long texts are shortened."""
 
 PS = Command(
     "ps",

@@ -9,7 +9,7 @@ from cnm.cli.client import Client, quote
 from cnm.cli.events import timestamp
 from cnm.cli.flags import BOOLEAN, STRING, Arguments, Command, Flag
 from cnm.cli.launcher_client import launcher
-from cnm.errors import CnmError
+from cnm.errors import CnmError, InvalidParameter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def logs(client: Client, arguments: Arguments) -> int:
     now = datetime.now()
     for name in ("since", "until"):
         if arguments[name]:
-            query[name] = timestamp(arguments[name], now)
+            query[name] = _moment(name, arguments[name], now)
     for name in ("details", "follow", "timestamps"):
         if arguments[name]:
             query[name] = "1"
@@ -36,6 +36,13 @@ def logs(client: Client, arguments: Arguments) -> int:
         for stream, piece in ((STDOUT, piece) for piece in answer) if is_terminal else streams(answer):
             _write(stream, piece)
     return 0
+
+
+def _moment(name: str, text: str, now: datetime) -> str:
+    try:
+        return timestamp(text, now)
+    except InvalidParameter as error:
+        raise InvalidParameter(f'invalid value for "{name}": {error}') from None
 
 
 def streams(pieces: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:

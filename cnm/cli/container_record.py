@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from cnm.cli.template import Struct, StructMap
+from cnm.cli.template import NIL, Struct, StructMap
 
 _NONE: Mapping[str, Any] = MappingProxyType({})
 
@@ -14,13 +14,13 @@ _NONE: Mapping[str, Any] = MappingProxyType({})
 class Form(NamedTuple):
     """One Go struct of the Engine API (github.com/moby/moby/api/types).
 
-    `renamed` are fields by keys that differ from them, `absent` the values of fields whose keys are left out of the
-    JSON, `inside` the structs that fields hold.
+    `renamed` are fields by keys that differ from them, `empty` the values of fields that are null in the JSON or left
+    out, `inside` the structs that fields hold.
     """
 
     kind: str
     renamed: Mapping[str, str] = _NONE
-    absent: Mapping[str, Any] = _NONE
+    empty: Mapping[str, Any] = _NONE
     inside: Mapping[str, Inside] = _NONE
 
 
@@ -40,55 +40,87 @@ Inside = Form | Each | EachList
 
 _HEALTH_RESULT = Form("container.HealthcheckResult")
 _HEALTH = Form("container.Health", inside={"Log": Each(_HEALTH_RESULT)})
-_STATE = Form("container.State", absent={"Health": None}, inside={"Health": _HEALTH})
+_STATE = Form("container.State", empty={"Health": NIL}, inside={"Health": _HEALTH})
 _HEALTH_CONFIG = Form(
     "container.HealthConfig",
-    absent={"Test": [], "Interval": 0, "Timeout": 0, "StartPeriod": 0, "StartInterval": 0, "Retries": 0},
+    empty={
+        "Test": (),
+        **dict.fromkeys(("Interval", "Timeout", "StartPeriod", "StartInterval", "Retries"), 0),
+    },
 )
 _CONFIG = Form(
     "container.Config",
-    absent={
-        "ExposedPorts": {},
-        "Healthcheck": None,
+    empty={
         "ArgsEscaped": False,
-        "NetworkDisabled": False,
+        "Healthcheck": NIL,
         "MacAddress": "",
-        "OnBuild": [],
+        "NetworkDisabled": False,
         "StopSignal": "",
-        "StopTimeout": None,
-        "Shell": [],
+        "StopTimeout": NIL,
+        **dict.fromkeys(("Cmd", "Entrypoint", "Env", "OnBuild", "Shell"), ()),
+        **dict.fromkeys(("ExposedPorts", "Labels", "Volumes"), _NONE),
     },
     inside={"Healthcheck": _HEALTH_CONFIG},
 )
 _PORT_BINDING = Form("nat.PortBinding", {"HostIp": "HostIP"})
-_IPAM = Form("network.EndpointIPAMConfig", absent={"IPv4Address": "", "IPv6Address": "", "LinkLocalIPs": []})
-_ENDPOINT = Form("network.EndpointSettings", inside={"IPAMConfig": _IPAM})
+_IPAM = Form("network.EndpointIPAMConfig", empty={"IPv4Address": "", "IPv6Address": "", "LinkLocalIPs": ()})
+_ENDPOINT = Form(
+    "network.EndpointSettings",
+    empty={"Aliases": (), "DNSNames": (), "DriverOpts": _NONE, "IPAMConfig": NIL, "Links": ()},
+    inside={"IPAMConfig": _IPAM},
+)
 _NETWORK_SETTINGS = Form(
     "container.NetworkSettings", inside={"Ports": EachList(_PORT_BINDING), "Networks": Each(_ENDPOINT)}
 )
-_MOUNT_POINT = Form("container.MountPoint", absent={"Type": "", "Name": "", "Driver": ""})
+_MOUNT_POINT = Form("container.MountPoint", empty={"Type": "", "Name": "", "Driver": ""})
 _RESTART_POLICY = Form("container.RestartPolicy")
 _LOG_CONFIG = Form("container.LogConfig")
-_BIND_OPTIONS = Form("mount.BindOptions", absent={"Propagation": "", "NonRecursive": False})
-_TMPFS_OPTIONS = Form("mount.TmpfsOptions", absent={"SizeBytes": 0, "Mode": 0, "Options": []})
+_BIND_OPTIONS = Form("mount.BindOptions", empty={"Propagation": "", "NonRecursive": False})
+_TMPFS_OPTIONS = Form("mount.TmpfsOptions", empty={"SizeBytes": 0, "Mode": 0, "Options": ()})
 _MOUNT = Form(
     "mount.Mount",
-    absent={
+    empty={
         "Type": "",
         "Source": "",
         "Target": "",
         "ReadOnly": False,
         "Consistency": "",
-        "BindOptions": None,
-        "VolumeOptions": None,
-        "TmpfsOptions": None,
+        "BindOptions": NIL,
+        "VolumeOptions": NIL,
+        "TmpfsOptions": NIL,
     },
     inside={"BindOptions": _BIND_OPTIONS, "TmpfsOptions": _TMPFS_OPTIONS},
 )
 _HOST_CONFIG = Form(
     "container.HostConfig",
     {"Dns": "DNS", "DnsOptions": "DNSOptions", "DnsSearch": "DNSSearch"},
-    absent={"Mounts": [], "Annotations": {}, "StorageOpt": {}, "Tmpfs": {}, "Sysctls": {}, "Init": None},
+    empty={
+        **dict.fromkeys(("Init", "MemorySwappiness", "OomKillDisable", "PidsLimit"), NIL),
+        **dict.fromkeys(("Annotations", "PortBindings", "StorageOpt", "Sysctls", "Tmpfs"), _NONE),
+        **dict.fromkeys(
+            (
+                "Binds",
+                "CapAdd",
+                "CapDrop",
+                "DeviceCgroupRules",
+                "DeviceRequests",
+                "Devices",
+                "DNS",
+                "DNSOptions",
+                "DNSSearch",
+                "ExtraHosts",
+                "GroupAdd",
+                "Links",
+                "MaskedPaths",
+                "Mounts",
+                "ReadonlyPaths",
+                "SecurityOpt",
+                "Ulimits",
+                "VolumesFrom",
+            ),
+            (),
+        ),
+    },
     inside={
         "LogConfig": _LOG_CONFIG,
         "PortBindings": EachList(_PORT_BINDING),
@@ -102,7 +134,7 @@ _GRAPH_DRIVER = Form("storage.DriverData")
 _CONTAINER = Form(
     "container.InspectResponse",
     {"Id": "ID"},
-    absent={"SizeRw": None, "SizeRootFs": None},
+    empty={"ExecIDs": (), "SizeRootFs": NIL, "SizeRw": NIL},
     inside={
         "State": _STATE,
         "Config": _CONFIG,
@@ -123,9 +155,10 @@ def _record(form: Form, source: dict[str, Any]) -> Struct:
     fields = {
         form.renamed.get(key, key): _field(form.inside.get(key), value) for key, value in source.items()
     }
-    return Struct(
-        form.kind, {**fields, **{key: form.absent[key] for key in form.absent.keys() - fields}}, source
-    )
+    for name, value in form.empty.items():
+        if fields.get(name) is None:
+            fields[name] = list(value) if value == () else {} if value is _NONE else value
+    return Struct(form.kind, fields, source)
 
 
 def _field(inside: Inside | None, value: Any) -> Any:

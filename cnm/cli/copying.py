@@ -151,15 +151,16 @@ def _check_output(path: str) -> None:
     parent = os.path.dirname(clean(path))
     if not os.path.exists(parent):
         raise InvalidParameter(f'invalid output path: directory "{parent}" does not exist')
-    if os.path.exists(path):
-        _check_kind(
-            os.stat(path).st_mode, f'invalid output path: "{path}" must be a directory or a regular file'
-        )
-
-
-def _check_kind(mode: int, complaint: str) -> None:
+    try:
+        mode = os.stat(path).st_mode
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise CnmError(f"stat {path}: {(error.strerror or str(error)).lower()}") from None
     if stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
-        raise InvalidParameter(f"{complaint}: got a device")
+        raise InvalidParameter(
+            f'invalid output path: "{path}" must be a directory or a regular file: got a device'
+        )
 
 
 def _local_target(path: str) -> Target:
@@ -229,6 +230,8 @@ def _local_source(path: str, follow: bool) -> Source:
             real = f"{os.path.realpath(parent or '/', strict=True).rstrip('/')}{slash}{last}"
             name = base(path) if path.endswith("/") and base(path) != base(real) else ""
         mode = os.lstat(real).st_mode
+    except NotADirectoryError:
+        raise CnmError("not a directory") from None
     except OSError as error:
         raise CnmError(f"lstat {error.filename or path}: {(error.strerror or str(error)).lower()}") from None
     return Source(real, stat.S_ISDIR(mode), name)

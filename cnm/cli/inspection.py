@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 from cnm.cli.client import Client, DaemonError, quote
@@ -13,7 +14,7 @@ from cnm.errors import CnmError, InvalidParameter, NotFound
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
     from typing import Any
 
     from cnm.cli.template import Struct
@@ -44,17 +45,21 @@ def container_inspect(client: Client, arguments: Arguments) -> int:
 
 
 def _inspect(client: Client, arguments: Arguments, kinds: Sequence[str]) -> int:
-    show = _shower(arguments["format"])
+    form = arguments["format"]
+    rendered = _renderer(form)
     daemon = launcher_or_cnmd(client)
-    found: list[tuple[str, str]] = []
+    found: list[str] = []
     failures: list[CnmError] = []
     for name in arguments.operands:
         try:
-            found.append(_find(daemon, name, kinds, arguments["size"]))
+            found.append(rendered(*_find(daemon, name, kinds, arguments["size"])))
         except CnmError as error:
             failures.append(error)
-    for line in show(found):
-        print(line)
+    if form in ("", "json"):
+        whole = f"[{','.join(found)}]"
+        print(whole if form else indented(whole))
+    else:
+        print("\n".join(found))
     for failure in failures:
         report(failure)
     return 1 if failures else 0
@@ -69,33 +74,29 @@ def _find(daemon: Client, name: str, kinds: Sequence[str], with_size: bool) -> t
         except DaemonError as error:
             if len(kinds) == 1 or (error.status != NOT_FOUND and not _is_no_name(error)):
                 raise
-    raise NotFound(f"no such object: {name}")
+    raise NotFound(f"No such object: {name}")
 
 
 def _is_no_name(error: DaemonError) -> bool:
     return "invalid reference format" in str(error) or "not supported" in str(error)
 
 
-def _shower(form: str) -> Callable[[Sequence[tuple[str, str]]], Iterator[str]]:
-    """What makes the output of (type, JSON text)s. Raises TemplateError."""
-    if form == "json":
-        return lambda found: iter(["[" + ",".join(text.strip() for _, text in found) + "]"])
-    if not form:
-        return lambda found: iter([indented("[" + ",".join(text for _, text in found) + "]")])
+def _renderer(form: str) -> Callable[[str, str], str]:
+    """What makes the text of one object's type and JSON. Raises TemplateError, and so does what it returns."""
+    if form in ("", "json"):
+        return lambda _, text: text.strip()
     from cnm.cli.template import Template, TemplateError
 
     template = Template(form)
 
-    def line(kind: str, text: str) -> str:
-        import json
-
+    def rendered(kind: str, text: str) -> str:
         item = json.loads(text)
         try:
             return template.execute(_struct(kind, item))
         except TemplateError:
             return template.execute(item, missing_key_fails=True)
 
-    return lambda found: (line(*each) for each in found)
+    return rendered
 
 
 def _struct(kind: str, item: dict[str, Any]) -> Struct | dict[str, Any]:

@@ -23,7 +23,9 @@ def packed(path: str, name: str) -> Iterator[bytes]:
 
     Raises CnmError for what cannot be read. Sockets are left out, as Docker does.
     """
-    archive = tarfile.TarFile(os.devnull, "w", format=tarfile.PAX_FORMAT)
+    archive = tarfile.TarFile(
+        mode="w", fileobj=io.BytesIO()
+    )  # it knows hard links again; nothing is written to it
     try:
         for place, inner in _tree(path, name):
             info = archive.gettarinfo(place, inner)
@@ -146,7 +148,7 @@ class _Reader(io.RawIOBase):
     """Pieces of bytes as a file."""
 
     def __init__(self, pieces: Iterable[bytes]) -> None:
-        self._pieces = iter(pieces)
+        self._pieces = filter(None, pieces)
         self._held = b""
 
     def readable(self) -> bool:

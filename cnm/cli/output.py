@@ -61,13 +61,16 @@ class Listing:
 
     def show(
         self,
-        rows: Sequence[dict[str, str]],
+        rows: Sequence[Mapping[str, Any]],
         arguments: Arguments,
         labels: Sequence[Mapping[str, str]] | None = None,
     ) -> int:
-        """Print `rows`; `labels`, where a noun has them, stand beside their rows for `.Label "key"`."""
-        form = arguments["format"]
-        if form in ("", "table") and not arguments["quiet"]:
+        """Print `rows` of texts, None for nothing.
+
+        `labels`, where a noun has them, stand beside their rows for `.Label "key"`.
+        """
+        form, quiet = arguments["format"], arguments.values.get("quiet", False)
+        if form in ("", "table") and not quiet:
             print(
                 table(
                     [
@@ -89,14 +92,18 @@ class Listing:
         return 0
 
     def _show_template(
-        self, form: str, rows: Sequence[dict[str, str]], labels: Sequence[Mapping[str, str]] | None
+        self, form: str, rows: Sequence[Mapping[str, Any]], labels: Sequence[Mapping[str, str]] | None
     ) -> None:
-        from cnm.cli.template import Struct, Template
+        from cnm.cli.template import NIL, Struct, Template
 
         is_table = form.startswith("table")
         text = form.removeprefix("table").strip() if is_table else form
         template = Template(text.replace("\\t", "\t").replace("\\n", "\n"))
-        items = [Struct(self.kind, dict(row), json=dict(sorted(row.items())), html=True) for row in rows]
+        filled = [{key: NIL if value is None else value for key, value in row.items()} for row in rows]
+        items = [
+            Struct(self.kind, fields, json=dict(sorted(row.items())), html=True)
+            for row, fields in zip(rows, filled, strict=True)
+        ]
         for item, own in zip(items, labels or (), strict=False):
             item.methods["Label"] = lambda key, own=own: own.get(key, "")
         lines = [template.execute(item) for item in items]
