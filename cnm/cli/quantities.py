@@ -56,8 +56,8 @@ def local_time(moment: int) -> str:
 
 def ellipsis(text: str, width: int) -> str:
     """`text` where it is at most `width` columns wide, else what fits with a `…` behind it."""
-    if len(text) <= width and text.isascii():
-        return text
+    if text.isascii():
+        return text if len(text) <= width else f"{text[: width - 1]}…"
     widths = [_columns(character) for character in text]
     if sum(widths) <= width:
         return text

@@ -72,7 +72,7 @@ def _check_file(path: str) -> None:
     folder = os.path.dirname(os.path.normpath(path))
     if folder and not os.path.isdir(folder):
         raise InvalidParameter(
-            f'failed to export container: invalid output path: directory "{folder}" does not exist'
+            f"failed to export container: invalid output path: stat {folder}: no such file or directory"
         )
     if os.path.isdir(path):
         raise InvalidParameter(f"failed to export container: {path} is a directory")

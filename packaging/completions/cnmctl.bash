@@ -4,7 +4,7 @@
 _cnmctl_grammar() {
     flags= valued= operands= words=
     case $1 in
-        '') flags='-H --host -v --version' valued='-H --host' operands='WORD' words='cluster dns endpoint network port sandbox doctor events status version' ;;
+        '') flags='-H --host -v --version' valued='-H --host' operands='WORD' words='cluster container dns endpoint network port sandbox commit cp diff doctor events export images import info inspect load logs ps rmi stats status top version' ;;
         'cluster') operands='WORD' words='init join leave ping recover rm rotate snapshot status token' ;;
         'cluster init') flags='--advertise --client-port --enrol-port --name --peer-port --ca-key --cacert --cert --etcd --key --vxlan-port' valued='--advertise --client-port --enrol-port --name --peer-port --ca-key --cacert --cert --etcd --key --vxlan-port' ;;
         'cluster join') flags='--client --advertise --client-port --enrol-port --name --peer-port' valued='--advertise --client-port --enrol-port --name --peer-port' operands='TOKEN HOST' ;;
@@ -17,6 +17,19 @@ _cnmctl_grammar() {
         'cluster snapshot') flags='-f --force' operands='save|restore FILE' ;;
         'cluster status') flags='-f --format' valued='-f --format' ;;
         'cluster token') flags='-q --quiet --ttl' valued='--ttl' operands='[ls|rm] [ID...]' ;;
+        'container') operands='WORD' words='commit cp diff export inspect logs ls prune stats top' ;;
+        'container commit') flags='-a --author -c --change -m --message -p --pause' valued='-a --author -c --change -m --message' operands='CONTAINER [REPOSITORY[:TAG]]' ;;
+        'container cp') flags='-a --archive -L --follow-link -q --quiet' operands='SOURCE DESTINATION' ;;
+        'container diff') operands='CONTAINER' ;;
+        'container export') flags='-o --output' valued='-o --output' operands='CONTAINER' ;;
+        'container inspect') flags='-f --format -s --size' valued='-f --format' operands='CONTAINER [CONTAINER...]' ;;
+        'container logs') flags='--details -f --follow --since -n --tail -t --timestamps --until' valued='--since -n --tail --until' operands='CONTAINER' ;;
+        'container ls') flags='-a --all -f --filter --format --no-trunc -q --quiet -n --last -l --latest -s --size' valued='-f --filter --format -n --last' ;;
+        'container list') flags='-a --all -f --filter --format --no-trunc -q --quiet -n --last -l --latest -s --size' valued='-f --filter --format -n --last' ;;
+        'container ps') flags='-a --all -f --filter --format --no-trunc -q --quiet -n --last -l --latest -s --size' valued='-f --filter --format -n --last' ;;
+        'container prune') flags='--filter -f --force' valued='--filter' ;;
+        'container stats') flags='-a --all --format --no-stream --no-trunc' valued='--format' operands='[CONTAINER...]' ;;
+        'container top') operands='CONTAINER [PS-OPTIONS...]' ;;
         'dns') operands='WORD' words='add ls rm' ;;
         'dns add') operands='NETWORK NAME ADDRESS|NAME' ;;
         'dns ls') flags='-q --quiet' operands='NETWORK' ;;
@@ -57,9 +70,23 @@ _cnmctl_grammar() {
         'sandbox list') flags='-f --filter --format --no-trunc -q --quiet' valued='-f --filter --format' ;;
         'sandbox rm') flags='-f --force --wait' operands='SANDBOX [SANDBOX...]' ;;
         'sandbox remove') flags='-f --force --wait' operands='SANDBOX [SANDBOX...]' ;;
+        'commit') flags='-a --author -c --change -m --message -p --pause' valued='-a --author -c --change -m --message' operands='CONTAINER [REPOSITORY[:TAG]]' ;;
+        'cp') flags='-a --archive -L --follow-link -q --quiet' operands='SOURCE DESTINATION' ;;
+        'diff') operands='CONTAINER' ;;
         'doctor') flags='--repair' ;;
         'events') flags='-f --filter --format --since --until' valued='-f --filter --format --since --until' ;;
+        'export') flags='-o --output' valued='-o --output' operands='CONTAINER' ;;
+        'images') flags='-a --all --digests -f --filter --format --no-trunc -q --quiet' valued='-f --filter --format' operands='[REPOSITORY[:TAG]]' ;;
+        'import') flags='-c --change -m --message --platform' valued='-c --change -m --message --platform' operands='FILE [REPOSITORY[:TAG]]' ;;
+        'info') flags='-f --format' valued='-f --format' ;;
+        'inspect') flags='-f --format -s --size --type' valued='-f --format --type' operands='NAME [NAME...]' ;;
+        'load') flags='-i --input -q --quiet' valued='-i --input' ;;
+        'logs') flags='--details -f --follow --since -n --tail -t --timestamps --until' valued='--since -n --tail --until' operands='CONTAINER' ;;
+        'ps') flags='-a --all -f --filter --format --no-trunc -q --quiet -n --last -l --latest -s --size' valued='-f --filter --format -n --last' ;;
+        'rmi') flags='-f --force --no-prune' operands='IMAGE [IMAGE...]' ;;
+        'stats') flags='-a --all --format --no-stream --no-trunc' valued='--format' operands='[CONTAINER...]' ;;
         'status') flags='-f --format' valued='-f --format' ;;
+        'top') operands='CONTAINER [PS-OPTIONS...]' ;;
         'version') flags='-f --format' valued='-f --format' ;;
         *) return 1 ;;
     esac
@@ -69,6 +96,8 @@ _cnmctl_names() {
     case ${1//[\[\].]/} in
         NETWORK) cnmctl "${host[@]}" network ls --format '{{.Name}}' ;;
         SANDBOX) cnmctl "${host[@]}" sandbox ls --format '{{.Name}}' ;;
+        CONTAINER) cnmctl "${host[@]}" ps --all --format '{{.Names}}' ;;
+        IMAGE) cnmctl "${host[@]}" images --format '{{.Repository}}:{{.Tag}}' ;;
         NETWORK/NAME) cnmctl "${host[@]}" endpoint ls --format '{{.Network}}/{{.Name}}' ;;
         COMMAND) compgen -c -- "$2" ;;
     esac 2>/dev/null

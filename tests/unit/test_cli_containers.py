@@ -19,6 +19,7 @@ from cnm.cli.launcher_client import launcher, messages
 from cnm.cli.published_ports import ports_text
 from cnm.cli.quantities import binary_size, decimal_size, duration, ellipsis, local_time, quoted
 from cnm.cli.resource_usage import usage
+from cnm.cli.template import NIL, Template
 from cnm.errors import CnmError
 
 HOUR, DAY = 3600, 86400
@@ -290,5 +291,14 @@ class TestContainerRecord:
     def test_what_the_json_leaves_out_is_zero(self) -> None:
         record = container_record({"Id": "1", "State": {"Status": "running"}, "Config": {}})
 
-        assert record.fields["State"].fields == {"Status": "running", "Health": None}
+        assert record.fields["State"].fields == {"Status": "running", "Health": NIL}
         assert record.fields["Config"].fields["StopSignal"] == ""
+
+    def test_null_is_empty_as_go_prints_it(self) -> None:
+        record = container_record({"Id": "1", "State": {}, "Config": {"Env": None, "Labels": None}})
+
+        shown = Template("{{.State.Health}} {{.Config.Env}} {{.Config.Labels}} {{len .Config.Cmd}}").execute(
+            record
+        )
+
+        assert shown == "<nil> [] map[] 0"
