@@ -9,6 +9,7 @@ from cnm.cli.client import Client, quote
 from cnm.cli.events import timestamp
 from cnm.cli.flags import BOOLEAN, STRING, Arguments, Command, Flag
 from cnm.cli.launcher_client import launcher
+from cnm.cli.output import write_bytes
 from cnm.errors import CnmError, InvalidParameter
 
 TYPE_CHECKING = False
@@ -34,7 +35,7 @@ def logs(client: Client, arguments: Arguments) -> int:
     is_terminal = daemon.get(f"{path}/json")["Config"]["Tty"]
     with daemon.download(f"{path}/logs", query) as answer:
         for stream, piece in ((STDOUT, piece) for piece in answer) if is_terminal else streams(answer):
-            _write(stream, piece)
+            write_bytes(sys.stderr if stream == STDERR else sys.stdout, piece)
     return 0
 
 
@@ -58,14 +59,6 @@ def streams(pieces: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
             if stream == FAILURE:
                 raise CnmError(f"error from daemon in stream: {content.decode(errors='replace')}")
             yield stream, content
-
-
-def _write(stream: int, piece: bytes) -> None:
-    output = sys.stderr if stream == STDERR else sys.stdout
-    if output is None:  # the process was started without
-        return
-    output.buffer.write(piece)
-    output.buffer.flush()
 
 
 LOGS = Command(

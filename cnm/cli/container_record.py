@@ -1,4 +1,4 @@
-"""A container as Docker's own record of it: the field names and zero values that templates expect."""
+"""Containers and images as Docker's own records of them: the field names and zero values that templates expect."""
 
 from __future__ import annotations
 
@@ -144,11 +144,26 @@ _CONTAINER = Form(
         "NetworkSettings": _NETWORK_SETTINGS,
     },
 )
+_IMAGE = Form(
+    "image.InspectResponse",
+    {"Id": "ID"},
+    empty={"RepoDigests": (), "RepoTags": ()},
+    inside={
+        "Config": _CONFIG,
+        "GraphDriver": _GRAPH_DRIVER,
+        "RootFS": Form("image.RootFS", empty={"Layers": ()}),
+    },
+)
 
 
 def container_record(container: dict[str, Any]) -> Struct:
     """The record of an inspected container."""
     return _record(_CONTAINER, container)
+
+
+def image_record(image: dict[str, Any]) -> Struct:
+    """The record of an inspected image."""
+    return _record(_IMAGE, image)
 
 
 def _record(form: Form, source: dict[str, Any]) -> Struct:

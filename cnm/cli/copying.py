@@ -21,7 +21,15 @@ from cnm.cli.copy_rules import (
     split_argument,
 )
 from cnm.cli.flags import BOOLEAN, Arguments, Command, Flag
-from cnm.cli.launcher_client import LauncherClient, file_pieces, launcher, query_text
+from cnm.cli.launcher_client import (
+    STANDARD_INPUT,
+    STANDARD_OUTPUT,
+    LauncherClient,
+    file_pieces,
+    launcher,
+    query_text,
+)
+from cnm.cli.output import write_bytes
 from cnm.cli.quantities import decimal_size
 from cnm.errors import CnmError, InvalidParameter
 
@@ -52,7 +60,7 @@ def cp(client: Client, arguments: Arguments) -> int:
         told = _local(outside)
     else:
         size, told = _copy_in(files, inside, outside, arguments)
-    is_quiet = arguments["quiet"] if "quiet" in arguments.given else not sys.stdout.isatty()
+    is_quiet = arguments["quiet"] if "quiet" in arguments.given else not os.isatty(STANDARD_OUTPUT)
     if not is_quiet and outside != STREAM:
         print(f"Successfully copied {decimal_size(size, 3)} to {told}", file=sys.stderr)
     return 0
@@ -121,8 +129,7 @@ def _copy_out(files: _Files, path: str, destination: str, follow: bool) -> int:
     pieces = _Counted(answer)
     if destination == STREAM:
         for piece in pieces:
-            sys.stdout.buffer.write(piece)
-        sys.stdout.buffer.flush()
+            write_bytes(sys.stdout, piece)
         return pieces.size
     from cnm.cli.local_archive import unpack
 
@@ -194,7 +201,7 @@ def _copy_in(files: _Files, source: str, path: str, arguments: Arguments) -> tup
     if source == STREAM:
         if not target.is_directory:
             raise InvalidParameter(f'destination "{files.container}:{path}" must be a directory')
-        pieces, folder = _Counted(file_pieces(sys.stdin.fileno())), target.path
+        pieces, folder = _Counted(file_pieces(STANDARD_INPUT)), target.path
     else:
         from cnm.cli.local_archive import packed
 

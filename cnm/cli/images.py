@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-import sys
 
 from cnm.cli.client import Client, DaemonError, filters, quote
 from cnm.cli.flags import BOOLEAN, LIST, STRING, Arguments, Command, Flag
-from cnm.cli.launcher_client import file_pieces, launcher, messages, query_text
+from cnm.cli.launcher_client import STANDARD_INPUT, file_pieces, launcher, messages, query_text
 from cnm.cli.output import LIST_FLAGS, Listing
 from cnm.cli.quantities import age, decimal_size, local_time
 from cnm.cli.report import report
@@ -117,7 +116,7 @@ def rmi(client: Client, arguments: Arguments) -> int:
 
 
 def load(client: Client, arguments: Arguments) -> int:
-    if not arguments["input"] and sys.stdin.isatty():
+    if not arguments["input"] and os.isatty(STANDARD_INPUT):
         raise InvalidParameter("requested load from stdin, but stdin is empty")
     with launcher(client).upload(
         "POST", "/images/load?quiet=1", _archive(arguments["input"] or "-")
@@ -149,7 +148,7 @@ def import_(client: Client, arguments: Arguments) -> int:
 def _archive(path: str) -> Iterator[bytes]:
     """The file in pieces; "-" is standard input. Raises CnmError at once where it cannot be opened."""
     if path == "-":
-        return file_pieces(sys.stdin.fileno())
+        return file_pieces(STANDARD_INPUT)
     try:
         return file_pieces(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
     except OSError as error:

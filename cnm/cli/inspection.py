@@ -105,6 +105,10 @@ def _struct(kind: str, item: dict[str, Any]) -> Struct | dict[str, Any]:
         from cnm.cli.container_record import container_record
 
         return container_record(item)
+    if kind == "image":
+        from cnm.cli.container_record import image_record
+
+        return image_record(item)
     if kind == "network":
         from cnm.cli.network_record import network_record
 

@@ -12,7 +12,7 @@ from cnm.errors import CnmError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from typing import Any
+    from typing import Any, TextIO
 
     from cnm.cli.flags import Arguments
     from cnm.cli.template import Struct
@@ -28,6 +28,14 @@ LIST_FLAGS = (
     Flag("no-trunc", BOOLEAN, "Do not shorten the output"),
     Flag("quiet", BOOLEAN, "Show IDs only", "q"),
 )
+
+
+def write_bytes(output: TextIO | None, content: bytes) -> None:
+    """Bytes as they are, at once, to sys.stdout or sys.stderr; a process started without has None."""
+    if output is not None:
+        output.flush()
+        output.buffer.write(content)
+        output.buffer.flush()
 
 
 def natural(name: str) -> list[str | int]:

@@ -7,7 +7,8 @@ import sys
 
 from cnm.cli.client import Client, quote
 from cnm.cli.flags import BOOLEAN, LIST, STRING, Arguments, Command, Flag
-from cnm.cli.launcher_client import launcher, query_text
+from cnm.cli.launcher_client import STANDARD_OUTPUT, launcher, query_text
+from cnm.cli.output import write_bytes
 from cnm.errors import CnmError, InvalidParameter
 
 TYPE_CHECKING = False
@@ -54,7 +55,7 @@ def _repository(reference: str) -> tuple[str, str]:
 
 def export(client: Client, arguments: Arguments) -> int:
     output = arguments["output"]
-    if not output and sys.stdout.isatty():
+    if not output and os.isatty(STANDARD_OUTPUT):
         raise InvalidParameter("cowardly refusing to save to a terminal. Use the -o flag or redirect")
     if output:
         _check_file(output)
@@ -63,8 +64,7 @@ def export(client: Client, arguments: Arguments) -> int:
             _save(answer, output)
         else:
             for piece in answer:
-                sys.stdout.buffer.write(piece)
-            sys.stdout.buffer.flush()
+                write_bytes(sys.stdout, piece)
     return 0
 
 

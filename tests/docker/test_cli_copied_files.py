@@ -242,3 +242,13 @@ def test_what_was_copied_is_told_where_asked_for(stage: Stage, source: str, tmp_
     they_said = stage.docker("cp", "--quiet=false", f"{source}:/src/single", "new", cwd=tmp_path)
 
     assert said == they_said
+
+
+def test_a_refusal_is_heard_however_much_there_is_to_send(stage: Stage, tmp_path: Path) -> None:
+    (tmp_path / "large").write_bytes(bytes(30 << 20))
+    command = ("cp", "large", "plain:/absent/deeper/large")
+
+    ours, theirs = stage.cnmctl(*command, cwd=tmp_path), stage.docker(*command, cwd=tmp_path)
+
+    assert ours == comparable(theirs, ["cp"], 28)
+    assert "Could not find the file" in ours[2]

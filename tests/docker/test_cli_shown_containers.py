@@ -46,6 +46,8 @@ COMMANDS: list[list[str]] = [
     ["inspect", "ports", LONG, "web"],
     ["inspect", "-s", "plain"],
     ["inspect", "busybox"],
+    ["inspect", "-f", "{{.ID}} {{.Id}} {{.RepoTags}} {{.Size}}", "busybox"],
+    ["inspect", "-f", "{{.Os}} {{.Config.Cmd}} {{.RootFS.Layers}} {{.RepoDigests}}", "busybox"],
     ["inspect", "--type", "network", "web", "bridge"],
     ["container", "inspect", "healthy"],
     ["inspect", "-f", "{{.State.Status}} {{.State.Running}} {{.Config.Env}}", "plain", "writer"],
@@ -181,6 +183,15 @@ def test_output_is_dockers(stage: Stage, client: Client, words: list[str]) -> No
         assert ours != after, "it is the same now: take it out of the list"
     else:
         assert ours in (after, before)
+
+
+def test_what_info_says_of_the_server_is_what_docker_says(stage: Stage) -> None:
+    ours, theirs = (
+        set(say("info")[1].partition("Server:")[2].split("\n")) for say in (stage.cnmctl, stage.docker)
+    )
+
+    assert ours <= theirs
+    assert {" Containers: 8", "  Paused: 1", " Storage Driver: overlay2"} <= ours
 
 
 def test_every_flag_of_docker_is_there(stage: Stage) -> None:
