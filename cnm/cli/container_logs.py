@@ -10,15 +10,8 @@ from cnm.cli.events import timestamp
 from cnm.cli.flags import BOOLEAN, STRING, Arguments, Command, Flag
 from cnm.cli.launcher_client import launcher
 from cnm.cli.output import write_bytes
-from cnm.errors import CnmError, InvalidParameter
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
-HEADER_SIZE = 8
-STDOUT, STDERR, FAILURE = 1, 2, 3
-"""Docker's framing of several streams in one: the stream, three zeros, the length as 4 bytes, big-endian."""
+from cnm.cli.stdcopy import STDERR, STDOUT, Demultiplexer
+from cnm.errors import InvalidParameter
 
 
 def logs(client: Client, arguments: Arguments) -> int:
@@ -34,8 +27,10 @@ def logs(client: Client, arguments: Arguments) -> int:
             query[name] = "1"
     is_terminal = daemon.get(f"{path}/json")["Config"]["Tty"]
     with daemon.download(f"{path}/logs", query) as answer:
-        for stream, piece in ((STDOUT, piece) for piece in answer) if is_terminal else streams(answer):
-            write_bytes(sys.stderr if stream == STDERR else sys.stdout, piece)
+        frames = Demultiplexer()
+        for piece in answer:
+            for stream, content in [(STDOUT, piece)] if is_terminal else frames.feed(piece):
+                write_bytes(sys.stderr if stream == STDERR else sys.stdout, content)
     return 0
 
 
@@ -44,21 +39,6 @@ def _moment(name: str, text: str, now: datetime) -> str:
         return timestamp(text, now)
     except InvalidParameter as error:
         raise InvalidParameter(f'invalid value for "{name}": {error}') from None
-
-
-def streams(pieces: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
-    """(STDOUT or STDERR, bytes) for each frame. Raises CnmError for a failure that the daemon reports among them."""
-    held = b""
-    for piece in pieces:
-        held += piece
-        while len(held) >= HEADER_SIZE:
-            end = HEADER_SIZE + int.from_bytes(held[4:HEADER_SIZE], "big")
-            if len(held) < end:
-                break
-            stream, content, held = held[0], held[HEADER_SIZE:end], held[end:]
-            if stream == FAILURE:
-                raise CnmError(f"error from daemon in stream: {content.decode(errors='replace')}")
-            yield stream, content
 
 
 LOGS = Command(

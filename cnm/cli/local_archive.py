@@ -23,9 +23,8 @@ def packed(path: str, name: str) -> Iterator[bytes]:
 
     Raises CnmError for what cannot be read. Sockets are left out, as Docker does.
     """
-    archive = tarfile.TarFile(
-        mode="w", fileobj=io.BytesIO()
-    )  # it knows hard links again; nothing is written to it
+    # It knows hard links again; nothing is written to it.
+    archive = tarfile.TarFile(mode="w", fileobj=io.BytesIO())
     try:
         for place, inner in _tree(path, name):
             info = archive.gettarinfo(place, inner)
@@ -38,8 +37,6 @@ def packed(path: str, name: str) -> Iterator[bytes]:
         raise CnmError(
             f"cannot read {error.filename or path}: {(error.strerror or str(error)).lower()}"
         ) from None
-    finally:
-        archive.close()
     yield bytes(2 * BLOCK)
 
 

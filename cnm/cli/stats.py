@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 REFRESH_SECONDS = 0.5
 SILENCE_SECONDS = 2.0
 """Docker's: how often the table is drawn anew, and how old an answer may be to be shown."""
+ONE_ANSWER_SECONDS = 20.0
+"""How long the only answer is waited for, which takes a daemon two seconds."""
 _HOME, _REST_OF_LINE, _REST_OF_SCREEN = "\x1b[H", "\x1b[K", "\x1b[J"
 
 LISTING = Listing(
@@ -95,9 +97,12 @@ class _Watched:
             self._changed.notify_all()
 
     def wait_for_first(self) -> None:
-        """Until every container has answered once, or has failed to."""
+        """Until every container has answered once, or has failed to; those that are slow are shown without."""
+        patience = SILENCE_SECONDS if self._follow else ONE_ANSWER_SECONDS
         with self._changed:
-            self._changed.wait_for(lambda: all(each.has_answered for each in self._samples.values()))
+            self._changed.wait_for(
+                lambda: all(each.has_answered for each in self._samples.values()), patience
+            )
 
     def pause(self, seconds: float) -> None:
         """As long, or until one of the events that end everything."""

@@ -1,4 +1,4 @@
-"""What lists of containers are made of: sizes, ages, ports, statistics, and the frames of logs."""
+"""What lists of containers are made of: sizes, ages, ports, statistics and inspected objects."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from cnm.cli.client import Client, DaemonError
 from cnm.cli.container_list import _image
-from cnm.cli.container_logs import streams
 from cnm.cli.container_record import container_record
 from cnm.cli.inspection import indented
 from cnm.cli.launcher_client import launcher, messages
@@ -20,7 +19,6 @@ from cnm.cli.published_ports import ports_text
 from cnm.cli.quantities import binary_size, decimal_size, duration, ellipsis, local_time, quoted
 from cnm.cli.resource_usage import usage
 from cnm.cli.template import NIL, Template
-from cnm.errors import CnmError
 
 HOUR, DAY = 3600, 86400
 
@@ -211,26 +209,6 @@ def test_processors_are_counted_where_their_number_is_not_told() -> None:
     now = {"cpu_usage": {"total_usage": 300, "percpu_usage": [1, 2]}, "system_cpu_usage": 2000}
 
     assert usage(stats(cpu_stats=now))["CPUPerc"] == "20.00%"
-
-
-def frame(stream: int, content: bytes) -> bytes:
-    return bytes([stream, 0, 0, 0]) + len(content).to_bytes(4, "big") + content
-
-
-@given(
-    st.lists(st.tuples(st.sampled_from([1, 2]), st.binary(max_size=40)), max_size=8),
-    st.integers(min_value=1, max_value=30),
-)
-def test_frames_are_told_apart_however_they_arrive(frames: list[tuple[int, bytes]], size: int) -> None:
-    content = b"".join(frame(*each) for each in frames)
-    pieces = [content[start : start + size] for start in range(0, len(content), size)]
-
-    assert list(streams(pieces)) == frames
-
-
-def test_a_failure_among_the_frames_is_an_error() -> None:
-    with pytest.raises(CnmError, match="driver gave up"):
-        list(streams([frame(1, b"text"), frame(3, b"driver gave up")]))
 
 
 JSON = st.recursive(
