@@ -132,6 +132,10 @@ COMMANDS: list[list[str]] = [
     ],
     ["stats", "--no-stream", "--format", "{{.Container}} {{.Name}} {{.PIDs}}", "plain", "terminal"],
     ["stats", "--no-stream", "created", "writer"],
+    ["stats", "--no-stream", "--format", "{{.Name}} {{.ID}} {{.Container}}"],
+    ["stats", "--no-stream", "-a", "--format", "table {{.Name}}"],
+    ["stats", "--no-stream", "--format", "json", "created"],
+    ["stats", "--no-stream", "plain", "nope"],
     ["stats", "--no-stream", "--no-trunc", "created"],
     ["stats", "--no-stream", "nope"],
     ["cp", "plain:/nope", "."],
@@ -156,6 +160,7 @@ CHANGED: dict[str, str] = {
     "ps --format {{json .}}": "the field Platform is newer",
     "ps --format {{.Names}} {{.Platform}}": "the field Platform is newer",
     "images --format json": "the word json is newer",
+    "stats --no-stream --format json created": "the word json is newer",
     "ps -q --format {{.Names}}": "20.10 ignored -q beside a format",
 }
 """Commands of which 20.10 printed another text than 28 does."""

@@ -167,3 +167,53 @@ def test_a_list_loads_nothing_that_it_can_do_without() -> None:
     )
 
     assert heavy & (set(done.stdout.split()) - set(bare.stdout.split())) == set()
+
+
+def image(**changes: object) -> dict[str, object]:
+    created = 1735787045
+    return {"Id": "sha256:" + "ab" * 32, "Created": created, "Size": 1_234_567, "RepoTags": None, **changes}
+
+
+@pytest.mark.parametrize(
+    ("found", "flags", "lines"),
+    [
+        (image(), [], ["<none> <none>"]),
+        (image(RepoTags=["<none>:<none>"], RepoDigests=["<none>@<none>"]), [], ["<none> <none>"]),
+        (image(RepoTags=["a:1", "a:2", "host:5/b:x"]), [], ["a 1", "a 2", "host:5/b x"]),
+        (image(RepoTags=["docker.io/library/a:1"], RepoDigests=["a@sha256:d"]), [], ["a 1"]),
+        (image(RepoTags=["a:1"], RepoDigests=["a@sha256:d"]), ["--digests"], ["a 1 sha256:d"]),
+        (image(RepoTags=[], RepoDigests=["a@sha256:d", "b@sha256:e"]), [], ["a <none>", "b <none>"]),
+        (
+            image(RepoTags=["a:1"], RepoDigests=["b@sha256:e"]),
+            ["--digests"],
+            ["a 1 <none>", "b <none> sha256:e"],
+        ),
+    ],
+)
+def test_an_image_has_a_line_for_each_of_its_names(
+    daemon: FakeDaemon,
+    capsys: pytest.CaptureFixture[str],
+    found: dict[str, object],
+    flags: list[str],
+    lines: list[str],
+) -> None:
+    daemon.answers("GET", "/images/json", [found])
+
+    _, *shown = said(capsys, "images", *flags)[1].splitlines()
+
+    assert [" ".join(line.split("abababababab")[0].split()) for line in shown] == lines
+
+
+def test_a_daemon_that_tells_a_failure_of_a_load_is_heard(
+    daemon: FakeDaemon, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "image.tar").write_bytes(b"x" * 100_000)
+    head = b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n"
+    told = b'{"stream":"Loaded image: a\\n"}\r\n{"errorDetail":{"message":"no space"},"error":"no space"}\r\n'
+    daemon.sends("POST", "/images/load", head + told)
+
+    assert said(capsys, "load", "-i", str(tmp_path / "image.tar")) == (
+        1,
+        "Loaded image: a\n",
+        "Error response from daemon: no space\n",
+    )
