@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 import stat
 import sys
 
-from cnm.cli.client import Client, quote
+from cnm.cli.client import Client
+from cnm.cli.container_files import DEVICE, DIRECTORY, IRREGULAR, SYMLINK, ContainerFiles
 from cnm.cli.copy_rules import (
     Source,
     Target,
@@ -21,14 +21,7 @@ from cnm.cli.copy_rules import (
     split_argument,
 )
 from cnm.cli.flags import BOOLEAN, Arguments, Command, Flag
-from cnm.cli.launcher_client import (
-    STANDARD_INPUT,
-    STANDARD_OUTPUT,
-    LauncherClient,
-    file_pieces,
-    launcher,
-    query_text,
-)
+from cnm.cli.launcher_client import STANDARD_INPUT, STANDARD_OUTPUT, file_pieces, launcher
 from cnm.cli.output import write_bytes
 from cnm.cli.quantities import decimal_size
 from cnm.errors import CnmError, InvalidParameter
@@ -36,12 +29,9 @@ from cnm.errors import CnmError, InvalidParameter
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from typing import Any
 
 STREAM = "-"
 """In place of a path of this host: standard input or output, as a tar archive."""
-_DIRECTORY, _SYMLINK, _DEVICE, _IRREGULAR = 1 << 31, 1 << 27, 1 << 26, 1 << 19
-"""Bits of the mode that the Engine API tells (Go's os.FileMode)."""
 _LINKS_FOLLOWED = 10
 
 
@@ -54,7 +44,7 @@ def cp(client: Client, arguments: Arguments) -> int:
         raise InvalidParameter("copying between containers is not supported")
     if not container and not other:
         raise InvalidParameter("must specify at least one container source")
-    files = _Files(launcher(client), container or other)
+    files = ContainerFiles(launcher(client), container or other)
     if container:
         size = _copy_out(files, inside, outside, arguments["follow-link"])
         told = _local(outside)
@@ -64,41 +54,6 @@ def cp(client: Client, arguments: Arguments) -> int:
     if not is_quiet and outside != STREAM:
         print(f"Successfully copied {decimal_size(size, 3)} to {told}", file=sys.stderr)
     return 0
-
-
-class _Files:
-    """The files of one container, as the archive endpoints serve them."""
-
-    def __init__(self, daemon: LauncherClient, container: str) -> None:
-        self._daemon = daemon
-        self._path = f"/containers/{quote(container)}/archive"
-        self.container = container
-
-    def status(self, path: str) -> dict[str, Any] | None:
-        """Name, size, mode and linkTarget; None where it is not there or cannot be told."""
-        headers = self._daemon.head(self._path + query_text([("path", path)]))
-        return _decoded(headers) if headers else None
-
-    def read(self, path: str) -> tuple[dict[str, Any], Iterable[bytes]]:
-        answer = self._daemon.download(self._path, {"path": path})
-        return _decoded(answer.headers), answer
-
-    def write(self, path: str, pieces: Iterable[bytes], with_owner: bool) -> None:
-        pairs = [("path", path), ("noOverwriteDirNonDir", "true")]
-        if with_owner:
-            pairs.append(("copyUIDGID", "true"))
-        with self._daemon.upload("PUT", self._path + query_text(pairs), pieces):
-            pass
-
-
-def _decoded(headers: dict[str, str]) -> dict[str, Any]:
-    from base64 import b64decode
-
-    try:
-        found: dict[str, Any] = json.loads(b64decode(headers["x-docker-container-path-stat"]))
-    except (KeyError, ValueError):
-        raise CnmError("the daemon does not say what the path in the container is") from None
-    return found
 
 
 class _Counted:
@@ -117,7 +72,7 @@ class _Counted:
 # Out of a container
 
 
-def _copy_out(files: _Files, path: str, destination: str, follow: bool) -> int:
+def _copy_out(files: ContainerFiles, path: str, destination: str, follow: bool) -> int:
     """Bytes of the archive that came."""
     if destination != STREAM:
         destination = _local(destination)
@@ -134,15 +89,15 @@ def _copy_out(files: _Files, path: str, destination: str, follow: bool) -> int:
     from cnm.cli.local_archive import unpack
 
     target = _local_target(destination)
-    folder, new = arrange(Source(path, bool(status["mode"] & _DIRECTORY), name), target)
+    folder, new = arrange(Source(path, bool(status["mode"] & DIRECTORY), name), target)
     old = split(path)[1]
     unpack(pieces, folder, lambda entry: _renamed(entry, old, new))
     return pieces.size
 
 
-def _followed_inside(files: _Files, path: str) -> tuple[str, str]:
+def _followed_inside(files: ContainerFiles, path: str) -> tuple[str, str]:
     status = files.status(path)
-    if status is None or not status["mode"] & _SYMLINK:
+    if status is None or not status["mode"] & SYMLINK:
         return path, ""
     return followed(path, joined_link(path, status["linkTarget"]))
 
@@ -195,7 +150,7 @@ def _local(path: str) -> str:
 # Into a container
 
 
-def _copy_in(files: _Files, source: str, path: str, arguments: Arguments) -> tuple[int, str]:
+def _copy_in(files: ContainerFiles, source: str, path: str, arguments: Arguments) -> tuple[int, str]:
     """Bytes of the archive that was sent, and where to."""
     target = _target_inside(files, path)
     if source == STREAM:
@@ -212,19 +167,19 @@ def _copy_in(files: _Files, source: str, path: str, arguments: Arguments) -> tup
     return pieces.size, f"{files.container}:{target.path}"
 
 
-def _target_inside(files: _Files, path: str) -> Target:
+def _target_inside(files: ContainerFiles, path: str) -> Target:
     """What is not there may come to be: its directory is looked for when the archive is unpacked."""
     status, place = files.status(path), path
-    if status is not None and status["mode"] & _SYMLINK:
+    if status is not None and status["mode"] & SYMLINK:
         place = joined_link(path, status["linkTarget"])
         status = files.status(place)
     if status is None:
         return Target(place)
-    for bit, word in ((_DEVICE, "device"), (_IRREGULAR, "irregular file")):
+    for bit, word in ((DEVICE, "device"), (IRREGULAR, "irregular file")):
         if status["mode"] & bit:
             complaint = f'destination "{files.container}:{path}" must be a directory or a regular file'
             raise InvalidParameter(f"{complaint}: got a{'n' * (word[0] == 'i')} {word}")
-    return Target(place, exists=True, is_directory=bool(status["mode"] & _DIRECTORY))
+    return Target(place, exists=True, is_directory=bool(status["mode"] & DIRECTORY))
 
 
 def _local_source(path: str, follow: bool) -> Source:

@@ -67,6 +67,9 @@ COPIED_OUT = [
     ("-a", "/src/dir", "folder"),
     ("/src/nope", "folder"),
     ("/src/single/", "new"),
+    ("created:/", "new"),
+    ("created:/.", "new"),
+    ("created:", "folder"),
     ("/src", "blocked"),
     ("/src", "absent/deeper"),
 ]
@@ -113,11 +116,29 @@ def test_copies_out_are_dockers(stage: Stage, source: str, tmp_path: Path, words
     *flags, path, target = words
     ours, theirs = _targets(tmp_path / "ours"), _targets(tmp_path / "docker")
 
-    said = stage.cnmctl("cp", *flags, f"{source}:{path}", target, cwd=ours)
-    they_said = stage.docker("cp", *flags, f"{source}:{path}", target, cwd=theirs)
+    call = ["cp", *flags, path if ":" in path else f"{source}:{path}", target]
+
+    said = stage.cnmctl(*call, cwd=ours)
+    they_said = stage.docker(*call, cwd=theirs)
 
     assert _picture(ours) == _picture(theirs)
     assert _without_place(said, ours) == _without_place(they_said, theirs)
+
+
+def test_a_containers_whole_root_leaves_the_mode_of_the_folder_that_takes_it(
+    stage: Stage, tmp_path: Path
+) -> None:
+    """docker gives the folder that of the root, which it does with no other directory."""
+    ours, theirs = _targets(tmp_path / "ours"), _targets(tmp_path / "docker")
+
+    said = stage.cnmctl("cp", "created:/", "folder", cwd=ours)
+    stage.docker("cp", "created:/", "folder", cwd=theirs)
+    (ours_shown, theirs_shown) = _picture(ours), _picture(theirs)
+
+    assert said == (0, "", "")
+    assert ours_shown.pop("folder") == (oct(0o40711), 0, "", 0)
+    del theirs_shown["folder"]
+    assert ours_shown == theirs_shown
 
 
 def _without_place(said: Said, place: Path) -> Said:
