@@ -18,6 +18,10 @@ LAUNCHER_SOCKET = "docker.sock"
 """Of the two daemons, side by side in the run directory."""
 
 
+STANDARD_INPUT, STANDARD_OUTPUT = 0, 1
+"""Their descriptors, which are there or not whatever Python makes of them."""
+
+
 def launcher(client: Client) -> LauncherClient:
     """The launcher beside the cnmd that `client` was made for.
 

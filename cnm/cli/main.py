@@ -23,24 +23,38 @@ BROKEN_PIPE = 141
 STDERR_NUMBER = 2
 """The last of the standard descriptors."""
 
-GROUPS = ("cluster", "dns", "endpoint", "network", "port", "sandbox")
+GROUPS = ("cluster", "container", "dns", "endpoint", "network", "port", "sandbox")
 """Nouns; each is a module of its own name, loaded only when it is called."""
 
 COMMANDS = {
     "attach": ("cnm.cli.attach", "ATTACH"),
+    "commit": ("cnm.cli.snapshots", "COMMIT"),
+    "cp": ("cnm.cli.copying", "CP"),
     "create": ("cnm.cli.run", "CREATE"),
+    "diff": ("cnm.cli.snapshots", "DIFF"),
     "doctor": ("cnm.cli.system", "DOCTOR"),
     "events": ("cnm.cli.events", "EVENTS"),
     "exec": ("cnm.cli.exec", "EXEC"),
+    "export": ("cnm.cli.snapshots", "EXPORT"),
+    "images": ("cnm.cli.images", "IMAGES"),
+    "import": ("cnm.cli.images", "IMPORT"),
+    "info": ("cnm.cli.system_info", "INFO"),
+    "inspect": ("cnm.cli.inspection", "INSPECT"),
     "kill": ("cnm.cli.lifecycle", "KILL"),
+    "load": ("cnm.cli.images", "LOAD"),
+    "logs": ("cnm.cli.container_logs", "LOGS"),
     "pause": ("cnm.cli.lifecycle", "PAUSE"),
+    "ps": ("cnm.cli.container_list", "PS"),
     "rename": ("cnm.cli.lifecycle", "RENAME"),
     "restart": ("cnm.cli.lifecycle", "RESTART"),
     "rm": ("cnm.cli.lifecycle", "RM"),
+    "rmi": ("cnm.cli.images", "RMI"),
     "run": ("cnm.cli.run", "RUN"),
     "start": ("cnm.cli.start", "START"),
+    "stats": ("cnm.cli.stats", "STATS"),
     "status": ("cnm.cli.system", "STATUS"),
     "stop": ("cnm.cli.lifecycle", "STOP"),
+    "top": ("cnm.cli.container_top", "TOP"),
     "unpause": ("cnm.cli.lifecycle", "UNPAUSE"),
     "update": ("cnm.cli.update", "UPDATE"),
     "version": ("cnm.cli.system", "VERSION"),

@@ -11,8 +11,9 @@ Docker's grammar, flags and formats, for networks and containers without Docker.
 own help by `python -m cnm.cli.reference`; a test keeps it so.
 
 - The daemon is reached at the socket of `-H`/`--host`, else of `CNM_HOST`, else at `unix:///run/cnm/cnm.sock`.
-  Commands about containers go to cnm-launcher at `docker.sock` beside it; a socket that is not called `cnm.sock` is
-  taken itself, and may be a dockerd's.
+- Commands about containers and images ask the launcher, at `docker.sock` in the same folder; a socket of another name
+  than `cnm.sock` is asked itself, so they work with any server of the Docker Engine API. `events`, `info` and `inspect`
+  ask the daemon where there is no launcher.
 - A network, sandbox or endpoint is named by its ID, its name, or the beginning of its ID; an endpoint also by
   `NETWORK/NAME`.
 - Lists take `--format table`, `table TEMPLATE`, `json` or a Go template (`{{.Name}}`); `inspect` prints a JSON
