@@ -139,7 +139,9 @@ def test_a_terminal_is_raw_and_has_the_size_that_was_asked_for(stage: Stage) -> 
 def test_a_size_that_comes_before_the_terminal_waits_for_it(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    name = stage.exec("sh", "-c", "while ! stty size | busybox grep '12 34'; do :; done", tty=True)
+    name = stage.exec(
+        "sh", "-c", "while ! stty size 2>/dev/null | busybox grep '12 34'; do :; done", tty=True
+    )
     resize = threading.Thread(target=stage.execs.resize, args=(name, 12, 34))
     resize.start()
 
