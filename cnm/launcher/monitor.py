@@ -10,12 +10,12 @@ input's end, unless `--leave-stdin-open`.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import select
 import socket
 import subprocess
-import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -29,8 +29,6 @@ from cnm.launcher.runtime import Runtime, RuntimeFailed, failure
 _PATIENCE = 120.0
 """Seconds for a container to be created."""
 _ACCEPT_SECONDS = 1.0
-_connecting = threading.Lock()
-"""So that the socket which conmon has more is one's own."""
 _FILES = ("attach", "ctl", "winsz", "oom", "exit", "pid", "conmon.pid", "runtime.log", "monitor.log")
 
 
@@ -156,22 +154,18 @@ def connect(bundle: str) -> socket.socket:
     attached = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     monitor_pid = _number(os.path.join(bundle, "conmon.pid"))
     try:
-        with _connecting:
+        folder = os.open(bundle, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX)  # so that the socket which conmon has more is this one
             sockets = _sockets(monitor_pid)
-            _connect(attached, bundle)
+            attached.connect(f"/proc/self/fd/{folder}/attach")  # whatever the length of the bundle's path
             _await_more(sockets, monitor_pid)
+        finally:
+            os.close(folder)
     except OSError as error:
         attached.close()
         raise Conflict(f"the container's streams cannot be reached: {_reason(error)}") from None
     return attached
-
-
-def _connect(attached: socket.socket, bundle: str) -> None:
-    folder = os.open(bundle, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        attached.connect(f"/proc/self/fd/{folder}/attach")  # whatever the length of the bundle's path
-    finally:
-        os.close(folder)
 
 
 def _await_more(sockets: int, monitor_pid: int) -> None:

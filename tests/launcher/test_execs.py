@@ -136,6 +136,24 @@ def test_a_terminal_is_raw_and_has_the_size_that_was_asked_for(stage: Stage) -> 
         stage.execs.resize(name, 1, 1)
 
 
+def test_a_size_that_comes_before_the_terminal_waits_for_it(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = stage.exec(
+        "sh", "-c", "while ! stty size 2>/dev/null | busybox grep '12 34'; do :; done", tty=True
+    )
+    resize = threading.Thread(target=stage.execs.resize, args=(name, 12, 34))
+    resize.start()
+
+    with attached(stage.serve(name)) as one:
+        assert read_all(one.client) == b"12 34\r\n"
+    resize.join(PATIENCE)
+
+    monkeypatch.setattr("cnm.launcher.execs._START_SECONDS", 0.01)
+    with pytest.raises(Conflict, match="timeout waiting for exec session ready"):
+        stage.execs.resize(stage.exec("sh", tty=True), 1, 1)
+
+
 def test_the_detach_keys_leave_a_process_that_runs_on(stage: Stage) -> None:
     name = stage.exec("sh", tty=True, attach_stdin=True, detach_keys="ctrl-x,y")
 
