@@ -39,9 +39,10 @@ class Daemon(Protocol):
 class Cli:
     """cnmctl as a process of its own, which talks to this daemon."""
 
-    def __init__(self, dockerd: Daemon) -> None:
+    def __init__(self, dockerd: Daemon, socket: object = None) -> None:
+        """`socket` in place of the daemon's own: a cnmd's, beside which it is found."""
         self.dockerd = dockerd
-        self.command = (sys.executable, "-m", "cnm.cli", "-H", f"unix://{dockerd.socket}")
+        self.command = (sys.executable, "-m", "cnm.cli", "-H", f"unix://{socket or dockerd.socket}")
 
     def __call__(self, *words: str, typed: bytes | None = None) -> subprocess.CompletedProcess[bytes]:
         """Runs to its end; `typed` is its stdin, which is /dev/null otherwise."""

@@ -234,3 +234,121 @@ def test_signals_that_come_while_the_output_is_closed_are_passed_on(daemon: Fake
         process.kill()
 
     assert daemon.requests[-1].query == {"signal": "15"}
+
+
+def test_daemon_that_dies_during_a_run_is_one_line_and_125(daemon: FakeDaemon) -> None:
+    daemon.sends("POST", f"/containers/{ID}/wait", b"HTTP/1.1 200 OK\r\nContent-Length: 16\r\n\r\n")
+
+    ours = by_cnmctl(daemon, "run x")
+
+    assert ours.said[:2] == (125, "hello")
+    assert ours.said[2].endswith("the answer ends early: see the log of cnm-launcher\n")
+
+
+def test_stream_that_is_none_is_one_line_and_125(daemon: FakeDaemon) -> None:
+    daemon.sends("POST", f"/containers/{ID}/attach", UPGRADED + b"what is this?")
+
+    ours = by_cnmctl(daemon, "run x")
+
+    assert ours.said[0] == 125
+    assert ours.said[2].endswith("cnmctl: unrecognized stream: 119: the daemon sent no multiplexed stream\n")
+
+
+def test_failure_that_wait_reports_is_125(daemon: FakeDaemon) -> None:
+    daemon.answers(
+        "POST", f"/containers/{ID}/wait", {"StatusCode": 0, "Error": {"Message": "cannot unmount"}}
+    )
+
+    ours = by_cnmctl(daemon, "run x")
+
+    assert ours.said[0] == 125
+    assert ours.said[2].endswith("cnmctl: error waiting for container: cannot unmount\n")
+
+
+def test_failed_start_of_one_that_removes_itself_waits_for_that(daemon: FakeDaemon) -> None:
+    daemon.refuses("POST", f"/containers/{ID}/start", 500, "disk is full")
+
+    ours = by_cnmctl(daemon, "run --rm x")
+
+    assert ours.said == (125, "", "WARNING: beware\nError response from daemon: disk is full\n")
+
+
+PULL = "/images/create"
+
+
+def test_missing_image_is_pulled_and_the_container_made_then(daemon: FakeDaemon) -> None:
+    daemon.refuses("POST", "/containers/create", 404, "No such image: x:latest")
+    daemon.streams(
+        PULL,
+        {"status": "Pulling from library/x", "id": "latest"},
+        {"status": "Downloading", "id": "1", "progressDetail": {"current": 1, "total": 2}},
+        {"status": "Status: Downloaded newer image for x:latest"},
+        method="POST",
+    )
+
+    ours = by_cnmctl(daemon, "run x")
+
+    assert ours.said[0] == 125  # it is still missing
+    assert ours.said[2].splitlines() == [
+        "Unable to find image 'x:latest' locally",
+        "latest: Pulling from library/x",
+        "Status: Downloaded newer image for x:latest",
+        "Error response from daemon: No such image: x:latest",
+        "See 'cnmctl run --help'.",
+    ]
+    assert [request.path for request in daemon.requests] == ["/containers/create", PULL, "/containers/create"]
+    assert daemon.requests[1].query == {"fromImage": "x", "tag": "latest"}
+
+
+@pytest.mark.parametrize(
+    ("image", "query"),
+    [
+        ("a/b:1", {"fromImage": "a/b", "tag": "1"}),
+        ("host:5000/b", {"fromImage": "host:5000/b", "tag": "latest"}),
+        ("docker.io/library/b", {"fromImage": "b", "tag": "latest"}),
+        ("b@sha256:12", {"fromImage": "b", "tag": "sha256:12"}),
+    ],
+)
+def test_pull_names_the_image_and_its_tag(daemon: FakeDaemon, image: str, query: dict[str, str]) -> None:
+    daemon.streams(PULL, {"error": "not today"}, method="POST")
+
+    ours = by_cnmctl(daemon, f"create --pull always {image}")
+
+    assert daemon.requests[0].query == query
+    assert ours.said == (1, "", "cnmctl: not today\n")
+
+
+@pytest.mark.parametrize("line", ["run -d x", "rm web", "start web", "stop web"])
+def test_command_in_the_background_loads_only_what_it_needs(daemon: FakeDaemon, line: str) -> None:
+    script = (
+        "import sys; before = set(sys.modules)\n"
+        "from cnm.cli.main import main\n"
+        f"code = main({['-H', daemon.socket, *line.split()]!r})\n"
+        "print(*sorted(set(sys.modules) - before), file=sys.stderr); sys.exit(code)"
+    )
+
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", script],
+        env={**os.environ, "PYTHONPATH": str(CHECKOUT)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    loaded = set(done.stderr.split())
+    heavy = {
+        *("argparse", "http", "socket", "ssl", "logging", "typing", "dataclasses", "datetime", "urllib"),
+        *(
+            "ipaddress",
+            "ctypes",
+            "subprocess",
+            "tempfile",
+            "csv",
+            "fractions",
+            "threading",
+            "signal",
+            "select",
+        ),
+        *("cnm.cli.attached", "cnm.cli.streams", "cnm.cli.terminal", "cnm.cli.usage", "cnm.wire"),
+    }
+    assert loaded & heavy == set()
