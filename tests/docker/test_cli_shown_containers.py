@@ -15,6 +15,7 @@ from tests.docker.shown_stage import (
     Client,
     Stage,
     comparable,
+    without_ages,
 )
 from tests.support.dockerd import PROGRAMS
 from tests.support.unpacked import lacking
@@ -186,17 +187,22 @@ def test_output_is_dockers(stage: Stage, client: Client, words: list[str]) -> No
         before = after
     if differs:
         assert ours != after, "it is the same now: take it out of the list"
-    else:
-        assert ours in (after, before)
+    elif ours not in (before, after):  # on a slow machine an age passes every time
+        assert without_ages(ours) == without_ages(after)
 
 
 def test_what_info_says_of_the_server_is_what_docker_says(stage: Stage) -> None:
     ours, theirs = (
-        set(say("info")[1].partition("Server:")[2].split("\n")) for say in (stage.cnmctl, stage.docker)
+        say("info")[1].partition("Server:")[2].split("\n") for say in (stage.cnmctl, stage.docker)
     )
 
-    assert ours <= theirs
-    assert {" Containers: 8", "  Paused: 1", " Storage Driver: overlay2"} <= ours
+    assert {_sorted_words(line) for line in ours} <= {_sorted_words(line) for line in theirs}
+    assert {" Containers: 8", "  Paused: 1", " Storage Driver: overlay2"} <= set(ours)
+
+
+def _sorted_words(line: str) -> tuple[str, ...]:
+    """Docker lists runtimes in any order."""
+    return tuple(sorted(line.split(" ")))
 
 
 def test_every_flag_of_docker_is_there(stage: Stage) -> None:
