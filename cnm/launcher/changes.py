@@ -14,7 +14,7 @@ from enum import Enum
 from typing import NamedTuple
 
 from cnm.errors import CnmError
-from cnm.launcher.mounts import open_in_root
+from cnm.launcher.mounting import open_in_root
 from cnm.launcher.overlays import Seen, is_opaque, is_whiteout, look_up, names
 
 _CAPABILITIES = "security.capability"

@@ -134,6 +134,7 @@ class Engine:
             raise
         self.registry.drop(removing)
         self.parts.tell("destroy", removing)
+        self.parts.workers.submit(self.parts.images.forget, self.users_of)
 
     def rename(self, reference: str, name: str) -> None:
         with self.registry.locked(reference) as container:
@@ -389,11 +390,20 @@ class Engine:
 
     @contextlib.contextmanager
     def files_of(self, container: Container) -> Iterator[str]:
-        """The path of its root file system, mounted in the block."""
+        """The path of its root file system, with what is mounted in it while it runs; mounted in the block."""
+        if container.state.status.is_alive:
+            yield f"/proc/{container.state.pid}/root"
+            return
+        with self.registry.locked(container.id) as now, self.parts.rootfs(now).mounted() as root:
+            yield root
+
+    @contextlib.contextmanager
+    def own_files_of(self, container: Container) -> Iterator[str]:
+        """The same without what is mounted in it."""
         if container.state.status.is_alive:
             yield self.parts.rootfs(container).path
             return
-        with self.registry.locked(container.id) as now, self.parts.rootfs(now).mounted() as root:
+        with self.files_of(container) as root:
             yield root
 
     def users_of(self, image: str) -> list[User]:
