@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import zlib
+from collections import Counter
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 
 from netns_fixtures import IsolationError, isolate
 from tests.support.machine import Machine, processes_left
+from tests.support.thorough import SAMPLED
 
 _LONG = (
     "faults/test_crash_points.py",
@@ -38,6 +40,8 @@ _LONG = (
     "launcher/test_images.py",
 )
 """Files that take most of a minute or more, the longest first."""
+_SAMPLED: dict[str, int] = {}
+"""Files of long tables whose tests need nothing of each other: `make test` plays every so many of a function's."""
 _NEED_ROOT = ("kernel", "packet", "docker", "cluster", "faults", "launcher")
 _MACHINE = pytest.StashKey[Machine]()
 
@@ -62,8 +66,24 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.root)
         if os.geteuid() != 0 and item.get_closest_marker("root"):
             item.add_marker(pytest.mark.skip(reason="needs root: sudo make test"))
+    if SAMPLED:
+        _sample(items, here)
     places = _places(dict.fromkeys(str(item.path.relative_to(here.parent)) for item in items))
     items.sort(key=lambda item: places[str(item.path.relative_to(here.parent))])
+
+
+def _sample(items: list[pytest.Item], here: Path) -> None:
+    """Leave out what `make test-thorough` plays too."""
+    seen: Counter[str] = Counter()
+    kept, left = [], []
+    for item in items:
+        every = _SAMPLED.get(str(item.path.relative_to(here)), 1) if item.path.is_relative_to(here) else 1
+        function = f"{item.path}::{getattr(item, 'originalname', item.name)}"
+        (left if seen[function] % every else kept).append(item)
+        seen[function] += 1
+    if left:
+        items[0].config.hook.pytest_deselected(items=left)
+        items[:] = kept
 
 
 def _places(files: Collection[str]) -> dict[str, int]:

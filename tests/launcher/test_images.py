@@ -190,7 +190,11 @@ def _oci_archive(place: Path, name: str) -> Path:
     return place / "oci.tar"
 
 
-@pytest.mark.parametrize("archive", [b"", b"junk" * 500, tar(text("x", "1")), gzip.compress(b"x")[:10]])
+@pytest.mark.parametrize(
+    "archive",
+    [b"", b"junk" * 500, tar(text("x", "1")), gzip.compress(b"x")[:10]],
+    ids=["nothing", "junk", "a tar of something else", "the beginning of a gzip"],
+)
 def test_what_is_no_archive_of_images_is_refused_and_leaves_nothing(
     images: Images, tmp_path: Path, archive: bytes
 ) -> None:
