@@ -124,7 +124,7 @@ class Monitor:
                 child.kill()
                 raise
             finally:
-                child.wait()
+                _await_parting(child)
             return _line(told)
         finally:
             for descriptor in (told, tell, begin, let):
@@ -172,6 +172,15 @@ def resize(bundle: str, rows: int, columns: int) -> None:
 def was_out_of_memory(bundle: str) -> bool:
     """Whether the kernel has killed a process of the container for want of memory, since it was created."""
     return os.path.exists(os.path.join(bundle, "oom"))
+
+
+def _await_parting(child: subprocess.Popen[bytes]) -> None:
+    """conmon goes on in a process of its own, soon."""
+    try:
+        child.wait(_PATIENCE)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.wait()
 
 
 def _line(told: int) -> bytes:

@@ -243,7 +243,8 @@ def listed(container: Container, endpoints: Endpoints, image_name: str, health: 
         "HostConfig": {"NetworkMode": container.host.network_mode},
         "NetworkSettings": {
             "Networks": {
-                name: endpoint_settings(container, each, known.get(name)) for name, each in sorted(settings.items())
+                name: endpoint_settings(container, each, known.get(name))
+                for name, each in sorted(settings.items())
             }
         },
         "Mounts": mounts_of(container),
