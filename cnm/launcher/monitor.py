@@ -199,13 +199,14 @@ def _line(told: int) -> bytes:
 
 def _pid(told: bytes, bundle: str) -> int:
     try:
-        pid = int(json.loads(told)["pid"])
+        answer = json.loads(told)
+        pid, said = int(answer["pid"]), str(answer.get("message", ""))
     except (ValueError, KeyError, TypeError):
-        pid = -1
+        pid, said = -1, ""
     if pid > 0:
         return pid
-    log = _lines(os.path.join(bundle, "runtime.log")) or _lines(os.path.join(bundle, "monitor.log"))
-    raise failure("create", log, "its monitor said nothing")
+    logs = (_lines(os.path.join(bundle, name)) for name in ("runtime.log", "monitor.log"))
+    raise failure("create", next(filter(None, logs), []), said.strip() or "its monitor said nothing")
 
 
 def _await_end(monitor_pid: int) -> None:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from cnm.errors import CnmError, InvalidParameter, NotFound
+from cnm.errors import CnmError, InvalidParameter, NotFound, Unavailable
 from cnm.launcher.cnmd import Cnmd, escaped
 from cnm.launcher.container import Container
 from cnm.launcher.published import port_requests
@@ -107,10 +107,13 @@ class Sandboxes:
         return _sandbox(found, found["Kind"] == "host")
 
     def endpoints(self, ident: str) -> list[dict[str, Any]]:
-        """As cnmd shows them (`cnm.wire.control.Endpoint`); none for a sandbox that is not there."""
+        """As cnmd shows them (`cnm.wire.control.Endpoint`); none where it, or cnmd, is not there."""
         try:
             found: list[dict[str, Any]] = self.record(ident)["Endpoints"]
         except NotFound:
+            return []
+        except Unavailable as error:
+            log.warning("container %s is shown without its networks: %s", ident[:12], error)
             return []
         return found
 
