@@ -26,13 +26,16 @@ _LONG = (
     "cluster/test_membership_faults.py",
     "kernel/test_resolver_process.py",
     "cluster/test_overlay_refusals.py",
+    "docker/test_cli_shown_containers.py",
     "docker/test_plugin_networks.py",
     "kernel/test_firewall_ruleset_packets.py",
     "packet/test_table.py",
     "docker/test_plugin_ports.py",
+    "docker/test_cli_copied_files.py",
     "cluster/test_adopted_refused.py",
     "kernel/test_tunnels.py",
     "packet/test_restart.py",
+    "launcher/test_images.py",
 )
 """Files that take most of a minute or more, the longest first."""
 _NEED_ROOT = ("kernel", "packet", "docker", "cluster", "faults", "launcher")

@@ -7,6 +7,7 @@ with its mounts. A path is the container's, symlinks in it too, however they cha
 
 from __future__ import annotations
 
+import errno
 import os
 import posixpath
 import stat as modes
@@ -66,8 +67,8 @@ class Found(NamedTuple):
 def stat(root: str, path: str, *, container: str) -> PathStat:
     """What stands at `path`; a symlink itself, unless a slash follows it.
 
-    `container` is how the client called it. Raises NotFound in Docker's words, InvalidParameter for a path through
-    something that is no directory.
+    `container` is how the client called it. Raises NotFound in Docker's words, CnmError for a path through something
+    that is no directory, or through too many symlinks.
     """
     with _opened(root) as top, _found(top, path, container) as found:
         return _path_stat(top, found)
@@ -94,7 +95,8 @@ def write(
     """Unpacks a tar, compressed or not, into the directory `path`; a symlink to one is followed.
 
     `read_only`: the container's root file system is; what is mounted in it has a say of its own. Raises NotFound,
-    InvalidParameter and Forbidden in Docker's words, CnmError where something cannot be made.
+    InvalidParameter and Forbidden (the status that the API's description has for it; 20.10 answers 500) in Docker's
+    words, CnmError where something cannot be made.
     """
     place = _cleaned(path)
     with _opened(root) as top:
@@ -111,13 +113,22 @@ def write(
 
 def export(root: str) -> Iterator[bytes]:
     """A tar of everything below `root`, read while it is asked for."""
-    with _opened(root) as top:
+    with _opened(root) as top, _reading(root):
         yield from Packer(top).tree(".", "")
         yield END
 
 
+@contextmanager
+def _reading(path: str) -> Iterator[None]:
+    """For errors that come when an answer has begun."""
+    try:
+        yield
+    except OSError as error:
+        raise CnmError(f"cannot read {path}: {(error.strerror or str(error)).lower()}") from None
+
+
 def _read(root: str, path: str, container: str) -> Iterator[PathStat | bytes]:
-    with _opened(root) as top, _found(top, path, container) as found:
+    with _opened(root) as top, _found(top, path, container) as found, _reading(path):
         yield _path_stat(top, found)
         packer = Packer(top)
         name = _last(found.path).removeprefix("/")
@@ -185,7 +196,9 @@ def _refuse(top: int, directory: int, read_only: bool) -> None:
 def _explained(error: OSError, path: str, container: str) -> CnmError:
     if isinstance(error, FileNotFoundError):
         return NotFound(_ABSENT.format(path, container))
-    return InvalidParameter(f"{path} in container {container}: {(error.strerror or '').lower()}")
+    if error.errno == errno.ELOOP:
+        return CnmError(f"evalSymlinksInScope: too many links in {path}")
+    return CnmError(f"lstat {path}: {(error.strerror or '').lower()}")
 
 
 def _path_stat(top: int, found: Found) -> PathStat:
@@ -223,9 +236,11 @@ def _resolved(top: int, path: str) -> str:
             done = done.rpartition("/")[0]
             continue
         target = _link(top, done, name)
-        if target is None or (followed := followed + 1) > _LINKS:
+        if target is None:
             done = f"{done}/{name}"
             continue
+        if (followed := followed + 1) > _LINKS:
+            raise CnmError(f"evalSymlinksInScope: too many links in {path}")
         done = "" if target.startswith("/") else done
         left.extend(target.split("/")[::-1])
     return done or "/"

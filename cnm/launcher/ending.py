@@ -43,7 +43,7 @@ class Ender:
         self._takedown = takedown
         self._attachments = attachments
         self._remove = remove
-        self.restarts = Restarts(parts, starter, self)
+        self.restarts = Restarts(parts, starter, self.watch)
 
     def watch(self, container: Container) -> None:
         """From now on, until it has ended."""

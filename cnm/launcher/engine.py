@@ -37,7 +37,7 @@ from cnm.launcher.streams import ContainerStreams
 from cnm.launcher.takedown import Takedown
 from cnm.launcher.top import Top, top
 from cnm.launcher.updating import apply_update, updated
-from cnm.launcher.validation import check, settled, warnings
+from cnm.launcher.validation import check_update, settled, warnings
 from cnm.wire.containers import ContainerCreate, ContainerUpdate, HostConfig, LogConfig
 from cnm.wire.engine import EndpointSettings
 
@@ -148,6 +148,7 @@ class Engine:
             raise self._died(removing, error) from None
         self.registry.drop(removing)
         self.parts.tell("destroy", removing)
+        self.parts.workers.submit(self.parts.images.forget, self.users_of)
 
     def _died(self, container: Container, reason: CnmError) -> CnmError:
         """It is to go still, and does not run any more."""
@@ -321,8 +322,11 @@ class Engine:
     def update(self, reference: str, body: ContainerUpdate) -> list[str]:
         """Limits and the restart policy; the answer is warnings."""
         with self.registry.locked(reference) as container:
-            wanted = updated(container.host, body)
-            check(container.config, wanted, self.parts.host)
+            check_update(body, self.parts.host)
+            try:
+                wanted = updated(container.host, body)
+            except Conflict as error:
+                raise Conflict(f"Cannot update container {container.id}: {error}") from None
             host = settled(wanted, self.parts.host)
             self.parts.tell("update", apply_update(self.parts, container, host))
             return warnings(wanted, self.parts.host)
@@ -408,11 +412,20 @@ class Engine:
 
     @contextlib.contextmanager
     def files_of(self, container: Container) -> Iterator[str]:
-        """The path of its root file system, mounted in the block."""
+        """The path of its root file system, with what is mounted in it while it runs; mounted in the block."""
+        if container.state.status.is_alive:
+            yield f"/proc/{container.state.pid}/root"
+            return
+        with self.registry.locked(container.id) as now, self.parts.rootfs(now).mounted() as root:
+            yield root
+
+    @contextlib.contextmanager
+    def own_files_of(self, container: Container) -> Iterator[str]:
+        """The same without what is mounted in it."""
         if container.state.status.is_alive:
             yield self.parts.rootfs(container).path
             return
-        with self.registry.locked(container.id) as now, self.parts.rootfs(now).mounted() as root:
+        with self.files_of(container) as root:
             yield root
 
     def users_of(self, image: str) -> list[User]:

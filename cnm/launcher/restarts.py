@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import msgspec
 
@@ -13,9 +13,6 @@ from cnm.launcher.container import Container, Status
 from cnm.launcher.parts import Parts
 from cnm.launcher.starting import Starter
 from cnm.wire.containers import RestartPolicy
-
-if TYPE_CHECKING:
-    from cnm.launcher.ending import Ender
 
 log = logging.getLogger("cnm.launcher")
 
@@ -44,10 +41,11 @@ def wants_start(container: Container) -> bool:
 class Restarts:
     """Thread-safe; `after` and `cancel` under the container's lock."""
 
-    def __init__(self, parts: Parts, starter: Starter, ender: Ender) -> None:
+    def __init__(self, parts: Parts, starter: Starter, watch: Callable[[Container], None]) -> None:
+        """`watch` is called with each that runs again."""
         self._p = parts
         self._starter = starter
-        self._ender = ender
+        self._watch = watch
         self._pauses: dict[str, float] = {}
         self._timers: dict[str, threading.Timer] = {}
 
@@ -93,7 +91,7 @@ class Restarts:
     def start(self, container: Container) -> None:
         """As its policy wants; one that does not start is tried again. Under the container's lock."""
         try:
-            self._ender.watch(self._starter.start(container))
+            self._watch(self._starter.start(container))
         except CnmError as error:
             log.error("container %s does not start again: %s", container.short, error)
             failed = self._p.registry.get(container.id)

@@ -6,7 +6,6 @@ Mounted by mount(2), some milliseconds, where buildah takes ten times as long fo
 from __future__ import annotations
 
 import os
-import shutil
 import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from contextlib import contextmanager
 from cnm.errors import CnmError
 from cnm.launcher import mounting
 from cnm.launcher.changes import Change, changes, written
+from cnm.launcher.deleting import delete
 from cnm.launcher.overlays import Seen, look_up
 from cnm.launcher.storage import layer_directory, short_link
 
@@ -71,7 +71,7 @@ class Rootfs:
     def remove(self) -> None:
         """Unmounts it and deletes what the container wrote; nothing there is fine."""
         self.unmount()
-        shutil.rmtree(os.path.dirname(self.upper), ignore_errors=False, onerror=_unless_absent)
+        delete(os.path.dirname(self.upper))
         try:
             os.rmdir(self.path)
         except FileNotFoundError:
@@ -112,16 +112,21 @@ class Rootfs:
     def _lay_beforehand(self) -> None:
         """Renamed when it is whole, so that one half made is made anew."""
         fresh = f"{self._init}.new"
-        shutil.rmtree(fresh, onerror=_unless_absent)
+        delete(fresh)
         os.mkdir(fresh, 0o755)
+        image = self._image()
         for path, kind in _BEFOREHAND:
-            _lay(fresh, path, kind, self._image())
+            _lay(fresh, path, kind, image)
         os.rename(fresh, self._init)
+
+    def _lower_names(self) -> Iterator[str]:
+        """Of the image's layers, from the directory of links; user namespaces may put mapped mounts of them here."""
+        return (short_link(self._storage, layer) for layer in self._layers)
 
     def _mount(self) -> None:
         """By short links from a working directory: long paths of many layers exceed what mount(2) takes."""
         links = os.path.join(self._storage, "overlay", "l")
-        lower = ":".join([self._init, *(short_link(self._storage, layer) for layer in self._layers)])
+        lower = ":".join([self._init, *self._lower_names()])
         data = f"lowerdir={lower},upperdir={self.upper},workdir={self._work},{_OPTIONS}"
         if len(os.fsencode(data)) > _LONGEST_DATA:
             raise CnmError(
@@ -169,10 +174,3 @@ def _copy_times(origin: Seen, directory: str) -> None:
 
 def _is_directory(seen: Seen | None) -> bool:
     return seen is not None and stat.S_ISDIR(seen.status.st_mode)
-
-
-def _unless_absent(
-    _function: object, _path: str, failure: tuple[type[BaseException], BaseException, object]
-) -> None:
-    if not isinstance(failure[1], FileNotFoundError):
-        raise failure[1]

@@ -11,10 +11,12 @@ from typing import Any, NamedTuple
 from cnm.errors import CnmError
 from cnm.launcher.programs import Programs
 
-_PATIENCE = 60.0
+PATIENCE = 60.0
 """Seconds after which a runtime that does not answer is killed."""
+
 _NOT_FOUND = ("executable file not found", "no such file or directory")
 _NOT_EXECUTABLE = ("permission denied", "not a directory", "is a directory")
+_ERRORS = ("error", "fatal")
 _ABSENT = ("does not exist",)
 
 
@@ -106,6 +108,10 @@ class Runtime:
         """Whether it is among the known: a runtime keeps a folder for each."""
         return os.path.exists(os.path.join(self.root, container))
 
+    def silent(self, doing: str) -> RuntimeFailed:
+        """The error of a runtime that was killed for its silence."""
+        return RuntimeFailed(doing, f"{self.program} gave no answer for {PATIENCE:.0f} s")
+
     def _ask(self, verb: str, *arguments: str, given: bytes = b"") -> bytes:
         try:
             done = subprocess.run(
@@ -113,11 +119,11 @@ class Runtime:
                 input=given,
                 capture_output=True,
                 env=self.programs.env,
-                timeout=_PATIENCE,
+                timeout=PATIENCE,
                 check=False,
             )
         except subprocess.TimeoutExpired:
-            raise RuntimeFailed(verb, f"{self.program} gave no answer for {_PATIENCE:.0f} s") from None
+            raise self.silent(verb) from None
         if done.returncode != 0:
             raise failure(verb, done.stderr.splitlines(), f"{self.program} ended with {done.returncode}")
         return done.stdout
@@ -125,15 +131,16 @@ class Runtime:
 
 def failure(doing: str, log: Sequence[bytes], otherwise: str) -> RuntimeFailed:
     """The last error in the runtime's log (JSON lines), else its last line, else `otherwise`."""
-    words = list(_errors(log)) or [line.decode("utf-8", "replace").strip() for line in log if line.strip()]
+    said = list(_said(log))
+    words = [text for level, text in said if level in _ERRORS] or [text for _, text in said]
     return RuntimeFailed(doing, words[-1] if words else otherwise)
 
 
-def _errors(log: Sequence[bytes]) -> Iterator[str]:
-    for line in log:
+def _said(log: Sequence[bytes]) -> Iterator[tuple[str, str]]:
+    """Level and text of each line; a line that is no JSON has no level."""
+    for line in filter(None, map(bytes.strip, log)):
         try:
             entry = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(entry, dict) and entry.get("level") in ("error", "fatal") and "msg" in entry:
-            yield str(entry["msg"])
+            yield str(entry["level"]), str(entry["msg"])
+        except (ValueError, KeyError, TypeError):
+            yield "", line.decode("utf-8", "replace")

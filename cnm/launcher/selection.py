@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 from cnm.errors import InvalidParameter
 from cnm.launcher.container import Container, Status
-
-if TYPE_CHECKING:
-    from cnm.launcher.engine import Engine
 
 CONTAINER_FILTERS = frozenset(
     {
@@ -32,15 +29,26 @@ PRUNE_FILTERS = frozenset({"label", "label!", "until"})
 Filters = Mapping[str, Sequence[str]]
 
 
+class Known(NamedTuple):
+    """What filters refer to."""
+
+    container: Callable[[str], Container]
+    """Raises NotFound."""
+    image: Callable[[str], str]
+    """The id. Raises NotFound."""
+    health: Callable[[str], str]
+    """Of a container's id, "" where it is not checked."""
+
+
 def selected(
-    containers: Sequence[Container], wanted: Filters, engine: Engine, *, everything: bool, limit: int | None
+    containers: Sequence[Container], wanted: Filters, known: Known, *, everything: bool, limit: int | None
 ) -> list[Container]:
     """In the order given, the newest first. Raises InvalidParameter, NotFound for a container that is named."""
     states = {Status(each) for each in _statuses(wanted.get("status", ()))}
     codes = {_number(text) for text in wanted.get("exited", ())}
-    limits = [engine.registry.find(each).created for each in wanted.get("before", ())]
-    since = [engine.registry.find(each).created for each in wanted.get("since", ())]
-    images = {engine.parts.images.find(each).id for each in wanted.get("ancestor", ())}
+    limits = [known.container(each).created for each in wanted.get("before", ())]
+    since = [known.container(each).created for each in wanted.get("since", ())]
+    images = {known.image(each) for each in wanted.get("ancestor", ())}
     shows_all = everything or bool(states or codes or limits or since) or limit is not None
 
     def passes(container: Container) -> bool:
@@ -57,7 +65,7 @@ def selected(
             and _any(wanted, "name", lambda text: text.removeprefix("/") in container.name)
             and _any(wanted, "id", container.id.startswith)
             and _any(wanted, "network", lambda text: text in container.networks)
-            and _any(wanted, "health", lambda text: text == (engine.health.status(container.id) or "none"))
+            and _any(wanted, "health", lambda text: text == (known.health(container.id) or "none"))
             and has_labels(container, wanted.get("label", ()))
         )
 
@@ -65,9 +73,9 @@ def selected(
     return found[:limit] if limit is not None and limit > 0 else found
 
 
-def _any(wanted: Filters, name: str, matches: object) -> bool:
+def _any(wanted: Filters, name: str, matches: Callable[[str], bool]) -> bool:
     texts = wanted.get(name, ())
-    return not texts or any(matches(text) for text in texts)  # type: ignore[operator]
+    return not texts or any(map(matches, texts))
 
 
 def has_labels(container: Container, wanted: Sequence[str]) -> bool:

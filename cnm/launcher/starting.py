@@ -19,7 +19,7 @@ from cnm.launcher.modes import is_host, shared_with
 from cnm.launcher.monitor import Created
 from cnm.launcher.mount_points import MountPoint, mount_points
 from cnm.launcher.mounts import Bind, network_files, resolve
-from cnm.launcher.ocispec import Inside, spec
+from cnm.launcher.ocispec import Inside, cgroup_path, spec
 from cnm.launcher.parts import Parts
 from cnm.launcher.process import make_working_directory
 from cnm.launcher.sandboxes import Sandbox, hostname
@@ -98,7 +98,7 @@ class Starter:
             user=user,
             mounts=(*_files(container, sandbox, points), *binds),
             namespaces=self._namespaces(container),
-            cgroup=os.path.join(container.host.cgroup_parent or "/", container.id),
+            cgroup=cgroup_path(container.host, container.id, ""),
         )
 
     def _run(self, container: Container, bundle: str, undo: contextlib.ExitStack) -> Container:

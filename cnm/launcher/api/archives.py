@@ -82,6 +82,6 @@ def export(call: Call[None], container: str) -> Response:
     """A tar of a container's whole file system."""
     found = call.engine.registry.find(container)
     with ExitStack() as stack:
-        root = stack.enter_context(call.engine.files_of(found))
+        root = stack.enter_context(call.engine.own_files_of(found))
         kept: Any = stack.pop_all()
     return endless(call, _closing(kept, archive.export(root)), _TAR)

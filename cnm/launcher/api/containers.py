@@ -13,7 +13,7 @@ from cnm.errors import NotBuilt
 from cnm.launcher import present
 from cnm.launcher.api.calls import Call
 from cnm.launcher.container import Container
-from cnm.launcher.selection import CONTAINER_FILTERS, PRUNE_FILTERS, selected
+from cnm.launcher.selection import CONTAINER_FILTERS, PRUNE_FILTERS, Known, selected
 from cnm.launcher.top import Top
 from cnm.wire import codec
 from cnm.wire.containers import ContainerCreate, ContainerCreated, ContainerUpdate
@@ -49,9 +49,9 @@ def list_containers(call: Call[None]) -> list[dict[str, Any]]:
     """List containers."""
     engine = call.engine
     wanted = filters.decode(call.query.get("filters", ""), CONTAINER_FILTERS)
-    found = selected(
-        engine.registry.all(), wanted, engine, everything=call.flag("all"), limit=call.number("limit")
-    )
+    known = Known(engine.registry.find, lambda text: engine.parts.images.find(text).id, engine.health.status)
+    everything, limit = call.flag("all"), call.number("limit")
+    found = selected(engine.registry.all(), wanted, known, everything=everything, limit=limit)
     endpoints = engine.parts.sandboxes.all() if any(c.state.status.is_alive for c in found) else {}
     return _lines(call, found, endpoints, sizes=call.flag("size"))
 
