@@ -10,14 +10,12 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 from cnm.errors import CnmError
+from cnm.launcher import cgroups
 from cnm.launcher.exits import kill
 
-_CGROUPS = Path("/sys/fs/cgroup")
 _SESSION_FIELD = 3
 """Of /proc/PID/stat, counted behind the name of the program (proc(5): field 6)."""
 _PATIENCE = 10.0
@@ -30,12 +28,14 @@ def sweep(runtime_root: str, container: str, cgroup: str, monitor_pid: int = 0) 
     known. Raises CnmError where a process cannot be ended.
     """
     deadline = time.monotonic() + _PATIENCE
-    while (pids := _of_session(monitor_pid) | _of_cgroup(cgroup)) or not _remove(cgroup):
+    while pids := _of_session(monitor_pid):
         for pid in pids:
             kill(pid, signal.SIGKILL)
         if time.monotonic() > deadline:
             raise CnmError(f"container {container} cannot be removed: processes {sorted(pids)} do not end")
         time.sleep(0.005)
+    if cgroup.strip("/"):
+        cgroups.clear(cgroup)
     shutil.rmtree(os.path.join(runtime_root, container), ignore_errors=True)
 
 
@@ -52,31 +52,3 @@ def _session(pid: str) -> int:
     except (FileNotFoundError, ProcessLookupError):
         return 0
     return 0 if fields[0] in b"ZX" else int(fields[_SESSION_FIELD])
-
-
-def _folders(cgroup: str) -> Iterator[Path]:
-    """In every hierarchy; version 2's is the root itself, or one of the folders."""
-    name = cgroup.strip("/")
-    if name:
-        yield _CGROUPS / name
-        yield from (hierarchy / name for hierarchy in _CGROUPS.iterdir() if not hierarchy.is_symlink())
-
-
-def _of_cgroup(cgroup: str) -> set[int]:
-    pids: set[int] = set()
-    for folder in _folders(cgroup):
-        with suppress(OSError):
-            pids |= set(map(int, (folder / "cgroup.procs").read_text().split()))
-    return pids
-
-
-def _remove(cgroup: str) -> bool:
-    """Whether the cgroup is gone: a process that has just ended may still count."""
-    for folder in _folders(cgroup):
-        try:
-            folder.rmdir()
-        except (FileNotFoundError, NotADirectoryError):
-            continue
-        except OSError:
-            return False
-    return True

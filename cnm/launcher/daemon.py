@@ -77,7 +77,7 @@ def _serve(settings: Settings) -> int:
     server = Server(create_app(engine), place, threads=settings.launcher.threads)
     server.bind()  # before anything is taken up: two launchers would take up the same
     engine.start()
-    heard = NetworksHeard(engine.parts)
+    heard = NetworksHeard(engine.parts, engine.cnmd_is_back)
     heard.start()
     _stop_on_signals(server)
     notify("READY=1")

@@ -135,5 +135,13 @@ def _run(runtime: Runtime, container: str, place: str, ends: _Pipes | _Terminal)
         child.wait()
         raise runtime.silent("exec") from None
     if code != 0:
+        raise failure("exec", _said(place), f"{runtime.program} ended with {code}")
+
+
+def _said(place: str) -> list[bytes]:
+    """Nothing by a runtime that did not come so far."""
+    try:
         with open(os.path.join(place, "log"), "rb") as file:
-            raise failure("exec", file.read().splitlines(), f"{runtime.program} ended with {code}")
+            return file.read().splitlines()
+    except FileNotFoundError:
+        return []

@@ -45,6 +45,32 @@ def started(pid: int) -> int:
         return 0
 
 
+def is_running(pid: int, begun: int) -> bool:
+    """Whether this very process is there, and not dead: one that nobody has waited for is."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            fields = file.read().rpartition(b") ")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return int(fields[_START_FIELD]) == begun and fields[0] not in (b"Z", b"X")
+
+
+def has_ended(pid: int, seconds: float, begun: int = 0) -> bool:
+    """Waits for a process, whoever's child it is; where `begun` is given, for the one that began then."""
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return True
+    try:
+        if begun and started(pid) != begun:
+            return True
+        poll = select.poll()
+        poll.register(descriptor, select.POLLIN)
+        return bool(poll.poll(seconds * 1000))
+    finally:
+        os.close(descriptor)
+
+
 def kill(pid: int, number: int, begun: int = 0) -> bool:
     """Send a signal, though never to another process than that which began at `begun`; False where it has ended."""
     try:

@@ -128,7 +128,7 @@ class Monitor:
                 child.kill()
                 raise
             finally:
-                child.wait()
+                _await_parting(child)
             return _line(told)
         finally:
             for descriptor in (told, tell, begin, let):
@@ -205,6 +205,15 @@ def was_out_of_memory(bundle: str) -> bool:
     return os.path.exists(os.path.join(bundle, "oom"))
 
 
+def _await_parting(child: subprocess.Popen[bytes]) -> None:
+    """conmon goes on in a process of its own, soon."""
+    try:
+        child.wait(_PATIENCE)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.wait()
+
+
 def _line(told: int) -> bytes:
     """What comes up to a newline or the end; less where it takes too long."""
     poll = select.poll()
@@ -221,13 +230,14 @@ def _line(told: int) -> bytes:
 
 def _pid(told: bytes, bundle: str) -> int:
     try:
-        pid = int(json.loads(told)["pid"])
+        answer = json.loads(told)
+        pid, said = int(answer["pid"]), str(answer.get("message", ""))
     except (ValueError, KeyError, TypeError):
-        pid = -1
+        pid, said = -1, ""
     if pid > 0:
         return pid
-    log = _lines(os.path.join(bundle, "runtime.log")) or _lines(os.path.join(bundle, "monitor.log"))
-    raise failure("create", log, "its monitor said nothing")
+    logs = (_lines(os.path.join(bundle, name)) for name in ("runtime.log", "monitor.log"))
+    raise failure("create", next(filter(None, logs), []), said.strip() or "its monitor said nothing")
 
 
 def _cgroup(bundle: str) -> str:

@@ -39,6 +39,9 @@ class Parts:
     events: EventBus
     host: Host
     workers: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(64, "launcher"))
+    """For what may wait for a container's lock."""
+    networking: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(64, "networking"))
+    """For what those wait for who hold one: nothing in it waits for a lock, so that it is always done."""
 
     def rootfs(self, container: Container) -> Rootfs:
         return Rootfs(self.places.container(container.id), self.places.storage, container.layers)

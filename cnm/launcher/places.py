@@ -43,6 +43,11 @@ class Places(NamedTuple):
         """A file by each container's id, with its exit code in it."""
         return os.path.join(self.run, "launcher", "exits")
 
+    @property
+    def execs(self) -> str:
+        """What the runtime is told of an exec; a folder each, for a moment."""
+        return os.path.join(self.run, "launcher", "execs")
+
     def runtime(self, name: str) -> str:
         """The state of an OCI runtime of this name."""
         return os.path.join(self.run, "launcher", name)
@@ -73,5 +78,6 @@ class Places(NamedTuple):
             self.storage_run,
             self.bundles,
             self.exits,
+            self.execs,
         ):
             os.makedirs(path, mode=0o711, exist_ok=True)

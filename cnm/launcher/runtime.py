@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
@@ -97,8 +98,15 @@ class Runtime:
         return [int(pid) for pid in json.loads(self._ask("ps", "--format", "json", container)) or ()]
 
     def known(self) -> list[str]:
-        """Ids of the containers that the runtime has state of."""
-        return self._ask("list", "--quiet").decode().split()
+        """Ids of the containers that the runtime has something of, perhaps no more than a beginning."""
+        try:
+            return os.listdir(self.root)
+        except FileNotFoundError:
+            return []
+
+    def has(self, container: str) -> bool:
+        """Whether it is among the known: a runtime keeps a folder for each."""
+        return os.path.exists(os.path.join(self.root, container))
 
     def silent(self, doing: str) -> RuntimeFailed:
         """The error of a runtime that was killed for its silence."""

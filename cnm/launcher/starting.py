@@ -5,68 +5,80 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import shutil
+import signal
 import time
 from collections.abc import Mapping
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 
 from cnm.errors import CnmError, Conflict, NotBuilt
 from cnm.launcher.arrivals import Arrivals
 from cnm.launcher.container import Container, Status
-from cnm.launcher.exits import started
+from cnm.launcher.exits import has_ended, started
 from cnm.launcher.failures import exit_code_of, explained
 from cnm.launcher.modes import is_host, shared_with
+from cnm.launcher.monitor import Created
 from cnm.launcher.mount_points import MountPoint, mount_points
 from cnm.launcher.mounts import Bind, network_files, resolve
 from cnm.launcher.ocispec import Inside, cgroup_path, spec
 from cnm.launcher.parts import Parts
 from cnm.launcher.process import make_working_directory
 from cnm.launcher.sandboxes import Sandbox, hostname
+from cnm.launcher.takedown import Takedown
 from cnm.launcher.users import find_user
 from cnm.wire import codec
 
 log = logging.getLogger("cnm.launcher")
 
+_MONITOR_SECONDS = 5.0
+"""For conmon to see that its container is gone."""
+
 
 class Starter:
     """Callers hold the container's lock."""
 
-    def __init__(self, parts: Parts, arrivals: Arrivals) -> None:
+    def __init__(self, parts: Parts, arrivals: Arrivals, takedown: Takedown) -> None:
         self._p = parts
+        self._takedown = takedown
         self._arrivals = arrivals
 
     def start(self, container: Container) -> Container:
         """Running when this returns. Raises what stood in the way, which the container keeps; nothing is left then."""
         try:
+            if not self._takedown.is_done(container):
+                self._takedown.run(container)
             with contextlib.ExitStack() as undo:
+                undo.callback(self._takedown.clear, container)
                 running = self._start(container, undo)
                 undo.pop_all()
         except CnmError as error:
-            self._arrivals.disappoint(container.id)
-            command = container.args[0]
-            reason = explained(error, command)
-            self._keep_reason(container, reason, exit_code_of(error, command))
-            raise reason from None
+            raise self._failed(container, error) from None
+        except OSError as error:
+            reason = f"cannot start container {container.short}: {error.filename}: {error.strerror}"
+            raise self._failed(container, CnmError(reason)) from None
         self._p.tell("start", running)
         return running
 
+    def _failed(self, container: Container, error: CnmError) -> CnmError:
+        """The reason in Docker's words, which the container keeps."""
+        self._arrivals.disappoint(container.id)
+        command = container.args[0]
+        reason = explained(error, command)
+        self._keep_reason(container, reason, exit_code_of(error, command))
+        return reason
+
     def _keep_reason(self, container: Container, reason: CnmError, code: int) -> None:
         status = Status.EXITED if container.state.started else Status.CREATED
-        self._p.registry.set_state(
+        self._p.registry.note_state(
             container, status=status, exit_code=code, error=str(reason), finished=time.time_ns()
         )
 
     def _start(self, container: Container, undo: contextlib.ExitStack) -> Container:
         p = self._p
         bundle = p.places.bundle(container.id)
-        shutil.rmtree(bundle, ignore_errors=True)
         os.makedirs(bundle, mode=0o711)
-        undo.callback(shutil.rmtree, bundle, ignore_errors=True)
-        network = p.workers.submit(self._network, container)
-        undo.callback(self._leave_network, container, network)
-        rootfs = p.rootfs(container)
-        undo.callback(rootfs.unmount)
-        root = rootfs.mount()
+        network = p.networking.submit(self._network, container)
+        undo.callback(wait, [network])
+        root = p.rootfs(container).mount()
         inside = self._inside(container, root, network)
         document = spec(container, inside, p.host)
         with open(os.path.join(bundle, "config.json"), "wb") as file:
@@ -99,7 +111,7 @@ class Starter:
             stdin_once=bool(config.stdin_once),
             log=p.places.log(container.id),
         )
-        undo.callback(p.runtime(container).delete, container.id, force=True)
+        undo.callback(self._end_monitor, container, created)
         self._arrivals.connect(container.id, bundle, created.pid)
         p.runtime(container).start(container.id)
         return p.registry.set_state(
@@ -116,18 +128,22 @@ class Starter:
             stopped_by_user=False,
         )
 
+    def _end_monitor(self, container: Container, created: Created) -> None:
+        """It ends with its container: before anybody takes its exit code for that of another life."""
+        with contextlib.suppress(CnmError):
+            self._p.runtime(container).delete(container.id, force=True)
+        begun = started(created.monitor_pid)
+        if not has_ended(created.monitor_pid, _MONITOR_SECONDS, begun):
+            os.kill(created.monitor_pid, signal.SIGKILL)
+            has_ended(created.monitor_pid, _MONITOR_SECONDS, begun)
+        self._p.monitor(container).forget(container.id)
+
     # The network
 
     def _network(self, container: Container) -> Sandbox:
         if other := shared_with(container.host.network_mode):
             return self._p.sandboxes.find(self._other(other, container, "network").id)
         return self._p.sandboxes.make(container, container.config.exposed_ports or {})
-
-    def _leave_network(self, container: Container, network: Future[Sandbox]) -> None:
-        with contextlib.suppress(CnmError):
-            network.result()
-            if not shared_with(container.host.network_mode):
-                self._p.sandboxes.remove(container.id)
 
     # Other containers' namespaces
 
