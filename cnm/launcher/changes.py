@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from enum import Enum
 from typing import NamedTuple
 
+from cnm.launcher.modes import UserMapping
 from cnm.launcher.overlays import is_opaque, is_whiteout, look_up, names
-
-_CAPABILITIES = "security.capability"
+from cnm.launcher.ownership import CAPABILITIES, capabilities_inside, owner
 
 
 class Kind(Enum):
@@ -35,22 +35,27 @@ class Change(NamedTuple):
     """Absolute, inside the container."""
 
 
-def changes(upper: str, lowers: tuple[str, ...]) -> list[Change]:
-    """Sorted, so that a directory comes before what is in it. `lowers`: directories of layers, the topmost first."""
-    return sorted(_inside(upper, "", lowers), key=lambda change: change.path)
+def changes(upper: str, lowers: tuple[str, ...], mapping: UserMapping | None = None) -> list[Change]:
+    """Sorted, so that a directory comes before what is in it. `lowers`: directories of layers, the topmost first.
+
+    `mapping`: of the users that have written what is in `upper`.
+    """
+    return sorted(_inside(upper, "", lowers, mapping), key=lambda change: change.path)
 
 
-def _inside(upper: str, path: str, lowers: tuple[str, ...]) -> Iterator[Change]:
+def _inside(upper: str, path: str, lowers: tuple[str, ...], mapping: UserMapping | None) -> Iterator[Change]:
     """Of a directory that both have, or, without lowers, of a new one."""
     seen = set()
     for entry in os.scandir(upper):
         seen.add(entry.name)
-        yield from _of_entry(entry, f"{path}/{entry.name}", lowers)
+        yield from _of_entry(entry, f"{path}/{entry.name}", lowers, mapping)
     if lowers and is_opaque(upper):
         yield from (Change(Kind.DELETED, f"{path}/{name}") for name in names(lowers) - seen)
 
 
-def _of_entry(entry: os.DirEntry[str], path: str, lowers: tuple[str, ...]) -> Iterator[Change]:
+def _of_entry(
+    entry: os.DirEntry[str], path: str, lowers: tuple[str, ...], mapping: UserMapping | None
+) -> Iterator[Change]:
     status = entry.stat(follow_symlinks=False)
     below = look_up(lowers, entry.name)
     if is_whiteout(status):
@@ -59,24 +64,26 @@ def _of_entry(entry: os.DirEntry[str], path: str, lowers: tuple[str, ...]) -> It
         return
     inner: list[Change] = []
     if stat.S_ISDIR(status.st_mode):
-        inner = list(_inside(entry.path, path, below.directories if below else ()))
+        inner = list(_inside(entry.path, path, below.directories if below else (), mapping))
     if below is None:
         yield Change(Kind.ADDED, path)
-    elif inner or _differs(entry.path, status, below.path, below.status):
+    elif inner or _differs(entry.path, status, below.path, below.status, mapping):
         yield Change(Kind.MODIFIED, path)
     yield from inner
 
 
-def _differs(new: str, now: os.stat_result, old: str, before: os.stat_result) -> bool:
-    if any(
-        getattr(now, field) != getattr(before, field) for field in ("st_mode", "st_uid", "st_gid", "st_rdev")
-    ):
+def _differs(
+    new: str, now: os.stat_result, old: str, before: os.stat_result, mapping: UserMapping | None
+) -> bool:
+    if now.st_mode != before.st_mode or now.st_rdev != before.st_rdev:
+        return True
+    if owner(now, mapping) != owner(before, None):
         return True
     if not stat.S_ISDIR(now.st_mode) and (
         now.st_size != before.st_size or _time(now.st_mtime_ns, before.st_mtime_ns)
     ):
         return True
-    return _capabilities(new) != _capabilities(old)
+    return _capabilities(new, mapping) != _capabilities(old, None)
 
 
 def _time(one: int, other: int) -> bool:
@@ -85,11 +92,12 @@ def _time(one: int, other: int) -> bool:
     return one // second != other // second or (one != other and one % second != 0 and other % second != 0)
 
 
-def _capabilities(path: str) -> bytes:
+def _capabilities(path: str, mapping: UserMapping | None) -> bytes:
     try:
-        return os.getxattr(path, _CAPABILITIES, follow_symlinks=False)
+        found = os.getxattr(path, CAPABILITIES, follow_symlinks=False)
     except OSError:
         return b""
+    return capabilities_inside(found, mapping)
 
 
 def written(upper: str) -> int:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 
 from cnm.errors import CnmError, NotFound
+from cnm.launcher import shared_memory, user_namespaces
 from cnm.launcher.attachments import Attachments
 from cnm.launcher.container import Container, Status
 from cnm.launcher.exits import started
@@ -119,6 +120,8 @@ class Ender:
         if not shared_with(container.host.network_mode):
             self._attempt(container, lambda: self._p.sandboxes.remove(container.id))
         self._attempt(container, self._p.rootfs(container).unmount)
+        self._attempt(container, lambda: shared_memory.remove(self._p.places.shm(container.id)))
+        self._attempt(container, lambda: user_namespaces.remove(self._p.places.namespaces(container.id)))
 
     def _attempt(self, container: Container, action: Callable[[], object]) -> None:
         try:

@@ -13,6 +13,7 @@ from cnm.launcher.container import Container
 from cnm.launcher.exits import Exits
 from cnm.launcher.host import Host
 from cnm.launcher.images import Images
+from cnm.launcher.modes import user_mapping
 from cnm.launcher.monitor import Monitor
 from cnm.launcher.places import Places
 from cnm.launcher.programs import Programs
@@ -41,7 +42,9 @@ class Parts:
     workers: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(64, "launcher"))
 
     def rootfs(self, container: Container) -> Rootfs:
-        return Rootfs(self.places.container(container.id), self.places.storage, container.layers)
+        place = self.places.container(container.id)
+        mapping = user_mapping(container.host.userns_mode)
+        return Rootfs(place, self.places.storage, container.layers, mapping)
 
     def runtime(self, container: Container) -> Runtime:
         return self.runtimes[self._checked(container.runtime)]

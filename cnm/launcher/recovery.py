@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 
 from cnm.errors import CnmError
+from cnm.launcher import user_namespaces
 from cnm.launcher.container import Container, Status
 from cnm.launcher.ending import UNKNOWN, Ender
 from cnm.launcher.exits import started
@@ -102,6 +103,9 @@ class Recovery:
         for ident in os.listdir(self._p.places.bundles):
             if ident not in known:
                 shutil.rmtree(self._p.places.bundle(ident), ignore_errors=True)
+        for ident in os.listdir(self._p.places.all_namespaces):
+            if ident not in known:
+                user_namespaces.remove(self._p.places.namespaces(ident))
         for ident in os.listdir(self._p.places.exits):
             if ident not in known:
                 os.unlink(os.path.join(self._p.places.exits, ident))
