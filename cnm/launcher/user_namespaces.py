@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
 import select
 import shutil
+import socket
+import struct
 import subprocess
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from cnm.errors import CnmError, NotBuilt, Unavailable
+from cnm.kernel.namespaces import Namespaces
 from cnm.launcher import mounting
 from cnm.launcher.modes import UserMapping
 
@@ -25,6 +29,7 @@ _MAKER = ("unshare", "--user", "--net", "--", "cat")
 _USERS_ALONE = ("unshare", "--user", "--", "cat")
 _BESIDE = ("nsenter", "--user={}", "--", "unshare", "--net", "--", "cat")
 """What they say back, they say from inside their new namespaces: by then these are there."""
+_SIOCSIFFLAGS, _IFF_UP = 0x8914, 1
 _LIMITED = (errno.ENOSPC, errno.EUSERS)
 
 
@@ -51,10 +56,23 @@ def make(folder: str, mapping: UserMapping, beside: str = "") -> Pair:
             for kind, path in zip(_KINDS, pair, strict=True):
                 os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
                 mounting.bind(f"/proc/{pid}/ns/{kind}", path)
+        _loopback_up(pair.net)
     except BaseException:
         remove(folder)
         raise
     return pair
+
+
+def _loopback_up(path: str) -> None:
+    """As cnmd has it in namespaces of its own making (netdevice(7))."""
+    namespaces = Namespaces()
+    try:
+        with namespaces.inside(path):
+            inside = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    finally:
+        namespaces.close()
+    with inside:
+        fcntl.ioctl(inside, _SIOCSIFFLAGS, struct.pack("16sh14x", b"lo", _IFF_UP))
 
 
 def find(folder: str) -> Pair | None:
