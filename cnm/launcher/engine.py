@@ -28,6 +28,7 @@ from cnm.launcher.parts import Parts
 from cnm.launcher.recovery import Recovery
 from cnm.launcher.removal import User
 from cnm.launcher.resources import linux_resources
+from cnm.launcher.runtime import RuntimeFailed
 from cnm.launcher.selection import has_labels
 from cnm.launcher.signals import signal_number
 from cnm.launcher.starting import Starter
@@ -219,7 +220,12 @@ class Engine:
         number = signal_number(signal)
         if container.state.status is Status.PAUSED and number == signals.SIGKILL:
             self.parts.runtime(container).resume(container.id)
-        self.parts.runtime(container).kill(container.id, number)
+        try:
+            self.parts.runtime(container).kill(container.id, number)
+        except RuntimeFailed as error:
+            if not error.tells_of_an_end:
+                raise
+            return  # by itself, just now
         self.parts.tell("kill", container, signal=str(number))
 
     def kill(self, reference: str, signal: str = "") -> None:

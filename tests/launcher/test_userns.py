@@ -214,7 +214,8 @@ def test_copies_carry_the_owners_inside(docker: Launcher, api: Api, tmp_path: Pa
     (tmp_path / "in").write_text("in\n")
 
     tar = docker.run("cp", "one:/work/new", "-").stdout
-    (out,) = tarfile.open(fileobj=io.BytesIO(tar.encode())).getmembers()
+    with tarfile.open(fileobj=io.BytesIO(tar.encode())) as archive:
+        (out,) = archive.getmembers()
     docker.docker("cp", str(tmp_path / "in"), "one:/work/in")
     docker.docker("stop", "-t", "0", "one")
     docker.docker("cp", str(tmp_path / "in"), "one:/data/in")
@@ -358,7 +359,7 @@ def test_a_file_system_without_idmapped_mounts_is_told(tmp_path: Path) -> None:
         parent.chmod(0o711)
     rootfs = Rootfs(str(tmp_path / "place"), str(tmp_path / "storage"), ["layer"], UserMapping(_FIRST, 65536))
 
-    with pytest.raises(NotBuilt, match="idmapped mounts need Linux 5.19 and a file system that has them"):
+    with pytest.raises(NotBuilt, match="idmapped mounts need Linux 5"):
         rootfs.mount()
 
     assert not (tmp_path / "place/mapped").exists()
