@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
@@ -51,16 +52,22 @@ class RuntimeState(NamedTuple):
 class Runtime:
     """One runtime program with its containers' state below `root`. Verbs raise RuntimeFailed."""
 
-    def __init__(self, programs: Programs, root: str, program: str = "runc") -> None:
+    def __init__(
+        self, programs: Programs, root: str, program: str = "runc", before: Sequence[str] = ()
+    ) -> None:
+        """`before` is a command line that runs the program's in surroundings of its choice."""
         self.programs, self.root, self.program = programs, root, program
+        self._before = before
 
-    def path(self) -> str:
-        """Raises Unavailable where the program is not installed."""
-        return self.programs.path(self.program)
+    def beginning(self) -> list[str]:
+        """How its command lines begin. Raises Unavailable where the program is not installed."""
+        if not self._before:
+            return [self.programs.path(self.program)]
+        return [self.programs.find(self._before[0]), *self._before[1:], self.programs.path(self.program)]
 
     def command(self, *arguments: str) -> list[str]:
         """Its errors are JSON lines, which `failure` reads."""
-        return [self.path(), "--root", self.root, "--log-format", "json", *arguments]
+        return [*self.beginning(), "--root", self.root, "--log-format", "json", *arguments]
 
     def start(self, container: str) -> None:
         """Let a created container's process begin."""
@@ -84,7 +91,14 @@ class Runtime:
 
     def update(self, container: str, resources: dict[str, Any]) -> None:
         """Change the limits to `resources`, which is `linux.resources` of the OCI specification, or a part of it."""
-        self._ask("update", "--resources", "-", container, given=json.dumps(resources).encode())
+        understood = json.dumps(self.understood(resources)).encode()
+        self._ask("update", "--resources", "-", container, given=understood)
+
+    def understood(self, resources: dict[str, Any]) -> dict[str, Any]:
+        """`linux.resources` without what this runtime fails at: crun 1.8 writes pids.max as -1, not as "max"."""
+        if self.program == "crun" and resources.get("pids") == {"limit": -1}:
+            return {key: value for key, value in resources.items() if key != "pids"}
+        return resources
 
     def state(self, container: str) -> RuntimeState | None:
         """How the runtime sees a container, None where it knows none."""
@@ -101,7 +115,9 @@ class Runtime:
         return [int(pid) for pid in json.loads(self._ask("ps", "--format", "json", container)) or ()]
 
     def known(self) -> list[str]:
-        """Ids of the containers that the runtime has state of."""
+        """Ids of the containers that the runtime has state of; none where it was never used, perhaps is not there."""
+        if not os.path.isdir(self.root):
+            return []
         return self._ask("list", "--quiet").decode().split()
 
     def _ask(self, verb: str, *arguments: str, given: bytes = b"") -> bytes:

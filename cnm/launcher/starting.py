@@ -72,6 +72,8 @@ class Starter:
         shm = self._shared_memory(container, undo)
         inside = self._inside(container, root, network, shm)
         document = spec(container, inside, p.host)
+        linux = document["linux"]
+        linux["resources"] = p.runtime(container).understood(linux["resources"])
         with open(os.path.join(bundle, "config.json"), "wb") as file:
             file.write(codec.encode(document))
         return self._run(container, bundle, undo)
