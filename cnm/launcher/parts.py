@@ -21,6 +21,7 @@ from cnm.launcher.registry import Registry
 from cnm.launcher.rootfs import Rootfs
 from cnm.launcher.runtime import Runtime
 from cnm.launcher.sandboxes import Sandboxes
+from cnm.launcher.scopes import Scopes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +40,7 @@ class Parts:
     exits: Exits
     events: EventBus
     host: Host
+    scopes: Scopes = field(default_factory=Scopes)
     workers: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(64, "launcher"))
 
     def rootfs(self, container: Container) -> Rootfs:

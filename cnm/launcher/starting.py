@@ -116,6 +116,7 @@ class Starter:
             stdin=bool(config.open_stdin),
             stdin_once=bool(config.stdin_once),
             log=p.places.log(container.id),
+            placed=p.scopes.placed(container.id, container.name),
         )
         undo.callback(p.runtime(container).delete, container.id, force=True)
         self._arrivals.connect(container.id, bundle, created.pid)

@@ -23,7 +23,7 @@ from cnm.launcher.rootfs import Rootfs
 from tests.support.launcher import Launcher
 from tests.support.launcher_api import Api, ApiError
 
-_SLEEP = ["sleep", "1000"]
+_SLEEP = ("sleep", "1000")
 _FIRST = 200_000
 
 
@@ -43,12 +43,10 @@ def api(docker: Launcher) -> Api:
     return Api(docker.socket)
 
 
-def make(
-    api: Api, name: str, command: list[str] = _SLEEP, mode: str = f"private:{_FIRST}:65536", **host: Any
-) -> str:
+def make(api: Api, name: str, *command: str, mode: str = f"private:{_FIRST}:65536", **host: Any) -> str:
     """A started container in a user namespace; its id."""
     host = {"NetworkMode": "net", "UsernsMode": mode} | host
-    return api.run(name, {"Image": "busybox", "Cmd": command, "HostConfig": host})
+    return api.run(name, {"Image": "busybox", "Cmd": command or _SLEEP, "HostConfig": host})
 
 
 def test_root_inside_is_a_plain_user_of_the_host(docker: Launcher, api: Api) -> None:
@@ -71,8 +69,8 @@ def test_the_network_is_its_own_and_reached_by_name(docker: Launcher, api: Api) 
 
 
 def test_published_ports_lead_to_it(docker: Launcher, api: Api) -> None:
-    serve = ["sh", "-c", "while :; do echo hello | nc -l -p 80; done"]
-    make(api, "web", serve, PortBindings={"80/tcp": [{"HostPort": "8085"}]})
+    serve = ("sh", "-c", "while :; do echo hello | nc -l -p 80; done")
+    make(api, "web", *serve, PortBindings={"80/tcp": [{"HostPort": "8085"}]})
 
     heard = docker.docker("run", "--rm", "--network", "host", "busybox", "nc", "-w", "2", "127.0.0.1", "8085")
 
@@ -181,7 +179,7 @@ def test_one_that_cannot_start_leaves_nothing(docker: Launcher, api: Api) -> Non
     before = mounts(docker)
 
     with pytest.raises(ApiError, match="executable file not found"):
-        make(api, "one", ["nosuch"])
+        make(api, "one", "nosuch")
 
     assert mounts(docker) == before
     assert not list((docker.place / "run/launcher/namespaces").iterdir())
