@@ -19,6 +19,7 @@ from typing import IO, NamedTuple
 import msgspec
 
 from cnm.errors import CnmError, Forbidden, InvalidParameter, NotFound
+from cnm.launcher.modes import UserMapping
 from cnm.launcher.mounting import open_in_root
 from cnm.launcher.packing import END, Packer
 from cnm.launcher.unpacking import Rules, Unpacker
@@ -74,12 +75,15 @@ def stat(root: str, path: str, *, container: str) -> PathStat:
         return _path_stat(top, found)
 
 
-def read(root: str, path: str, *, container: str) -> tuple[PathStat, Iterator[bytes]]:
+def read(
+    root: str, path: str, *, container: str, mapping: UserMapping | None = None
+) -> tuple[PathStat, Iterator[bytes]]:
     """What stands at `path`, and a tar of it, of everything in it, named after the last part of the path.
 
-    Raises as `stat` does; the tar is read while it is asked for.
+    `mapping`: of the container's user namespace; owners are told as they are inside. Raises as `stat` does; the
+    tar is read while it is asked for.
     """
-    stream = _read(root, path, container)
+    stream = _read(root, path, container, mapping)
     return next(stream), stream  # type: ignore[return-value]
 
 
@@ -111,10 +115,10 @@ def write(
         Unpacker(top, posixpath.normpath(place), rules).unpack(stream)
 
 
-def export(root: str) -> Iterator[bytes]:
-    """A tar of everything below `root`, read while it is asked for."""
+def export(root: str, mapping: UserMapping | None = None) -> Iterator[bytes]:
+    """A tar of everything below `root`, read while it is asked for; owners as in the container's user namespace."""
     with _opened(root) as top, _reading(root):
-        yield from Packer(top).tree(".", "")
+        yield from Packer(top, mapping=mapping).tree(".", "")
         yield END
 
 
@@ -127,10 +131,10 @@ def _reading(path: str) -> Iterator[None]:
         raise CnmError(f"cannot read {path}: {(error.strerror or str(error)).lower()}") from None
 
 
-def _read(root: str, path: str, container: str) -> Iterator[PathStat | bytes]:
+def _read(root: str, path: str, container: str, mapping: UserMapping | None) -> Iterator[PathStat | bytes]:
     with _opened(root) as top, _found(top, path, container) as found, _reading(path):
         yield _path_stat(top, found)
-        packer = Packer(top)
+        packer = Packer(top, mapping=mapping)
         name = _last(found.path).removeprefix("/")
         yield from packer.entry(found.directory, found.name, name)
         if modes.S_ISDIR(found.status.st_mode):

@@ -14,10 +14,11 @@ from enum import Enum
 from typing import NamedTuple
 
 from cnm.errors import CnmError
+from cnm.launcher.modes import UserMapping
 from cnm.launcher.mounting import open_in_root
 from cnm.launcher.overlays import Seen, is_opaque, is_whiteout, look_up, names
+from cnm.launcher.ownership import CAPABILITIES, capabilities_inside, owner
 
-_CAPABILITIES = "security.capability"
 _GONE = (FileNotFoundError, NotADirectoryError)
 
 
@@ -45,15 +46,16 @@ class _Entry(NamedTuple):
     capabilities: bytes
 
 
-def changes(upper: str, lowers: tuple[str, ...]) -> list[Change]:
+def changes(upper: str, lowers: tuple[str, ...], mapping: UserMapping | None = None) -> list[Change]:
     """Sorted, so that a directory comes before what is in it. `lowers`: directories of layers, the topmost first.
 
-    The container may go on writing meanwhile: nothing outside of `upper` is looked at, and what goes is left out.
+    `mapping`: of the users that have written what is in `upper`. The container may go on writing meanwhile: nothing
+    outside of `upper` is looked at, and what goes is left out.
     Raises CnmError for directories nested too deeply to be named.
     """
     with _opened(upper) as root:
         try:
-            return sorted(_inside(root, "", lowers), key=lambda change: change.path)
+            return sorted(_inside(root, "", lowers, mapping), key=lambda change: change.path)
         except (RecursionError, OSError) as error:
             why = error.strerror if isinstance(error, OSError) else "directories are nested too deeply"
             raise CnmError(f"cannot tell the changes in {upper}: {why}") from None
@@ -111,17 +113,19 @@ def _entry(directory: int, place: str, name: str) -> _Entry | None:
     return _Entry(name, status, _capabilities(f"{place}/{name}") if is_file else b"")
 
 
-def _inside(root: int, path: str, lowers: tuple[str, ...]) -> Iterator[Change]:
+def _inside(root: int, path: str, lowers: tuple[str, ...], mapping: UserMapping | None) -> Iterator[Change]:
     """Of a directory that both have, or, without lowers, of a new one."""
     entries, opaque = _entries(root, path)
     for entry in entries:
-        yield from _of_entry(root, entry, f"{path}/{entry.name}", lowers)
+        yield from _of_entry(root, entry, f"{path}/{entry.name}", lowers, mapping)
     if lowers and opaque:
         gone = names(lowers) - {entry.name for entry in entries}
         yield from (Change(Kind.DELETED, f"{path}/{name}") for name in gone)
 
 
-def _of_entry(root: int, entry: _Entry, path: str, lowers: tuple[str, ...]) -> Iterator[Change]:
+def _of_entry(
+    root: int, entry: _Entry, path: str, lowers: tuple[str, ...], mapping: UserMapping | None
+) -> Iterator[Change]:
     below = look_up(lowers, entry.name)
     if is_whiteout(entry.status):
         if below is not None:
@@ -129,24 +133,27 @@ def _of_entry(root: int, entry: _Entry, path: str, lowers: tuple[str, ...]) -> I
         return
     inner: list[Change] = []
     if stat.S_ISDIR(entry.status.st_mode):
-        inner = list(_inside(root, path, below.directories if below else ()))
+        inner = list(_inside(root, path, below.directories if below else (), mapping))
     if below is None:
         yield Change(Kind.ADDED, path)
-    elif inner or _differs(entry, below):
+    elif inner or _differs(entry, below, mapping):
         yield Change(Kind.MODIFIED, path)
     yield from inner
 
 
-def _differs(entry: _Entry, below: Seen) -> bool:
+def _differs(entry: _Entry, below: Seen, mapping: UserMapping | None) -> bool:
     now, before = entry.status, below.status
-    fields = ("st_mode", "st_uid", "st_gid", "st_rdev")
-    if any(getattr(now, field) != getattr(before, field) for field in fields):
+    if now.st_mode != before.st_mode or now.st_rdev != before.st_rdev:
+        return True
+    if owner(now, mapping) != owner(before, None):
         return True
     if stat.S_ISDIR(now.st_mode):
         return False
     if now.st_size != before.st_size or _time(now.st_mtime_ns, before.st_mtime_ns):
         return True
-    return stat.S_ISREG(now.st_mode) and entry.capabilities != _capabilities(below.path)
+    if not stat.S_ISREG(now.st_mode):
+        return False
+    return capabilities_inside(entry.capabilities, mapping) != _capabilities(below.path)
 
 
 def _time(one: int, other: int) -> bool:
@@ -157,6 +164,7 @@ def _time(one: int, other: int) -> bool:
 
 def _capabilities(path: str) -> bytes:
     try:
-        return os.getxattr(path, _CAPABILITIES, follow_symlinks=False)
+        found = os.getxattr(path, CAPABILITIES, follow_symlinks=False)
     except OSError:
         return b""
+    return found

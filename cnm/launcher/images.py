@@ -24,6 +24,7 @@ from cnm.launcher.image_config import Image
 from cnm.launcher.image_index import ImageIndex, digits, hidden_name
 from cnm.launcher.instructions import changed
 from cnm.launcher.layer_blob import Blob, changes_of, chunks, decompressed, require_tar, written
+from cnm.launcher.modes import user_mapping
 from cnm.launcher.podman import Podman
 from cnm.launcher.programs import Programs
 from cnm.launcher.references import familiar, normalised, parse
@@ -117,7 +118,7 @@ class Images:
         wanted = changed(_plain(config or container.config), changes)
         parent, below = self._base(container)
         with self._spool() as place:
-            blob = written(place, changes_of(upper))
+            blob = written(place, changes_of(upper, user_mapping(container.host.userns_mode)))
             document = image_config.derived(
                 parent,
                 wanted,

@@ -59,7 +59,16 @@ class UserMapping(NamedTuple):
     size: int
 
     def outside(self, inside: int) -> int:
+        """Raises InvalidParameter for an id that the mapping does not have."""
+        if not 0 <= inside < self.size:
+            raise InvalidParameter(
+                f"id {inside} is not in the container's user namespace, which has {self.size}"
+            )
         return self.host_id + inside
+
+    def inside(self, outside: int) -> int:
+        """Ids that are not mapped stay as they are: files of the image's."""
+        return outside - self.host_id if 0 <= outside - self.host_id < self.size else outside
 
 
 DEFAULT_MAPPING = UserMapping(100_000, 65_536)

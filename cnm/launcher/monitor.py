@@ -137,11 +137,12 @@ class Monitor:
 
     def _command(self, container: str, bundle: str, options: list[str], runtime: Runtime) -> list[str]:
         command = [runtime.programs.path("conmon"), "--cid", container, "--cuuid", container]
-        command += ["--runtime", runtime.path(), "--exit-dir", self._exits, "--persist-dir", bundle]
+        program, *before = runtime.beginning()
+        command += ["--runtime", program, "--exit-dir", self._exits, "--persist-dir", bundle]
         command += ["--container-pidfile", os.path.join(bundle, "pid")]
         command += ["--conmon-pidfile", os.path.join(bundle, "conmon.pid")]
         command += ["--full-attach", "--no-sync-log", "--log-level", "error", *options]
-        for argument in ("--root", runtime.root, "--log-format", "json"):
+        for argument in (*before, "--root", runtime.root, "--log-format", "json"):
             command += ["--runtime-arg", argument]
         return [*command, "--runtime-arg", "--log", "--runtime-arg", os.path.join(bundle, "runtime.log")]
 

@@ -211,12 +211,16 @@ def _mount(target: str, kind: str, source: str, options: Iterable[str]) -> dict[
 
 
 _QUIET = ("nosuid", "noexec", "nodev")
+_TTY = 5
+"""The group of terminals, everywhere."""
 
 
 def _default_mounts(container: Container, inside: Inside) -> list[dict[str, Any]]:
     wanted = container.host
     sys_access = () if wanted.privileged else ("ro",)
-    pts = ("nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5")
+    # A user namespace may lack the group tty.
+    tty = () if inside.userns is not None and inside.userns.size <= _TTY else (f"gid={_TTY}",)
+    pts = ("nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", *tty)
     found = [
         _mount("/proc", "proc", "proc", _QUIET),
         _mount("/dev", "tmpfs", "tmpfs", ("nosuid", "strictatime", "mode=755", "size=65536k")),

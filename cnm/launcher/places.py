@@ -52,6 +52,18 @@ class Places(NamedTuple):
         """The state of an OCI runtime of this name."""
         return os.path.join(self.run, "launcher", name)
 
+    @property
+    def all_namespaces(self) -> str:
+        return os.path.join(self.run, "launcher", "namespaces")
+
+    def namespaces(self, ident: str) -> str:
+        """Where a container's user and network namespace are kept, if it has its own users."""
+        return os.path.join(self.all_namespaces, ident)
+
+    def shm(self, ident: str) -> str:
+        """Where the /dev/shm of a container is mounted that shares it."""
+        return os.path.join(self.containers, ident, "shm")
+
     def container(self, ident: str) -> str:
         return os.path.join(self.containers, ident)
 
@@ -79,5 +91,6 @@ class Places(NamedTuple):
             self.bundles,
             self.exits,
             self.execs,
+            self.all_namespaces,
         ):
             os.makedirs(path, mode=0o711, exist_ok=True)

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from cnm.errors import CnmError, NotFound
-from cnm.launcher import cgroups
+from cnm.launcher import cgroups, user_namespaces
 from cnm.launcher.container import Container, Status
 from cnm.launcher.ending import Ender
 from cnm.launcher.exits import is_running
@@ -156,6 +156,8 @@ class Recovery:
                 _forget(runtime, ident)
         for ident in set(os.listdir(self._p.places.bundles)) - known:
             shutil.rmtree(self._p.places.bundle(ident), ignore_errors=True)
+        for ident in set(os.listdir(self._p.places.all_namespaces)) - known:
+            user_namespaces.remove(self._p.places.namespaces(ident))
         for ident in set(os.listdir(self._p.places.exits)) - known:
             os.unlink(os.path.join(self._p.places.exits, ident))
         for folder in os.listdir(self._p.places.execs):

@@ -17,6 +17,7 @@ PATIENCE = 60.0
 _NOT_FOUND = ("executable file not found", "no such file or directory")
 _NOT_EXECUTABLE = ("permission denied", "not a directory", "is a directory")
 _ERRORS = ("error", "fatal")
+_ENDED = ("not running", "no such process", "process already finished")
 _ABSENT = ("does not exist",)
 
 
@@ -26,6 +27,11 @@ class RuntimeFailed(CnmError):
     def __init__(self, doing: str, words: str) -> None:
         super().__init__(f"OCI runtime {doing} failed: {words}: unknown")
         self.words = words
+
+    @property
+    def tells_of_an_end(self) -> bool:
+        """Whether what was asked of a process came too late: it has ended."""
+        return any(words in self.words.lower() for words in _ENDED)
 
     def command_exit_code(self, command: str) -> int | None:
         """What the exit code is where the command is to blame: 127 it is not there, 126 it cannot be run; else None.
@@ -48,16 +54,22 @@ class RuntimeState(NamedTuple):
 class Runtime:
     """One runtime program with its containers' state below `root`. Verbs raise RuntimeFailed."""
 
-    def __init__(self, programs: Programs, root: str, program: str = "runc") -> None:
+    def __init__(
+        self, programs: Programs, root: str, program: str = "runc", before: Sequence[str] = ()
+    ) -> None:
+        """`before` is a command line that runs the program's in surroundings of its choice."""
         self.programs, self.root, self.program = programs, root, program
+        self._before = before
 
-    def path(self) -> str:
-        """Raises Unavailable where the program is not installed."""
-        return self.programs.path(self.program)
+    def beginning(self) -> list[str]:
+        """How its command lines begin. Raises Unavailable where the program is not installed."""
+        if not self._before:
+            return [self.programs.path(self.program)]
+        return [self.programs.find(self._before[0]), *self._before[1:], self.programs.path(self.program)]
 
     def command(self, *arguments: str) -> list[str]:
         """Its errors are JSON lines, which `failure` reads."""
-        return [self.path(), "--root", self.root, "--log-format", "json", *arguments]
+        return [*self.beginning(), "--root", self.root, "--log-format", "json", *arguments]
 
     def start(self, container: str) -> None:
         """Let a created container's process begin."""
@@ -81,7 +93,14 @@ class Runtime:
 
     def update(self, container: str, resources: dict[str, Any]) -> None:
         """Change the limits to `resources`, which is `linux.resources` of the OCI specification, or a part of it."""
-        self._ask("update", "--resources", "-", container, given=json.dumps(resources).encode())
+        understood = json.dumps(self.understood(resources)).encode()
+        self._ask("update", "--resources", "-", container, given=understood)
+
+    def understood(self, resources: dict[str, Any]) -> dict[str, Any]:
+        """`linux.resources` without what this runtime fails at: crun 1.8 writes pids.max as -1, not as "max"."""
+        if self.program == "crun" and resources.get("pids") == {"limit": -1}:
+            return {key: value for key, value in resources.items() if key != "pids"}
+        return resources
 
     def state(self, container: str) -> RuntimeState | None:
         """How the runtime sees a container, None where it knows none."""

@@ -7,19 +7,20 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Mapping
 from concurrent.futures import Future, wait
 
-from cnm.errors import CnmError, Conflict, NotBuilt
+from cnm.errors import CnmError, NotBuilt
+from cnm.launcher import shared_memory, user_namespaces
 from cnm.launcher.arrivals import Arrivals
 from cnm.launcher.container import Container, Status
 from cnm.launcher.exits import has_ended, started
 from cnm.launcher.failures import exit_code_of, explained
-from cnm.launcher.modes import is_host, shared_with
+from cnm.launcher.modes import user_mapping
 from cnm.launcher.monitor import Created
 from cnm.launcher.mount_points import MountPoint, mount_points
 from cnm.launcher.mounts import Bind, network_files, resolve
-from cnm.launcher.ocispec import Inside, cgroup_path, spec
+from cnm.launcher.namespaces import Namespaces
+from cnm.launcher.ocispec import SHM_SIZE, Inside, cgroup_path, spec
 from cnm.launcher.parts import Parts
 from cnm.launcher.process import make_working_directory
 from cnm.launcher.sandboxes import Sandbox, hostname
@@ -40,6 +41,7 @@ class Starter:
         self._p = parts
         self._takedown = takedown
         self._arrivals = arrivals
+        self._namespaces = Namespaces(parts.registry, parts.places)
 
     def start(self, container: Container) -> Container:
         """Running when this returns. Raises what stood in the way, which the container keeps; nothing is left then."""
@@ -79,17 +81,30 @@ class Starter:
         network = p.networking.submit(self._network, container)
         undo.callback(wait, [network])
         root = p.rootfs(container).mount()
-        inside = self._inside(container, root, network)
+        shm = self._shared_memory(container)
+        inside = self._inside(container, root, network, shm)
         document = spec(container, inside, p.host)
+        linux = document["linux"]
+        linux["resources"] = p.runtime(container).understood(linux["resources"])
         with open(os.path.join(bundle, "config.json"), "wb") as file:
             file.write(codec.encode(document))
         return self._run(container, bundle, undo)
 
-    def _inside(self, container: Container, root: str, network: Future[Sandbox]) -> Inside:
+    def _shared_memory(self, container: Container) -> str:
+        """What is mounted at /dev/shm from outside; "" for nothing."""
+        if container.host.ipc_mode != "shareable":
+            return self._namespaces.shared_memory(container)
+        path = self._p.places.shm(container.id)
+        mapping = user_mapping(container.host.userns_mode)
+        shared_memory.make(path, container.host.shm_size or SHM_SIZE, mapping.host_id if mapping else 0)
+        return path
+
+    def _inside(self, container: Container, root: str, network: Future[Sandbox], shm: str) -> Inside:
+        mapping = user_mapping(container.host.userns_mode)
         points = mount_points(container.config, container.host)
         binds = resolve(points, _no_volume, self._p.host)
         user = find_user(root, container.config.user or "", container.host.group_add or ())
-        make_working_directory(root, container.config)
+        make_working_directory(root, container.config, (mapping.host_id,) * 2 if mapping else (0, 0))
         sandbox = network.result()
         return Inside(
             rootfs=root,
@@ -97,8 +112,10 @@ class Starter:
             hostname=hostname(container),
             user=user,
             mounts=(*_files(container, sandbox, points), *binds),
-            namespaces=self._namespaces(container),
+            namespaces=self._namespaces.paths(container),
             cgroup=cgroup_path(container.host, container.id, ""),
+            userns=mapping,
+            shm=shm,
         )
 
     def _run(self, container: Container, bundle: str, undo: contextlib.ExitStack) -> Container:
@@ -110,6 +127,7 @@ class Starter:
             stdin=bool(config.open_stdin),
             stdin_once=bool(config.stdin_once),
             log=p.places.log(container.id),
+            placed=p.scopes.placed(container.id, container.name),
         )
         undo.callback(self._end_monitor, container, created)
         self._arrivals.connect(container.id, bundle, created.pid)
@@ -141,29 +159,18 @@ class Starter:
     # The network
 
     def _network(self, container: Container) -> Sandbox:
-        if other := shared_with(container.host.network_mode):
-            return self._p.sandboxes.find(self._other(other, container, "network").id)
-        return self._p.sandboxes.make(container, container.config.exposed_ports or {})
-
-    # Other containers' namespaces
-
-    def _namespaces(self, container: Container) -> Mapping[str, str]:
-        host, found = container.host, {}
-        for kind, mode in (("pid", host.pid_mode), ("ipc", host.ipc_mode), ("uts", host.uts_mode)):
-            if is_host(mode):
-                found[kind] = "host"
-            elif other := shared_with(mode):
-                found[kind] = f"/proc/{self._other(other, container, kind).state.pid}/ns/{kind}"
-        return found
-
-    def _other(self, reference: str, container: Container, kind: str) -> Container:
-        """The running container whose namespace is shared. Raises NotFound, Conflict."""
-        other = self._p.registry.find(reference)
-        if other.id == container.id:
-            raise Conflict(f"cannot join own {kind} namespace")
-        if not other.state.status.is_alive:
-            raise Conflict(f"cannot join {kind} of a non running container: {other.id}")
-        return other
+        p = self._p
+        if other := self._namespaces.network(container):
+            return p.sandboxes.find(other.id)
+        mapping = user_mapping(container.host.userns_mode)
+        if mapping is None:
+            return p.sandboxes.make(container, container.config.exposed_ports or {})
+        beside = self._namespaces.users_of_others(container)
+        pair = user_namespaces.make(p.places.namespaces(container.id), mapping, beside)
+        sandbox = p.sandboxes.make(container, container.config.exposed_ports or {}, pair.net)
+        for path in (sandbox.hosts, sandbox.hostname, sandbox.resolv_conf):
+            os.chown(path, mapping.host_id, mapping.host_id)
+        return sandbox
 
 
 def _files(container: Container, sandbox: Sandbox, points: tuple[MountPoint, ...]) -> tuple[Bind, ...]:

@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Callable, Iterator
 
 from cnm.errors import CnmError
-from cnm.launcher import cgroups
+from cnm.launcher import cgroups, shared_memory, user_namespaces
 from cnm.launcher.container import Container
 from cnm.launcher.modes import shared_with
 from cnm.launcher.parts import Parts
@@ -50,6 +50,8 @@ class Takedown:
         if not shared_with(container.host.network_mode):
             yield lambda: self._p.sandboxes.remove(container.id)
         yield self._p.rootfs(container).unmount
+        yield lambda: shared_memory.remove(self._p.places.shm(container.id))
+        yield lambda: user_namespaces.remove(self._p.places.namespaces(container.id))
 
 
 def _failure(step: Callable[[], object]) -> CnmError | None:

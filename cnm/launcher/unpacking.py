@@ -19,6 +19,7 @@ from functools import partial
 from typing import IO, NamedTuple
 
 from cnm.errors import CnmError, InvalidParameter
+from cnm.launcher.modes import UserMapping
 from cnm.launcher.mounting import open_in_root
 
 _FAILED = "Error processing tar file"
@@ -39,7 +40,9 @@ class Rules(NamedTuple):
     no_overwrite_dir_non_dir: bool = False
     """A directory is not replaced by something else, nor the other way round."""
     owner: tuple[int, int] | None = None
-    """User and group of everything; None: as the archive says."""
+    """User and group of everything; None: as the archive says. As the container sees them."""
+    mapping: UserMapping | None = None
+    """Of the container's user namespace."""
 
 
 class Unpacker:
@@ -99,7 +102,17 @@ class Unpacker:
             os.close(open_in_root(self._root, path, _DIRECTORY | os.O_PATH))
         except FileNotFoundError:
             self._make_directories(posixpath.dirname(path))
-            self._in_parent(path, lambda parent, name: os.mkdir(name, 0o755, dir_fd=parent))
+            self._in_parent(path, self._make_parent)
+
+    def _make_parent(self, parent: int, name: str) -> None:
+        os.mkdir(name, 0o755, dir_fd=parent)
+        if self._rules.mapping is not None:
+            os.chown(name, *self._outside(0, 0), dir_fd=parent, follow_symlinks=False)
+
+    def _outside(self, user: int, group: int) -> tuple[int, int]:
+        """As the host numbers them. Raises InvalidParameter for one that is not mapped."""
+        mapping = self._rules.mapping
+        return (user, group) if mapping is None else (mapping.outside(user), mapping.outside(group))
 
     def _make(
         self, archive: tarfile.TarFile, entry: tarfile.TarInfo, path: str, parent: int, name: str
@@ -184,7 +197,7 @@ class Unpacker:
         if entry.islnk():
             return
         user, group = self._rules.owner or (entry.uid, entry.gid)
-        os.chown(name, user, group, dir_fd=parent, follow_symlinks=False)
+        os.chown(name, *self._outside(user, group), dir_fd=parent, follow_symlinks=False)
         _set_attributes(entry, f"/proc/self/fd/{parent}/{name}")
         if not entry.issym():
             _set_mode(parent, name, entry.mode & 0o7777)
