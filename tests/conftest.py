@@ -40,7 +40,23 @@ _LONG = (
     "launcher/test_images.py",
 )
 """Files that take most of a minute or more, the longest first."""
-_SAMPLED: dict[str, int] = {}
+_SAMPLED = {
+    "docker/test_cli_containers.py": 3,
+    "docker/test_cli_copied_files.py": 5,
+    "docker/test_cli_shown_containers.py": 7,
+    "docker/test_cli_snapshots.py": 4,
+    "docker/test_cli_streams.py": 4,
+    "docker/test_neighbour_packets.py": 3,
+    "kernel/test_firewall_ruleset_packets.py": 3,
+    "launcher/test_archive.py": 4,
+    "launcher/test_cli_run.py": 4,
+    "launcher/test_images.py": 3,
+    "launcher/test_ocispec_like_docker.py": 4,
+    "launcher/test_requests_like_docker.py": 2,
+    "packet/test_fails_closed.py": 2,
+    "packet/test_table.py": 3,
+    "unit/test_cli_run_requests.py": 4,
+}
 """Files of long tables whose tests need nothing of each other: `make test` plays every so many of a function's."""
 _NEED_ROOT = ("kernel", "packet", "docker", "cluster", "faults", "launcher")
 _MACHINE = pytest.StashKey[Machine]()
