@@ -213,7 +213,8 @@ class Engine:
                 seconds = _STOP_SECONDS if given is None else given
             ends = self.registry.ends(container.id)
             container = self.registry.note_state(container, stopped_by_user=True)
-            self._signal(container, signal_number(signal or container.config.stop_signal or "SIGTERM"))
+            with contextlib.suppress(Conflict):
+                self._signal(container, signal_number(signal or container.config.stop_signal or "SIGTERM"))
         if not self._await_end(container.id, ends, _FOR_EVER if seconds < 0 else float(seconds)):
             with contextlib.suppress(NotFound), self.registry.locked(container.id) as again:
                 self._killed(again)
@@ -233,23 +234,19 @@ class Engine:
         if not container.state.status.is_alive:
             return container
         container = self.registry.note_state(container, stopped_by_user=True)
-        self._signal(container, signals.SIGKILL)
+        with contextlib.suppress(Conflict):
+            self._signal(container, signals.SIGKILL)
         self._ender.settle_now(container, _KILL_SECONDS)
         return self.registry.get(container.id)
 
-    def _signal(self, container: Container, number: int) -> bool:
-        """False where it has just ended by itself."""
+    def _signal(self, container: Container, number: int) -> None:
+        """Raises Conflict where it has just ended by itself."""
         runtime = self.parts.runtime(container)
-        try:
+        with _while_it_runs(container, "kill"):
             if container.state.status is Status.PAUSED and number == signals.SIGKILL:
                 runtime.resume(container.id)
             runtime.kill(container.id, number)
-        except RuntimeFailed:
-            if is_running(container.state.pid, container.state.pid_started):
-                raise
-            return False
         self.parts.tell("kill", container, signal=str(number))
-        return True
 
     def kill(self, reference: str, signal: str = "") -> None:
         number = signal_number(signal or "SIGKILL")
@@ -258,8 +255,7 @@ class Engine:
             if number in (signals.SIGKILL, signal_number(container.config.stop_signal or "SIGTERM")):
                 container = self.registry.note_state(container, stopped_by_user=True)
             ends = self.registry.ends(container.id)
-            if not self._signal(container, number):
-                raise _not_running(container, "kill")
+            self._signal(container, number)
         if number == signals.SIGKILL:
             self._await_end(container.id, ends, _KILL_SECONDS)
 
@@ -274,14 +270,16 @@ class Engine:
             self._check_runs(container, "pause")
             if container.state.status is Status.PAUSED:
                 raise Conflict(f"Container {container.id} is already paused")
-            self.parts.runtime(container).pause(container.id)
+            with _while_it_runs(container, "pause"):
+                self.parts.runtime(container).pause(container.id)
             self.parts.tell("pause", self.registry.note_state(container, status=Status.PAUSED))
 
     def unpause(self, reference: str) -> None:
         with self.registry.locked(reference) as container:
             if container.state.status is not Status.PAUSED:
                 raise Conflict(f"Container {container.id} is not paused")
-            self.parts.runtime(container).resume(container.id)
+            with _while_it_runs(container, "unpause"):
+                self.parts.runtime(container).resume(container.id)
             self.parts.tell("unpause", self.registry.note_state(container, status=Status.RUNNING))
 
     def _check_runs(self, container: Container, verb: str) -> None:
@@ -328,7 +326,9 @@ class Engine:
             except Conflict as error:
                 raise Conflict(f"Cannot update container {container.id}: {error}") from None
             host = settled(wanted, self.parts.host)
-            self.parts.tell("update", apply_update(self.parts, container, host))
+            with _while_it_runs(container, "update"):
+                changed = apply_update(self.parts, container, host)
+            self.parts.tell("update", changed)
             return warnings(wanted, self.parts.host)
 
     def resize(self, reference: str, rows: int, columns: int) -> None:
@@ -473,6 +473,17 @@ class Engine:
                 space += size
         self.parts.events.publish("container", "prune", "", reclaimed=str(space))
         return removed, space
+
+
+@contextlib.contextmanager
+def _while_it_runs(container: Container, verb: str) -> Iterator[None]:
+    """What the runtime refuses of one that has just ended by itself is no fault of the runtime's. Raises Conflict."""
+    try:
+        yield
+    except RuntimeFailed:
+        if is_running(container.state.pid, container.state.pid_started):
+            raise
+        raise _not_running(container, verb) from None
 
 
 def _not_running(container: Container, verb: str) -> Conflict:

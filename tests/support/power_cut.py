@@ -18,9 +18,11 @@ _SECONDS = 20.0
 
 def cut_power(launcher: Launcher) -> None:
     """Processes, mounts, namespaces, cgroups and the run directory are gone."""
+    assert launcher.cnmd.process is not None
+    network = _network_namespace(launcher.cnmd.process.pid)
     launcher.kill()
     launcher.cnmd.kill()
-    ended = pids(launcher) | _working_for(launcher.place)
+    ended = pids(launcher) | _working_for(launcher.place) | _inside(network)
     for pid in ended:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
@@ -34,7 +36,7 @@ def cut_power(launcher: Launcher) -> None:
 
 
 def _working_for(place: Path) -> set[int]:
-    """Processes that were told of the run directory: conmons, and cnmd's own helpers."""
+    """Processes that were told of the run directory, as conmons are."""
     found = set()
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit() and int(entry.name) != os.getpid():
@@ -42,6 +44,19 @@ def _working_for(place: Path) -> set[int]:
                 if str(place / "run").encode() in (entry / "cmdline").read_bytes():
                     found.add(int(entry.name))
     return found
+
+
+def _inside(network: str) -> set[int]:
+    """Processes of the host's network namespace: cnmd's resolver, for one, is told of no path."""
+    pids = (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit())
+    return {pid for pid in pids if pid != os.getpid() and _network_namespace(pid) == network}
+
+
+def _network_namespace(pid: int) -> str:
+    try:
+        return os.readlink(f"/proc/{pid}/ns/net")
+    except OSError:  # it ended meanwhile, or is dead
+        return ""
 
 
 def _mounts(place: Path) -> list[str]:
