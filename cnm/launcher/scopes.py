@@ -79,7 +79,7 @@ def _start(bus: SignalBus, scope: str, description: str, pid: int) -> None:
         ("DefaultDependencies", ("b", False)),
         ("KillSignal", ("i", _SIGPIPE)),
     ]
-    body = (scope, "fail", properties, [])
+    body: tuple[Any, ...] = (scope, "fail", properties, [])
     (job,) = bus.call(Call(_SYSTEMD, _OBJECT, _MANAGER, "StartTransientUnit", "ssa(sv)a(sa(sv))", body))
     _, _, _, result = bus.heard(_MANAGER, "JobRemoved", lambda removed: removed[1] == job)
     if result != "done":
