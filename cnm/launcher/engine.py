@@ -24,6 +24,7 @@ from cnm.launcher.entering import Entering, check_runs
 from cnm.launcher.exits import is_running
 from cnm.launcher.generated_names import generated_name
 from cnm.launcher.health import HealthChecks
+from cnm.launcher.links import Links
 from cnm.launcher.modes import shared_with
 from cnm.launcher.parts import Parts
 from cnm.launcher.recovery import Recovery
@@ -58,7 +59,8 @@ class Engine:
         self.registry = parts.registry
         self.attachments, self.arrivals = Attachments(), Arrivals()
         self._takedown = Takedown(parts)
-        self._starter = Starter(parts, self.arrivals, self._takedown)
+        self.links = Links(parts.registry, parts.sandboxes)
+        self._starter = Starter(parts, self.arrivals, self._takedown, self.links)
         self.entering = Entering(parts)
         self.health = HealthChecks(parts, self.entering)
         self._ender = Ender(
@@ -90,6 +92,7 @@ class Engine:
         image = p.images.find(body.image or "")
         made = requests.container(name, body, image, p.host, self._cgroup_parent, self.default_runtime)
         p.runtime(made)
+        made = msgspec.structs.replace(made, host=self.links.settled(made.host))
         made = self._named(made)
         with contextlib.ExitStack() as undo:
             undo.callback(self.registry.drop, made)

@@ -15,6 +15,7 @@ from cnm.launcher.arrivals import Arrivals
 from cnm.launcher.container import Container, Status
 from cnm.launcher.exits import has_ended, started
 from cnm.launcher.failures import exit_code_of, explained
+from cnm.launcher.links import Links, environment, write_hosts
 from cnm.launcher.modes import user_mapping
 from cnm.launcher.monitor import Created
 from cnm.launcher.mount_points import MountPoint, mount_points
@@ -37,10 +38,11 @@ _MONITOR_SECONDS = 5.0
 class Starter:
     """Callers hold the container's lock."""
 
-    def __init__(self, parts: Parts, arrivals: Arrivals, takedown: Takedown) -> None:
+    def __init__(self, parts: Parts, arrivals: Arrivals, takedown: Takedown, links: Links) -> None:
         self._p = parts
         self._takedown = takedown
         self._arrivals = arrivals
+        self._links = links
         self._namespaces = Namespaces(parts.registry, parts.places)
 
     def start(self, container: Container) -> Container:
@@ -57,6 +59,7 @@ class Starter:
         except OSError as error:
             reason = f"cannot start container {container.short}: {error.filename}: {error.strerror}"
             raise self._failed(container, CnmError(reason)) from None
+        self._follow(running)
         self._p.tell("start", running)
         return running
 
@@ -67,6 +70,13 @@ class Starter:
         reason = explained(error, command)
         self._keep_reason(container, reason, exit_code_of(error, command))
         return reason
+
+    def _follow(self, running: Container) -> None:
+        """It runs, whatever becomes of those that are linked to it."""
+        try:
+            self._links.follow(running)
+        except CnmError as error:
+            log.error("containers linked to %s do not learn where it is: %s", running.name, error)
 
     def _keep_reason(self, container: Container, reason: CnmError, code: int) -> None:
         status = Status.EXITED if container.state.started else Status.CREATED
@@ -106,6 +116,8 @@ class Starter:
         user = find_user(root, container.config.user or "", container.host.group_add or ())
         make_working_directory(root, container.config, (mapping.host_id,) * 2 if mapping else (0, 0))
         sandbox = network.result()
+        linked = self._links.linked(container)
+        write_hosts(sandbox, linked)
         return Inside(
             rootfs=root,
             netns=sandbox.netns,
@@ -116,6 +128,7 @@ class Starter:
             cgroup=cgroup_path(container.host, container.id, ""),
             userns=mapping,
             shm=shm,
+            environment=environment(container, linked),
         )
 
     def _run(self, container: Container, bundle: str, undo: contextlib.ExitStack) -> Container:

@@ -82,6 +82,7 @@ def inspect(call: Call[None], container: str) -> dict[str, Any]:
     found = engine.registry.find(container)
     endpoints = engine.parts.sandboxes.endpoints(found.id) if found.state.status.is_alive else ()
     shown = present.inspected(found, endpoints, engine.parts.places)
+    shown["HostConfig"]["Links"] = engine.links.shown(found)
     shown["ExecIDs"] = [each.id for each in engine.entering.execs.of(found.id)] or None
     health = engine.health.shown(found.id)
     if health is not None:
