@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager
 
 import msgspec
 
-from cnm.errors import CnmError, Conflict, InvalidParameter, NotBuilt, NotFound
+from cnm.errors import CnmError, Conflict, Forbidden, InvalidParameter, NotBuilt, NotFound
 from cnm.events import Event
 from cnm.launcher import monitor, requests
 from cnm.launcher.arrivals import Arrival, Arrivals
@@ -23,6 +23,7 @@ from cnm.launcher.ending import Ender
 from cnm.launcher.entering import Entering, check_runs
 from cnm.launcher.generated_names import generated_name
 from cnm.launcher.health import HealthChecks
+from cnm.launcher.limits import check_resources
 from cnm.launcher.modes import shared_with
 from cnm.launcher.parts import Parts
 from cnm.launcher.recovery import Recovery
@@ -36,6 +37,7 @@ from cnm.launcher.streams import ContainerStreams
 from cnm.launcher.top import Top, top
 from cnm.launcher.updating import updated
 from cnm.launcher.validation import check, settled, warnings
+from cnm.launcher.visits import Visits
 from cnm.wire.containers import ContainerCreate, ContainerUpdate, HostConfig, LogConfig
 from cnm.wire.engine import EndpointSettings
 
@@ -60,6 +62,7 @@ class Engine:
         self.health = HealthChecks(parts, self.entering)
         self._ender = Ender(parts, self._starter, self.attachments, self._remove, self.health.follow)
         self.stats = Stats(parts)
+        self._visits = Visits(parts)
 
     def start(self) -> None:
         """Take up what there is: containers run on while no launcher does."""
@@ -139,10 +142,12 @@ class Engine:
         with self.registry.locked(reference) as container:
             if not name:
                 raise InvalidParameter("Neither old nor new names may be empty")
-            name = requests.check_name(name)
-            if name == container.name:
+            slashed = name if name.startswith("/") else f"/{name}"
+            if slashed == f"/{container.name}":
                 raise InvalidParameter("Renaming a container with the same name as its current name")
-            renamed = self.registry.rename(container, name)
+            with _said_of("Error when allocating new name"):
+                name = requests.check_name(slashed)
+                renamed = self.registry.rename(container, name)
             if renamed.state.status.is_alive and self._has_sandbox(renamed):
                 try:
                     self.parts.sandboxes.rename(renamed.id, name)
@@ -223,9 +228,12 @@ class Engine:
         self.parts.tell("kill", container, signal=str(number))
 
     def kill(self, reference: str, signal: str = "") -> None:
-        number = signal_number(signal or "SIGKILL")
+        with _said_of("cannot kill container", reference):
+            self._kill(reference, signal_number(signal or "SIGKILL"))
+
+    def _kill(self, reference: str, number: int) -> None:
         with self.registry.locked(reference) as container:
-            self._check_runs(container, "kill")
+            self._check_runs(container)
             if number in (signals.SIGKILL, signal_number(container.config.stop_signal or "SIGTERM")):
                 container = self.registry.set_state(container, stopped_by_user=True)
             ends = self.registry.ends(container.id)
@@ -235,13 +243,14 @@ class Engine:
 
     def restart(self, reference: str, seconds: int | None = None, signal: str = "") -> None:
         ident = self.registry.find(reference).id
-        self.stop(ident, seconds, signal)
-        self.run(ident)
+        with _said_of("Cannot restart container", reference):
+            self.stop(ident, seconds, signal)
+            self.run(ident)
         self.parts.tell("restart", self.registry.get(ident))
 
     def pause(self, reference: str) -> None:
         with self.registry.locked(reference) as container:
-            self._check_runs(container, "pause")
+            self._check_runs(container)
             if container.state.status is Status.PAUSED:
                 raise Conflict(f"Container {container.id} is already paused")
             self.parts.runtime(container).pause(container.id)
@@ -254,11 +263,9 @@ class Engine:
             self.parts.runtime(container).resume(container.id)
             self.parts.tell("unpause", self.registry.set_state(container, status=Status.RUNNING))
 
-    def _check_runs(self, container: Container, verb: str) -> None:
+    def _check_runs(self, container: Container) -> None:
         if not container.state.status.is_alive:
-            raise Conflict(
-                f"cannot {verb} container: {container.name}: Container {container.id} is not running"
-            )
+            raise Conflict(f"Container {container.id} is not running")
 
     def wait(self, reference: str, condition: str) -> Iterator[int | None]:
         """None again and again while it waits, then the exit code.
@@ -294,6 +301,7 @@ class Engine:
     def update(self, reference: str, body: ContainerUpdate) -> list[str]:
         """Limits and the restart policy; the answer is warnings."""
         with self.registry.locked(reference) as container:
+            check_resources(body, self.parts.host, update=True)
             wanted = updated(container.host, body)
             check(container.config, wanted, self.parts.host)
             host = settled(wanted, self.parts.host)
@@ -307,8 +315,9 @@ class Engine:
 
     def resize(self, reference: str, rows: int, columns: int) -> None:
         container = self.registry.find(reference)
-        self._check_runs(container, "resize")
+        self._check_runs(container)
         monitor.resize(self.parts.places.bundle(container.id), rows, columns)
+        self.parts.tell("resize", container, height=str(rows), width=str(columns))
 
     # Networks
 
@@ -323,7 +332,7 @@ class Engine:
                     "to any other network"
                 )
             if name in container.networks:
-                raise Conflict(f"endpoint with name {container.name} already exists in network {name}")
+                raise Forbidden(f"endpoint with name {container.name} already exists in network {name}")
             if container.state.status.is_alive:
                 self.parts.sandboxes.connect(name, container.id, settings)
             kept = msgspec.structs.replace(container, networks={**container.networks, name: settings})
@@ -345,7 +354,7 @@ class Engine:
     def check_attachable(self, container: Container) -> None:
         """Raises Conflict."""
         if container.state.status is Status.PAUSED:
-            raise Conflict(f"container {container.id} is paused, unpause the container before attach")
+            raise Conflict(f"container {container.name} is paused, unpause the container before attach")
         if container.state.status is Status.RESTARTING:
             raise Conflict(f"container {container.id} is restarting, wait until the container is running")
 
@@ -381,8 +390,11 @@ class Engine:
 
     def top(self, reference: str, arguments: str) -> Top:
         container = self.registry.find(reference)
-        check_runs(container)
-        return top(self.parts.runtime(container).pids(container.id), arguments)
+        if container.state.status is not Status.PAUSED:
+            check_runs(container)
+        found = top(self.parts.runtime(container).pids(container.id), arguments)
+        self.parts.tell("top", container)
+        return found
 
     @contextlib.contextmanager
     def files_of(self, container: Container) -> Iterator[str]:
@@ -390,7 +402,7 @@ class Engine:
         if container.state.status.is_alive:
             yield self.parts.rootfs(container).path
             return
-        with self.registry.locked(container.id) as now, self.parts.rootfs(now).mounted() as root:
+        with self._visits.of(container) as root:
             yield root
 
     def users_of(self, image: str) -> list[User]:
@@ -416,7 +428,7 @@ class Engine:
             finally:
                 if runs:
                     self.parts.runtime(container).resume(container.id)
-            self.parts.tell("commit", container, imageID=ident, imageRef=name)
+            self.parts.tell("commit", container, comment=message, imageID=ident, imageRef=name)
             return ident
 
     def prune(
@@ -438,3 +450,13 @@ class Engine:
                 space += size
         self.parts.events.publish("container", "prune", "", reclaimed=str(space))
         return removed, space
+
+
+@contextlib.contextmanager
+def _said_of(what: str, reference: str = "") -> Iterator[None]:
+    """Docker's words before those of what went wrong in the block."""
+    try:
+        yield
+    except CnmError as error:
+        error.args = (": ".join(filter(None, (what, reference, str(error)))),)
+        raise

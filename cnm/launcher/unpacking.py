@@ -48,6 +48,8 @@ class Unpacker:
         try:
             self._unpack_all(stream)
         except tarfile.TarError as error:
+            if str(error) == "empty file":
+                return  # nothing at all is an archive of nothing, as Docker has it
             raise InvalidParameter(f"the archive cannot be read: {error}") from None
         except EOFError:
             raise InvalidParameter("the archive cannot be read: unexpected end") from None
