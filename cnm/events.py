@@ -47,6 +47,12 @@ class EventBus:
         with self._lock:
             return [event for event in self._kept if event.time_nano >= since]
 
+    @property
+    def listeners(self) -> int:
+        """How many there are."""
+        with self._lock:
+            return len(self._listeners)
+
     @contextmanager
     def subscribe(self) -> Iterator[queue.Queue[Event]]:
         """A queue of what happens while the context lasts."""

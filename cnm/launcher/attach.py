@@ -90,7 +90,7 @@ def _key(key: str, text: str) -> bytes:
         return key.encode("utf-8")
     if key.startswith("ctrl-") and len(key) == len("ctrl-x") and key[-1] in _CONTROLLED:
         return bytes([ord(key[-1].upper()) - ord("@")])
-    raise InvalidParameter(f"Invalid escape keys ({text}) provided")
+    raise InvalidParameter(f"Invalid detach keys ({text}) provided")
 
 
 def relay(

@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager
 
 import msgspec
 
-from cnm.errors import CnmError, Conflict, InvalidParameter, NotBuilt, NotFound
+from cnm.errors import CnmError, Conflict, Forbidden, InvalidParameter, NotBuilt, NotFound
 from cnm.events import Event
 from cnm.launcher import monitor, requests
 from cnm.launcher.arrivals import Arrival, Arrivals
@@ -39,6 +39,7 @@ from cnm.launcher.takedown import Takedown
 from cnm.launcher.top import Top, top
 from cnm.launcher.updating import apply_update, updated
 from cnm.launcher.validation import check_update, settled, warnings
+from cnm.launcher.visits import Visits
 from cnm.wire.containers import ContainerCreate, ContainerUpdate, HostConfig, LogConfig
 from cnm.wire.engine import EndpointSettings
 
@@ -68,6 +69,7 @@ class Engine:
         )
         self._recovery = Recovery(parts, self._ender, self._takedown, self._remove)
         self.stats = Stats(parts)
+        self._visits = Visits(parts)
 
     def start(self) -> None:
         """Take up what there is: containers run on while no launcher does."""
@@ -162,10 +164,12 @@ class Engine:
         with self.registry.locked(reference) as container:
             if not name:
                 raise InvalidParameter("Neither old nor new names may be empty")
-            name = requests.check_name(name)
-            if name == container.name:
+            slashed = name if name.startswith("/") else f"/{name}"
+            if slashed == f"/{container.name}":
                 raise InvalidParameter("Renaming a container with the same name as its current name")
-            renamed = self.registry.rename(container, name)
+            with _said_of("Error when allocating new name"):
+                name = requests.check_name(slashed)
+                renamed = self.registry.rename(container, name)
             if renamed.state.status.is_alive and self._has_sandbox(renamed):
                 try:
                     self.parts.sandboxes.rename(renamed.id, name)
@@ -245,16 +249,19 @@ class Engine:
     def _signal(self, container: Container, number: int) -> None:
         """Raises Conflict where it has just ended by itself."""
         runtime = self.parts.runtime(container)
-        with _while_it_runs(container, "kill"):
+        with _while_it_runs(container):
             if container.state.status is Status.PAUSED and number == signals.SIGKILL:
                 runtime.resume(container.id)
             runtime.kill(container.id, number)
         self.parts.tell("kill", container, signal=str(number))
 
     def kill(self, reference: str, signal: str = "") -> None:
-        number = signal_number(signal or "SIGKILL")
+        with _said_of("cannot kill container", reference):
+            self._kill(reference, signal_number(signal or "SIGKILL"))
+
+    def _kill(self, reference: str, number: int) -> None:
         with self.registry.locked(reference) as container:
-            self._check_runs(container, "kill")
+            self._check_runs(container)
             if number in (signals.SIGKILL, signal_number(container.config.stop_signal or "SIGTERM")):
                 container = self.registry.note_state(container, stopped_by_user=True)
             ends = self.registry.ends(container.id)
@@ -264,16 +271,17 @@ class Engine:
 
     def restart(self, reference: str, seconds: int | None = None, signal: str = "") -> None:
         ident = self.registry.find(reference).id
-        self.stop(ident, seconds, signal)
-        self.run(ident)
+        with _said_of("Cannot restart container", reference):
+            self.stop(ident, seconds, signal)
+            self.run(ident)
         self.parts.tell("restart", self.registry.get(ident))
 
     def pause(self, reference: str) -> None:
         with self.registry.locked(reference) as container:
-            self._check_runs(container, "pause")
+            self._check_runs(container)
             if container.state.status is Status.PAUSED:
                 raise Conflict(f"Container {container.id} is already paused")
-            with _while_it_runs(container, "pause"):
+            with _while_it_runs(container):
                 self.parts.runtime(container).pause(container.id)
             self.parts.tell("pause", self.registry.note_state(container, status=Status.PAUSED))
 
@@ -281,13 +289,13 @@ class Engine:
         with self.registry.locked(reference) as container:
             if container.state.status is not Status.PAUSED:
                 raise Conflict(f"Container {container.id} is not paused")
-            with _while_it_runs(container, "unpause"):
+            with _while_it_runs(container):
                 self.parts.runtime(container).resume(container.id)
             self.parts.tell("unpause", self.registry.note_state(container, status=Status.RUNNING))
 
-    def _check_runs(self, container: Container, verb: str) -> None:
+    def _check_runs(self, container: Container) -> None:
         if not container.state.status.is_alive:
-            raise _not_running(container, verb)
+            raise Conflict(f"Container {container.id} is not running")
 
     def wait(self, reference: str, condition: str) -> Iterator[int | None]:
         """None again and again while it waits, then the exit code.
@@ -329,15 +337,16 @@ class Engine:
             except Conflict as error:
                 raise Conflict(f"Cannot update container {container.id}: {error}") from None
             host = settled(wanted, self.parts.host)
-            with _while_it_runs(container, "update"):
+            with _while_it_runs(container):
                 changed = apply_update(self.parts, container, host)
             self.parts.tell("update", changed)
             return warnings(wanted, self.parts.host)
 
     def resize(self, reference: str, rows: int, columns: int) -> None:
         container = self.registry.find(reference)
-        self._check_runs(container, "resize")
+        self._check_runs(container)
         monitor.resize(self.parts.places.bundle(container.id), rows, columns)
+        self.parts.tell("resize", container, height=str(rows), width=str(columns))
 
     # Networks
 
@@ -352,7 +361,7 @@ class Engine:
                     "to any other network"
                 )
             if name in container.networks:
-                raise Conflict(f"endpoint with name {container.name} already exists in network {name}")
+                raise Forbidden(f"endpoint with name {container.name} already exists in network {name}")
             if container.state.status.is_alive:
                 self.parts.sandboxes.connect(name, container.id, settings)
             kept = msgspec.structs.replace(container, networks={**container.networks, name: settings})
@@ -374,7 +383,7 @@ class Engine:
     def check_attachable(self, container: Container) -> None:
         """Raises Conflict."""
         if container.state.status is Status.PAUSED:
-            raise Conflict(f"container {container.id} is paused, unpause the container before attach")
+            raise Conflict(f"container {container.name} is paused, unpause the container before attach")
         if container.state.status is Status.RESTARTING:
             raise Conflict(f"container {container.id} is restarting, wait until the container is running")
 
@@ -410,8 +419,11 @@ class Engine:
 
     def top(self, reference: str, arguments: str) -> Top:
         container = self.registry.find(reference)
-        check_runs(container)
-        return top(self.parts.runtime(container).pids(container.id), arguments)
+        if container.state.status is not Status.PAUSED:
+            check_runs(container)
+        found = top(self.parts.runtime(container).pids(container.id), arguments)
+        self.parts.tell("top", container)
+        return found
 
     @contextlib.contextmanager
     def files_of(self, container: Container) -> Iterator[str]:
@@ -428,7 +440,7 @@ class Engine:
         if container.state.status.is_alive:
             yield self.parts.rootfs(container).path
             return
-        with self.files_of(container) as root:
+        with self._visits.of(container) as root:
             yield root
 
     def users_of(self, image: str) -> list[User]:
@@ -454,7 +466,7 @@ class Engine:
             finally:
                 if runs:
                     self.parts.runtime(container).resume(container.id)
-            self.parts.tell("commit", container, imageID=ident, imageRef=name)
+            self.parts.tell("commit", container, comment=message, imageID=ident, imageRef=name)
             return ident
 
     def prune(
@@ -479,18 +491,14 @@ class Engine:
 
 
 @contextlib.contextmanager
-def _while_it_runs(container: Container, verb: str) -> Iterator[None]:
+def _while_it_runs(container: Container) -> Iterator[None]:
     """What the runtime refuses of one that has just ended by itself is no fault of the runtime's. Raises Conflict."""
     try:
         yield
     except RuntimeFailed:
         if is_running(container.state.pid, container.state.pid_started):
             raise
-        raise _not_running(container, verb) from None
-
-
-def _not_running(container: Container, verb: str) -> Conflict:
-    return Conflict(f"cannot {verb} container: {container.name}: Container {container.id} is not running")
+        raise Conflict(f"Container {container.id} is not running") from None
 
 
 def _make_folder(path: str) -> None:
@@ -499,3 +507,13 @@ def _make_folder(path: str) -> None:
         os.makedirs(path, mode=0o711)
     except OSError as error:
         raise CnmError(f"cannot make {path}: {os.strerror(error.errno or 0).lower()}") from None
+
+
+@contextlib.contextmanager
+def _said_of(what: str, reference: str = "") -> Iterator[None]:
+    """Docker's words before those of what went wrong in the block."""
+    try:
+        yield
+    except CnmError as error:
+        error.args = (": ".join(filter(None, (what, reference, str(error)))),)
+        raise

@@ -9,9 +9,11 @@ from typing import Any
 
 import msgspec
 
+from cnm.launcher import docker_form
 from cnm.launcher.container import Container, Status
 from cnm.launcher.places import Places
 from cnm.launcher.references import familiar
+from cnm.launcher.sandboxes import PREDEFINED
 from cnm.wire.engine import EndpointIpamConfig, EndpointSettings
 
 _NEVER = "0001-01-01T00:00:00Z"
@@ -46,7 +48,7 @@ def inspected(container: Container, endpoints: Endpoints, places: Places) -> dic
         "ResolvConfPath": _file(container, places, "resolv.conf"),
         "HostnamePath": _file(container, places, "hostname"),
         "HostsPath": _file(container, places, "hosts"),
-        "LogPath": places.log(container.id),
+        "LogPath": places.log(container.id) if container.state.started else "",
         "Name": f"/{container.name}",
         "RestartCount": container.state.restart_count,
         "Driver": container.driver,
@@ -55,10 +57,10 @@ def inspected(container: Container, endpoints: Endpoints, places: Places) -> dic
         "ProcessLabel": "",
         "AppArmorProfile": "",
         "ExecIDs": None,
-        "HostConfig": msgspec.to_builtins(container.host),
+        "HostConfig": docker_form.host_config(container.host),
         "GraphDriver": {"Name": "overlay2", "Data": _graph(container, places)},
         "Mounts": mounts_of(container),
-        "Config": msgspec.to_builtins(container.config),
+        "Config": docker_form.config(container.config),
         "NetworkSettings": network_settings(container, endpoints, places),
     }
 
@@ -190,6 +192,15 @@ def endpoint_settings(
         "GlobalIPv6PrefixLen": int(length6 or 0),
         "DNSNames": list(dict.fromkeys(names)) if names else None,
     }
+
+
+def with_old_aliases(settings: dict[str, Any], container: Container) -> dict[str, Any]:
+    """Up to API 1.44 the aliases had what is in `DNSNames` since; docker-compose 1 connects anew without."""
+    for name, network in settings["Networks"].items():
+        if name not in PREDEFINED and network["EndpointID"]:
+            own = [container.short, container.config.hostname or container.short]
+            network["Aliases"] = list(dict.fromkeys([*(network["Aliases"] or ()), *own]))
+    return settings
 
 
 def _given(asked: EndpointIpamConfig | None) -> dict[str, Any] | None:

@@ -83,7 +83,7 @@ def merged(config: Config, image: Config) -> Config:
     config.working_dir = config.working_dir or image.working_dir
     config.stop_signal = config.stop_signal or image.stop_signal
     config.shell = config.shell or image.shell
-    config.env = _environment(config.env or [], image.env or [])
+    config.env = _environment(config.env or [], image.env or []) or None
     config.labels = {**(image.labels or {}), **(config.labels or {})}
     for name in ("exposed_ports", "volumes"):
         joined = {**(getattr(image, name) or {}), **(getattr(config, name) or {})}

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from cnm.errors import InvalidParameter
+from cnm.errors import CnmError, InvalidParameter, NotFound
 from cnm.launcher.container import Container, Status
+from cnm.launcher.mount_points import mount_points
 
 CONTAINER_FILTERS = frozenset(
     {
@@ -36,6 +39,8 @@ class Known(NamedTuple):
     """Raises NotFound."""
     image: Callable[[str], str]
     """The id. Raises NotFound."""
+    network: Callable[[str], str]
+    """The name. Raises NotFound, Unavailable."""
     health: Callable[[str], str]
     """Of a container's id, "" where it is not checked."""
 
@@ -48,7 +53,10 @@ def selected(
     codes = {_number(text) for text in wanted.get("exited", ())}
     limits = [known.container(each).created for each in wanted.get("before", ())]
     since = [known.container(each).created for each in wanted.get("since", ())]
-    images = {known.image(each) for each in wanted.get("ancestor", ())}
+    images = _images(wanted, known)
+    networks = _networks(wanted, known)
+    published, exposed = (_ports(name, wanted.get(name, ())) for name in ("publish", "expose"))
+    _check_values(wanted)
     shows_all = everything or bool(states or codes or limits or since) or limit is not None
 
     def passes(container: Container) -> bool:
@@ -61,10 +69,14 @@ def selected(
             )
             and all(container.created < each for each in limits)
             and all(container.created > each for each in since)
-            and (not images or container.image in images)
+            and (images is None or container.image in images)
             and _any(wanted, "name", lambda text: text.removeprefix("/") in container.name)
             and _any(wanted, "id", container.id.startswith)
-            and _any(wanted, "network", lambda text: text in container.networks)
+            and (networks is None or not networks.isdisjoint(container.networks))
+            and (not published or not published.isdisjoint(container.host.port_bindings or ()))
+            and (not exposed or not exposed.isdisjoint(container.config.exposed_ports or ()))
+            and _any(wanted, "volume", lambda text: _has_volume(container, text))
+            and _any(wanted, "is-task", lambda text: text in _FALSE)
             and _any(wanted, "health", lambda text: text == (known.health(container.id) or "none"))
             and has_labels(container, wanted.get("label", ()))
         )
@@ -76,6 +88,61 @@ def selected(
 def _any(wanted: Filters, name: str, matches: Callable[[str], bool]) -> bool:
     texts = wanted.get(name, ())
     return not texts or any(map(matches, texts))
+
+
+def _images(wanted: Filters, known: Known) -> set[str] | None:
+    """Ids; None for all. A name that no image has selects nothing."""
+    if "ancestor" not in wanted:
+        return None
+    found = set()
+    for reference in wanted["ancestor"]:
+        with contextlib.suppress(NotFound, InvalidParameter):
+            found.add(known.image(reference))
+    return found
+
+
+def _networks(wanted: Filters, known: Known) -> set[str] | None:
+    """Names; None for all. A network is asked for by its name or id."""
+    if "network" not in wanted:
+        return None
+    found = set(wanted["network"])
+    for reference in wanted["network"]:
+        with contextlib.suppress(CnmError):
+            found.add(known.network(reference))
+    return found
+
+
+def _has_volume(container: Container, text: str) -> bool:
+    """By what is mounted, or where."""
+    points = mount_points(container.config, container.host)
+    return any(text in (point.source, point.destination) for point in points)
+
+
+_TRUE, _FALSE = ("1", "true"), ("0", "false")
+_HEALTH = ("none", "starting", "healthy", "unhealthy")
+_PORTS = re.compile(r"(?P<first>\d{1,5})(?:-(?P<last>\d{1,5}))?(?:/(?P<protocol>[a-z]+))?", re.ASCII)
+
+
+def _check_values(wanted: Filters) -> None:
+    for text in wanted.get("health", ()):
+        if text not in _HEALTH:
+            raise InvalidParameter(f"invalid filter 'health={text}'")
+    for text in wanted.get("is-task", ()):
+        if text not in (*_TRUE, *_FALSE):
+            raise InvalidParameter(f"invalid filter 'is-task={text}'")
+
+
+def _ports(name: str, texts: Sequence[str]) -> set[str]:
+    """As "80/tcp", of "80", "80/tcp" and "8000-8010/udp"."""
+    found = set()
+    for text in texts:
+        match = _PORTS.fullmatch(text)
+        first = int(match["first"]) if match else 0
+        last = int(match["last"] or first) if match else 0
+        if not match or not 0 <= first <= last <= 65_535:
+            raise InvalidParameter(f"invalid filter '{name}={text}': give a port as 80, 80/udp or 80-90/tcp")
+        found |= {f"{port}/{match['protocol'] or 'tcp'}" for port in range(first, last + 1)}
+    return found
 
 
 def has_labels(container: Container, wanted: Sequence[str]) -> bool:

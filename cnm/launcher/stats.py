@@ -16,7 +16,15 @@ from cnm.launcher.parts import Parts
 _ROOT = "/sys/fs/cgroup"
 _SECOND = 1.0
 _TICK = 10**9 // os.sysconf("SC_CLK_TCK")
-_V1_CPU, _V1_MEMORY, _V1_PIDS, _V1_BLKIO = "cpu,cpuacct", "memory", "pids", "blkio"
+_V1_JOINED = "cpu,cpuacct"
+"""The usual name of the hierarchy that has both; other hosts have one for each."""
+
+
+_ONLY_CFQ = (
+    *("io_queue_recursive", "io_service_time_recursive", "io_wait_time_recursive"),
+    *("io_merged_recursive", "io_time_recursive", "sectors_recursive"),
+)
+"""What a scheduler told that no kernel has today: empty with cgroups v1, null with v2, as Docker has it."""
 
 
 class Stats:
@@ -70,12 +78,7 @@ def shown(container: Container, now: dict[str, Any], before: dict[str, Any] | No
         "blkio_stats": {
             "io_service_bytes_recursive": now.get("bytes"),
             "io_serviced_recursive": now.get("operations"),
-            "io_queue_recursive": None,
-            "io_service_time_recursive": None,
-            "io_wait_time_recursive": None,
-            "io_merged_recursive": None,
-            "io_time_recursive": None,
-            "sectors_recursive": None,
+            **dict.fromkeys(_ONLY_CFQ, now.get("by_cfq")),
         },
         "num_procs": 0,
         "storage_stats": {},
@@ -106,16 +109,16 @@ def _cpu(reading: dict[str, Any]) -> dict[str, Any]:
 
 
 def _read_v1(group: str) -> dict[str, Any]:
-    cpu, memory = _place(_V1_CPU, group), _place(_V1_MEMORY, group)
-    ticks = _pairs(f"{cpu}/cpuacct.stat")
+    cpu, memory, blkio = (_place(name, group) for name in ("cpu", "memory", "blkio"))
+    accounts = _place("cpuacct", group)
+    ticks = _pairs(f"{accounts}/cpuacct.stat")
     usage = {
-        "total_usage": _number(f"{cpu}/cpuacct.usage"),
-        "percpu_usage": [int(word) for word in _text_of(f"{cpu}/cpuacct.usage_percpu").split()],
+        "total_usage": _number(f"{accounts}/cpuacct.usage"),
+        "percpu_usage": [int(word) for word in _text_of(f"{accounts}/cpuacct.usage_percpu").split()],
         "usage_in_kernelmode": ticks.get("system", 0) * _TICK,
         "usage_in_usermode": ticks.get("user", 0) * _TICK,
     }
     throttled = _pairs(f"{cpu}/cpu.stat")
-    blkio = _place(_V1_BLKIO, group)
     return {
         "at": time.time_ns(),
         "cpu": usage,
@@ -131,9 +134,10 @@ def _read_v1(group: str) -> dict[str, Any]:
             "failcnt": _number(f"{memory}/memory.failcnt"),
             "limit": _limit(_number(f"{memory}/memory.limit_in_bytes")),
         },
-        "pids": _pids(_place(_V1_PIDS, group)),
+        "pids": _pids(_place("pids", group)),
         "bytes": _blkio(f"{blkio}/blkio.throttle.io_service_bytes"),
         "operations": _blkio(f"{blkio}/blkio.throttle.io_serviced"),
+        "by_cfq": [],
     }
 
 
@@ -165,12 +169,12 @@ def _read_v2(group: str) -> dict[str, Any]:
     }
 
 
-def _place(controllers: str, group: str) -> str:
-    """Hierarchies have the names of all controllers in them, and often of each."""
-    for name in (controllers, *controllers.split(",")):
-        if os.path.isdir(f"{_ROOT}/{name}/{group}"):
-            return f"{_ROOT}/{name}/{group}"
-    return f"{_ROOT}/{controllers}/{group}"
+def _place(controller: str, group: str) -> str:
+    """In the hierarchy of the controller; that of two has both names, and often links of each."""
+    joined = f"{_ROOT}/{_V1_JOINED}/{group}"
+    if controller in _V1_JOINED.split(",") and os.path.isdir(joined):
+        return joined
+    return f"{_ROOT}/{controller}/{group}"
 
 
 def _limit(limit: int) -> int:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from flask import Flask, Response, request
 
 from cnm.api.app import VERSION, ApiApp, answer, body, rule
 from cnm.api.routes import Route
+from cnm.errors import InvalidParameter
 from cnm.launcher.api import archives, containers, execs, images, networks, streams, system
 from cnm.launcher.api.calls import Call
 from cnm.launcher.engine import Engine
@@ -29,8 +31,17 @@ def declared_routes() -> list[Route]:
 
 def _view(route: Route, engine: Engine) -> Callable[..., Response]:
     def view(**references: str) -> Response:
-        content = body(route.body) if route.body else None
-        call = Call(engine, request.environ[VERSION], request.args, content, request.environ)
+        call = Call(engine, request.environ[VERSION], request.args, _content(route), request.environ)
         return answer(route, route.handler(call, **references))
 
     return view
+
+
+def _content(route: Route) -> Any:
+    """The body as the record that the route takes. Raises InvalidParameter where there must be one."""
+    if route.body is None:
+        return None
+    is_chunked = "Transfer-Encoding" in request.headers
+    if isinstance(route.body, type) and not request.content_length and not is_chunked:
+        raise InvalidParameter("invalid JSON: got EOF while reading request body")
+    return body(route.body)

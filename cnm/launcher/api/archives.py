@@ -28,7 +28,7 @@ _PATH = {"path": "in the container"}
 
 def _path(call: Call[None]) -> str:
     if not (path := call.query.get("path", "")):
-        raise InvalidParameter("bad parameter: name or path is empty")
+        raise InvalidParameter("bad parameter: path cannot be empty")
     return path
 
 
@@ -46,6 +46,7 @@ def read(call: Call[None], container: str) -> Response:
             return Response(headers=_stat_header(archive.stat(root, path, container=container)))
         status, pieces = archive.read(root, path, container=container, mapping=_mapping(found))
         kept = stack.pop_all()
+    call.engine.parts.tell("archive-path", found)
     response = endless(call, _closing(kept, pieces), _TAR)
     response.headers.extend(_stat_header(status))
     return response
@@ -68,6 +69,7 @@ def write(call: Call[None], container: str) -> Response:
     with call.engine.files_of(found) as root:
         rules = Rules(call.flag("noOverwriteDirNonDir"), _owner(call, found, root), _mapping(found))
         archive.write(root, path, call.stream, container=container, rules=rules, read_only=read_only)
+    call.engine.parts.tell("extract-to-dir", found)
     return Response(status=200)
 
 
@@ -89,4 +91,5 @@ def export(call: Call[None], container: str) -> Response:
     with ExitStack() as stack:
         root = stack.enter_context(call.engine.own_files_of(found))
         kept: Any = stack.pop_all()
+    call.engine.parts.tell("export", found)
     return endless(call, _closing(kept, archive.export(root, _mapping(found))), _TAR)

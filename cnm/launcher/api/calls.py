@@ -12,8 +12,8 @@ from cnm.launcher.engine import Engine
 
 B = TypeVar("B")
 
-_TRUE = ("1", "t", "T", "true", "True", "TRUE")
-_FALSE = ("0", "f", "F", "false", "False", "FALSE")
+_FALSE = ("", "0", "no", "false", "none")
+"""Docker's (api/server/httputils/form.go): everything else is true."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,13 +33,9 @@ class Call(Generic[B]):
         return self.engine
 
     def flag(self, name: str, missing: bool = False) -> bool:
-        """A query parameter that is true or false, as clients spell it. Raises InvalidParameter."""
-        value = self.query.get(name, "")
-        if not value:
-            return missing
-        if value not in (*_TRUE, *_FALSE):
-            raise InvalidParameter(f"invalid value for {name}: {value!r}: it must be true or false")
-        return value in _TRUE
+        """A query parameter that is true or false, as clients spell it; `missing` where it is not there."""
+        value = self.query.get(name)
+        return missing if value is None else value.strip().lower() not in _FALSE
 
     def number(self, name: str) -> int | None:
         """None where it is missing. Raises InvalidParameter."""
@@ -48,6 +44,13 @@ class Call(Generic[B]):
             return int(value) if value else None
         except ValueError:
             raise InvalidParameter(f"invalid value for {name}: {value!r}: it must be a number") from None
+
+    def needed_number(self, name: str) -> int:
+        """Raises InvalidParameter."""
+        number = self.number(name)
+        if number is None:
+            raise InvalidParameter(f"{name} is required: it must be a number")
+        return number
 
     @property
     def stream(self) -> BinaryIO:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from flask import Response
+from flask import Response, request
 
 from cnm.api import filters, times
 from cnm.api.routes import Routes
-from cnm.errors import NotBuilt
+from cnm.errors import InvalidParameter, NotBuilt
 from cnm.launcher import present
 from cnm.launcher.api.calls import Call
 from cnm.launcher.container import Container
@@ -19,6 +19,11 @@ from cnm.wire import codec
 from cnm.wire.containers import ContainerCreate, ContainerCreated, ContainerUpdate
 
 routes = Routes()
+
+_REMOVES_ITSELF_SINCE = (1, 25)
+_NAMES_BESIDE_ALIASES_SINCE = (1, 45)
+_LONGEST_EMPTY_BODY = 7
+"""Bytes: Docker's limit for the start of a container, which old clients send "null" or "{}" with."""
 
 _ONLY_BY_FILTER = {"filters": 'JSON: `{"status": ["running"]}`'}
 
@@ -32,6 +37,8 @@ _ONLY_BY_FILTER = {"filters": 'JSON: `{"status": ["running"]}`'}
 )
 def create(call: Call[ContainerCreate]) -> ContainerCreated:
     """Create a container."""
+    if call.version < _REMOVES_ITSELF_SINCE and call.body.host_config:
+        call.body.host_config.auto_remove = False  # its client removes it
     made, warnings = call.engine.create(call.query.get("name", ""), call.body)
     return ContainerCreated(id=made.id, warnings=warnings)
 
@@ -49,7 +56,12 @@ def list_containers(call: Call[None]) -> list[dict[str, Any]]:
     """List containers."""
     engine = call.engine
     wanted = filters.decode(call.query.get("filters", ""), CONTAINER_FILTERS)
-    known = Known(engine.registry.find, lambda text: engine.parts.images.find(text).id, engine.health.status)
+    known = Known(
+        engine.registry.find,
+        lambda text: engine.parts.images.find(text).id,
+        lambda text: str(engine.parts.sandboxes.network(text)["Name"]),
+        engine.health.status,
+    )
     everything, limit = call.flag("all"), call.number("limit")
     found = selected(engine.registry.all(), wanted, known, everything=everything, limit=limit)
     endpoints = engine.parts.sandboxes.all() if any(c.state.status.is_alive for c in found) else {}
@@ -71,7 +83,9 @@ def _lines(
         line = present.listed(
             container, endpoints.get(container.id, ()), name, call.engine.health.status(container.id)
         )
-        shown.append(line | (_sizes(call, container) if sizes else {}))
+        shown.append(
+            line | ({key: size for key, size in _sizes(call, container).items() if size} if sizes else {})
+        )
     return shown
 
 
@@ -83,6 +97,8 @@ def inspect(call: Call[None], container: str) -> dict[str, Any]:
     endpoints = engine.parts.sandboxes.endpoints(found.id) if found.state.status.is_alive else ()
     shown = present.inspected(found, endpoints, engine.parts.places)
     shown["HostConfig"]["Links"] = engine.links.shown(found)
+    if call.version < _NAMES_BESIDE_ALIASES_SINCE:
+        present.with_old_aliases(shown["NetworkSettings"], found)
     shown["ExecIDs"] = [each.id for each in engine.entering.execs.of(found.id)] or None
     health = engine.health.shown(found.id)
     if health is not None:
@@ -100,6 +116,11 @@ def _sizes(call: Call[None], container: Container) -> dict[str, int]:
 @routes.post("/containers/{container}/start", query={"detachKeys": "makes no difference here"})
 def start(call: Call[None], container: str) -> Response:
     """Start a container; 304 where it runs."""
+    length = request.content_length
+    if "Transfer-Encoding" in request.headers or (length or 0) > _LONGEST_EMPTY_BODY:
+        raise InvalidParameter(
+            "starting container with non-empty request body was deprecated since API v1.22 and removed in v1.24"
+        )
     return _done(call.engine.run(container))
 
 
@@ -172,6 +193,8 @@ def prune(call: Call[None]) -> dict[str, Any]:
     """Remove all containers that do not run."""
     wanted = filters.decode(call.query.get("filters", ""), PRUNE_FILTERS)
     until = wanted.get("until", ())
+    if len(until) > 1:
+        raise InvalidParameter("more than one until filter specified")
     limit = times.parse(until[0], time.time_ns()) if until else None
     removed, space = call.engine.prune(wanted.get("label", ()), wanted.get("label!", ()), limit)
     return {"ContainersDeleted": removed or None, "SpaceReclaimed": space}
@@ -196,4 +219,4 @@ def changes(call: Call[None], container: str) -> Response:
 @routes.post("/containers/{container}/resize", query={"h": "rows", "w": "columns"})
 def resize(call: Call[None], container: str) -> None:
     """Tell a container's terminal its size."""
-    call.engine.resize(container, call.number("h") or 0, call.number("w") or 0)
+    call.engine.resize(container, call.needed_number("h"), call.needed_number("w"))

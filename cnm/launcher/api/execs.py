@@ -55,7 +55,7 @@ def _size(given: list[int] | None) -> tuple[int, int] | None:
 @routes.post("/exec/{exec_id}/resize", query={"h": "rows", "w": "columns"})
 def resize(call: Call[None], exec_id: str) -> None:
     """Tell a command's terminal its size."""
-    call.engine.entering.execs.resize(exec_id, call.number("h") or 0, call.number("w") or 0)
+    call.engine.entering.execs.resize(exec_id, call.needed_number("h"), call.needed_number("w"))
 
 
 @routes.get("/exec/{exec_id}/json")

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import msgspec
 from flask import Response
 
 from cnm.api import filters
 from cnm.api.routes import Routes
 from cnm.errors import CnmError, NotBuilt
+from cnm.launcher import docker_form
 from cnm.launcher.api.calls import Call
-from cnm.launcher.image_config import Image
+from cnm.launcher.image_config import Image, nanoseconds
 from cnm.launcher.present import moment
 from cnm.launcher.references import familiar
 from cnm.wire import codec
@@ -70,7 +70,7 @@ def inspect(call: Call[None], image: str) -> dict[str, Any]:
         "Created": moment(found.created),
         "DockerVersion": "",
         "Author": found.author,
-        "Config": msgspec.to_builtins(found.config),
+        "Config": docker_form.config(found.config),
         "Architecture": found.architecture,
         "Os": found.os,
         "Size": found.size,
@@ -88,7 +88,7 @@ def history(call: Call[None], image: str) -> list[dict[str, Any]]:
     steps: list[dict[str, Any]] = [
         {
             "Id": "<missing>",
-            "Created": 0,
+            "Created": nanoseconds(step.created or "") // 10**9,
             "CreatedBy": step.created_by,
             "Tags": None,
             "Size": 0,

@@ -66,6 +66,8 @@ def attach(call: Call[None], container: str) -> Response:
         detach_keys=detach_keys(call.query.get("detachKeys", "")),
     )
     taker = _Attaching(call, found, wish)
+    if call.flag("stream"):
+        call.engine.parts.tell("attach", found)
     call.environ[UPGRADE] = taker.take
     return Response(content_type=content_type(call, wish.tty))
 
@@ -76,7 +78,7 @@ class _Attaching:
     def __init__(self, call: Call[None], container: Container, wish: Wish) -> None:
         self._engine, self._container, self._wish = call.engine, container, wish
         self._logs = call.flag("logs")
-        self._stream = call.flag("stream")
+        self._stream = call.flag("stream") and (wish.stdin or wish.stdout or wish.stderr)
         self._arrival = call.engine.streams_of(container) if self._stream else None
 
     def take(self, connection: Connection) -> None:
@@ -88,7 +90,6 @@ class _Attaching:
         if streams is None:
             return
         engine, ident = self._engine, self._container.id
-        engine.parts.tell("attach", self._container)
         ended = engine.attachments.serve(ident, connection.socket, connection.early, streams, self._wish)
         if ended is Ended.DETACHED and engine.registry.is_there(ident):
             engine.parts.tell("detach", self._container)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import threading
 import time
 from typing import Any
 
@@ -15,10 +17,24 @@ from cnm.launcher.api.calls import Call
 from cnm.launcher.api.containers import list_all
 from cnm.launcher.api.images import list_images
 from cnm.launcher.container import Status
+from cnm.launcher.docker_form import LOG_DRIVER
+from cnm.launcher.host import Feature
 from cnm.wire import codec, engine
 
 routes = Routes()
 
+_LIMITS = {
+    "MemoryLimit": Feature.MEMORY,
+    "SwapLimit": Feature.SWAP,
+    "CpuCfsPeriod": Feature.CPU_QUOTA,
+    "CpuCfsQuota": Feature.CPU_QUOTA,
+    "CPUShares": Feature.CPU_SHARES,
+    "CPUSet": Feature.CPUSET,
+    "PidsLimit": Feature.PIDS,
+    "OomKillDisable": Feature.OOM_KILL_DISABLE,
+    "KernelMemory": Feature.KERNEL_MEMORY,
+    "KernelMemoryTCP": Feature.KERNEL_MEMORY_TCP,
+}
 _SWARM = ("/swarm", "/services", "/tasks", "/nodes", "/secrets", "/configs")
 
 
@@ -52,13 +68,33 @@ def info(call: Call[None]) -> Response:
         "ServerVersion": cnm.__version__,
         "CgroupDriver": "cgroupfs",
         "CgroupVersion": str(parts.host.cgroup_version),
-        "LoggingDriver": "k8s-file",
+        "LoggingDriver": LOG_DRIVER,
+        **_facts(call),
         "Runtimes": {name: {"path": runtime.program} for name, runtime in parts.runtimes.items()},
         "DefaultRuntime": call.engine.default_runtime,
         "InitBinary": parts.host.init,
         "SecurityOptions": ["name=seccomp,profile=builtin"] if parts.host.seccomp else [],
     }
     return Response(codec.encode(found) + b"\n", content_type="application/json")
+
+
+def _facts(call: Call[None]) -> dict[str, Any]:
+    """What Docker's clients print, or expect to be there."""
+    features = call.engine.parts.host.features
+    return {
+        **{name: feature in features for name, feature in _LIMITS.items()},
+        "IndexServerAddress": "https://index.docker.io/v1/",
+        "NFd": len(os.listdir("/proc/self/fd")),
+        "NGoroutines": threading.active_count(),
+        "NEventsListener": call.engine.parts.events.listeners,
+        "GenericResources": None,
+        "HttpProxy": "",
+        "HttpsProxy": "",
+        "NoProxy": "",
+        "ContainerdCommit": {"ID": ""},
+        "RuncCommit": {"ID": ""},
+        "InitCommit": {"ID": ""},
+    }
 
 
 @routes.get(
@@ -100,6 +136,17 @@ def inspect_volume(_call: Call[None], volume: str) -> Any:
     raise NotFound(f"get {volume}: no such volume")
 
 
+def _no_volume(_call: Call[None], volume: str) -> Any:
+    """Always 404, in Docker's words."""
+    raise NotFound(f"get {volume}: no such volume")
+
+
+@routes.get("/plugins", query={"filters": "makes no difference here"})
+def list_plugins(_call: Call[None]) -> list[Any]:
+    """No plugins are managed here: cnmd's are what they are."""
+    return []
+
+
 @routes.get("/plugins/{plugin}/json")
 def inspect_plugin(_call: Call[None], plugin: str) -> Any:
     """Always 404, in Docker's words."""
@@ -116,8 +163,16 @@ def _no_swarm(_call: Call[None], **_names: str) -> Any:
     raise Unavailable("This node is not a swarm manager: cnm has no swarm mode")
 
 
-for _path in ("/volumes/create", "/build", "/auth"):
+for _path in (
+    *("/volumes/create", "/volumes/prune", "/build", "/build/prune", "/build/cancel", "/session", "/auth"),
+    *("/images/{image}/push", "/images/prune", "/plugins/pull"),
+):
     routes.post(_path)(_not_built)
+for _path in ("/images/get", "/images/{image}/get", "/images/search", "/distribution/{image}/json"):
+    routes.get(_path)(_not_built)
+routes.delete("/volumes/{volume}")(_no_volume)
+for _path in ("/swarm/init", "/swarm/join", "/swarm/leave", "/swarm/update", "/services/create"):
+    routes.post(_path)(_no_swarm)
 for _path in _SWARM:
     routes.get(_path)(_no_swarm)
     if _path != "/swarm":
