@@ -1,4 +1,4 @@
-"""Reads and writes in the file systems of containers that do not run: they are mounted for as long as somebody looks."""
+"""The files of containers that do not run: they are mounted for as long as somebody looks."""
 
 from __future__ import annotations
 
