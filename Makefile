@@ -34,6 +34,7 @@ bench:
 	@.venv/bin/python -m bench.names
 	@.venv/bin/python -m bench.overlay
 	@.venv/bin/python -m bench.cluster_scale
+	@.venv/bin/python -m bench.launcher
 
 clean:
 	@scripts/clean

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import zlib
+from collections import Counter
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 
 from netns_fixtures import IsolationError, isolate
 from tests.support.machine import Machine, processes_left
+from tests.support.thorough import SAMPLED
 
 _LONG = (
     "faults/test_crash_points.py",
@@ -26,15 +28,36 @@ _LONG = (
     "cluster/test_membership_faults.py",
     "kernel/test_resolver_process.py",
     "cluster/test_overlay_refusals.py",
+    "docker/test_cli_shown_containers.py",
     "docker/test_plugin_networks.py",
     "kernel/test_firewall_ruleset_packets.py",
     "packet/test_table.py",
     "docker/test_plugin_ports.py",
+    "docker/test_cli_copied_files.py",
     "cluster/test_adopted_refused.py",
     "kernel/test_tunnels.py",
     "packet/test_restart.py",
+    "launcher/test_images.py",
 )
 """Files that take most of a minute or more, the longest first."""
+_SAMPLED = {
+    "docker/test_cli_containers.py": 3,
+    "docker/test_cli_copied_files.py": 5,
+    "docker/test_cli_shown_containers.py": 7,
+    "docker/test_cli_snapshots.py": 4,
+    "docker/test_cli_streams.py": 4,
+    "docker/test_neighbour_packets.py": 3,
+    "kernel/test_firewall_ruleset_packets.py": 3,
+    "launcher/test_archive.py": 4,
+    "launcher/test_cli_run.py": 4,
+    "launcher/test_images.py": 3,
+    "launcher/test_ocispec_like_docker.py": 4,
+    "launcher/test_requests_like_docker.py": 2,
+    "packet/test_fails_closed.py": 2,
+    "packet/test_table.py": 3,
+    "unit/test_cli_run_requests.py": 4,
+}
+"""Files of long tables whose tests need nothing of each other: `make test` plays every so many of a function's."""
 _NEED_ROOT = ("kernel", "packet", "docker", "cluster", "faults", "launcher")
 _MACHINE = pytest.StashKey[Machine]()
 
@@ -59,8 +82,24 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.root)
         if os.geteuid() != 0 and item.get_closest_marker("root"):
             item.add_marker(pytest.mark.skip(reason="needs root: sudo make test"))
+    if SAMPLED:
+        _sample(items, here)
     places = _places(dict.fromkeys(str(item.path.relative_to(here.parent)) for item in items))
     items.sort(key=lambda item: places[str(item.path.relative_to(here.parent))])
+
+
+def _sample(items: list[pytest.Item], here: Path) -> None:
+    """Leave out what `make test-thorough` plays too."""
+    seen: Counter[str] = Counter()
+    kept, left = [], []
+    for item in items:
+        every = _SAMPLED.get(str(item.path.relative_to(here)), 1) if item.path.is_relative_to(here) else 1
+        function = f"{item.path}::{getattr(item, 'originalname', item.name)}"
+        (left if seen[function] % every else kept).append(item)
+        seen[function] += 1
+    if left:
+        items[0].config.hook.pytest_deselected(items=left)
+        items[:] = kept
 
 
 def _places(files: Collection[str]) -> dict[str, int]:

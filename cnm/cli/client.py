@@ -12,7 +12,7 @@ from cnm.errors import CnmError, InvalidParameter, NotBuilt, Unavailable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from typing import Any
 
 DEFAULT_HOST = "unix:///run/cnm/cnm.sock"
@@ -28,6 +28,9 @@ class DaemonError(CnmError):
 
 class Client:
     """Requests to the cnmd behind `host`: `unix:///PATH` or a bare path; nothing is opened before the first."""
+
+    service = "cnmd"
+    """The daemon that is asked, by its name."""
 
     def __init__(self, host: str = DEFAULT_HOST) -> None:
         """Raises InvalidParameter for a malformed host and NotBuilt for a scheme other than unix."""
@@ -55,8 +58,16 @@ class Client:
     ) -> Any:
         """The answer's JSON, None where it has no body.
 
-        Raises DaemonError for a status of 400 or more and Unavailable where no cnmd answers.
+        Raises DaemonError for a status of 400 or more and Unavailable where no daemon answers.
         """
+        content = self._content(method, path, body, query)
+        return self._decode(content) if content.strip() else None
+
+    def text(self, path: str, query: Mapping[str, str] | None = None) -> str:
+        """The answer to a GET as it was written. Raises as `request` does."""
+        return self._content("GET", path, None, query).decode("utf-8", "replace")
+
+    def _content(self, method: str, path: str, body: Any, query: Mapping[str, str] | None) -> bytes:
         connection = self._ask(method, path, body, query)
         try:
             content = b"".join(connection.body())
@@ -66,7 +77,7 @@ class Client:
             connection.close()
         if connection.status >= 400:
             raise DaemonError(_message(content, connection.status), connection.status)
-        return self._decode(content) if content.strip() else None
+        return content
 
     def stream(
         self, path: str, query: Mapping[str, str] | None = None, *, method: str = "GET", body: Any = None
@@ -87,22 +98,79 @@ class Client:
         finally:
             connection.close()
 
+    def begin(self, method: str, path: str, query: Mapping[str, str] | None = None) -> Callable[[], Any]:
+        """A request whose answer may take long: returns once the daemon has taken it on.
+
+        What is returned waits for the answer, and answers and raises as `request` does.
+        """
+        connection = self._ask(method, path, None, query)
+        return lambda: self._answer(connection)
+
+    def send(self, method: str, path: str, query: Mapping[str, str] | None = None) -> Callable[[], Any]:
+        """A request beside others: returns once it is sent. What is returned is as that of `begin`."""
+        connection = self._sent(method, path, None, query)
+
+        def answer() -> Any:
+            self._read_head(connection)
+            return self._answer(connection)
+
+        return answer
+
+    def upgrade(
+        self, path: str, body: Any = None, query: Mapping[str, str] | None = None
+    ) -> tuple[_socket.socket, bytes]:
+        """POST that turns its connection into one that carries bytes both ways: Docker's hijacking.
+
+        The socket, which is the caller's to close, and what of the stream had come with the answer.
+        Raises DaemonError and Unavailable as `request` does.
+        """
+        connection = self._sent("POST", path, body, query, upgrade=True)
+        self._read_head(connection)
+        if connection.status >= 400:
+            self._answer(connection)
+        return connection.take()
+
+    def _answer(self, connection: _Connection) -> Any:
+        try:
+            content = b"".join(connection.body())
+        except (OSError, ValueError) as error:
+            raise self._broken(error) from None
+        finally:
+            connection.close()
+        if connection.status >= 400:
+            raise DaemonError(_message(content, connection.status), connection.status)
+        return self._decode(content) if content.strip() else None
+
     def _ask(self, method: str, path: str, body: Any, query: Mapping[str, str] | None) -> _Connection:
+        connection = self._sent(method, path, body, query)
+        self._read_head(connection)
+        return connection
+
+    def _sent(
+        self, method: str, path: str, body: Any, query: Mapping[str, str] | None, upgrade: bool = False
+    ) -> _Connection:
         if query:
             path += "?" + "&".join(f"{quote(key)}={quote(value)}" for key, value in query.items())
         content = b"" if body is None else json.dumps(body, separators=(",", ":")).encode()
-        head = f"{method} {path} HTTP/1.1\r\nHost: cnmd\r\nConnection: close\r\n"
+        head = f"{method} {path} HTTP/1.1\r\nHost: {self.service}\r\n"
+        head += "Connection: Upgrade\r\nUpgrade: tcp\r\n" if upgrade else "Connection: close\r\n"
         head += f"Content-Length: {len(content)}\r\n"
         if content:
             head += "Content-Type: application/json\r\n"
         connection = self._connect()
         try:
             connection.send(f"{head}\r\n".encode() + content)
+        except OSError as error:
+            connection.close()
+            raise self._broken(error) from None
+        return connection
+
+    def _read_head(self, connection: _Connection) -> None:
+        try:
             connection.read_head()
         except (OSError, ValueError) as error:
             connection.close()
             raise self._broken(error) from None
-        return connection
 
     def _connect(self) -> _Connection:
         sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
@@ -114,8 +182,8 @@ class Client:
             ) from None
         except OSError:
             raise Unavailable(
-                f"cannot connect to cnmd at {self.host}: is it running? "
-                "start it with 'systemctl start cnmd', or name its socket with -H"
+                f"cannot connect to {self.service} at {self.host}: is it running? "
+                f"start it with 'systemctl start {self.service}', or name its socket with -H"
             ) from None
         return _Connection(sock)
 
@@ -127,7 +195,9 @@ class Client:
 
     def _broken(self, error: Exception) -> Unavailable:
         reason = getattr(error, "strerror", None) or str(error)
-        return Unavailable(f"no sensible answer from {self.host}: {reason.lower()}: see the log of cnmd")
+        return Unavailable(
+            f"no sensible answer from {self.host}: {reason.lower()}: see the log of {self.service}"
+        )
 
 
 class _Connection:
@@ -145,11 +215,24 @@ class _Connection:
     def close(self) -> None:
         self._sock.close()
 
-    def send(self, content: bytes) -> None:
+    def send(self, content: bytes) -> bool:
+        """Whether the server took it; one that refuses a body answers without reading it all."""
         try:
             self._sock.sendall(content)
         except (BrokenPipeError, ConnectionResetError):
-            return  # a server that refuses the body answers without reading it all
+            return False
+        return True
+
+    def end_sending(self) -> None:
+        """Tell the server that nothing more comes, whatever was announced."""
+        try:
+            self._sock.shutdown(_socket.SHUT_WR)
+        except OSError:
+            return  # it is gone already
+
+    def take(self) -> tuple[_socket.socket, bytes]:
+        """The socket itself, and what was received beyond the answer's head."""
+        return self._sock, self._received
 
     def read_head(self) -> None:
         words = self._line().split(None, 2)

@@ -21,7 +21,10 @@ _cnmctl_grammar() {
 _cnmctl_names() {
     case ${1//[\[\].]/} in
         NETWORK) cnmctl "${host[@]}" network ls --format '{{.Name}}' ;;
+        CONTAINER) cnmctl "${host[@]}" ps --all --format '{{.Names}}' ;;
         SANDBOX) cnmctl "${host[@]}" sandbox ls --format '{{.Name}}' ;;
+        CONTAINER) cnmctl "${host[@]}" ps --all --format '{{.Names}}' ;;
+        IMAGE) cnmctl "${host[@]}" images --format '{{.Repository}}:{{.Tag}}' ;;
         NETWORK/NAME) cnmctl "${host[@]}" endpoint ls --format '{{.Network}}/{{.Name}}' ;;
         COMMAND) compgen -c -- "$2" ;;
     esac 2>/dev/null

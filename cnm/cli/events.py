@@ -1,4 +1,4 @@
-"""`cnmctl events`: what happens to networks, sandboxes and endpoints, as it happens."""
+"""`cnmctl events`: what happens to containers, networks, sandboxes and endpoints, as it happens."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from datetime import datetime
 
 from cnm.cli.client import Client, filters
 from cnm.cli.flags import FILTER, STRING, Arguments, Command, Flag
+from cnm.cli.launcher_client import launcher_or_cnmd
 from cnm.cli.output import FORMAT_HELP
 from cnm.errors import InvalidParameter
 
@@ -27,7 +28,7 @@ def events(client: Client, arguments: Arguments) -> int:
     for name in ("since", "until"):
         if arguments[name]:
             query[name] = timestamp(arguments[name], now)
-    for event in client.stream("/events", query):
+    for event in launcher_or_cnmd(client).stream("/events", query):
         print(line(event), flush=True)
     return 0
 

@@ -77,6 +77,11 @@ def _filter(values: dict[str, list[str]], text: str) -> dict[str, list[str]]:
     return {**values, key: [*values.get(key, []), value.strip()]}
 
 
+def listing(check: Callable[[str], Any], metavar: str = "list") -> Kind:
+    """A flag that may be repeated; its value is a list of what `check`, which raises ValueError, makes of each."""
+    return Kind(metavar, list, lambda values, text: [*values, check(text)])
+
+
 BOOLEAN = Kind("", bool, _boolean)
 INTEGER = Kind("int", int, _integer)
 STRING = Kind("string", str, lambda _, text: text)
@@ -112,10 +117,14 @@ class Flag:
 class Command:
     """One command. `operands` is what its usage shows: `NETWORK SANDBOX`, `[SANDBOX]`, `NAME [NAME...]`.
 
-    With `passes_rest` everything after the first operand is an operand too: it belongs to another program.
+    With `passes_rest` everything after the first operand is an operand too: it belongs to another program; a `--`
+    right behind the first operand goes with it if `passes_dashes`. `usage_code` is the exit code for a wrong line.
     """
 
-    __slots__ = ("aliases", "flags", "name", "operands", "passes_rest", "run", "summary")
+    __slots__ = (
+        *("aliases", "flags", "name", "operands", "passes_dashes", "passes_rest", "run", "summary"),
+        "usage_code",
+    )
 
     def __init__(
         self,
@@ -126,6 +135,8 @@ class Command:
         flags: Sequence[Flag] = (),
         aliases: Sequence[str] = (),
         passes_rest: bool = False,
+        passes_dashes: bool = False,
+        usage_code: int = UsageError.exit_code,
     ) -> None:
         self.name = name
         self.summary = summary
@@ -134,6 +145,8 @@ class Command:
         self.flags = flags
         self.aliases = aliases
         self.passes_rest = passes_rest
+        self.passes_dashes = passes_dashes
+        self.usage_code = usage_code
 
     def operand_bounds(self) -> tuple[int, int | None]:
         """The least and the greatest number of operands; None: any number."""
@@ -143,20 +156,25 @@ class Command:
 
 
 class Group:
-    """A noun and its commands: `cnmctl NOUN COMMAND`."""
+    """A noun and its commands: `cnmctl NOUN COMMAND`. `otherwise` takes a word that is no command of the noun."""
 
-    __slots__ = ("commands", "name", "summary")
+    __slots__ = ("commands", "name", "otherwise", "summary")
 
-    def __init__(self, name: str, summary: str, commands: Sequence[Command]) -> None:
+    def __init__(
+        self, name: str, summary: str, commands: Sequence[Command], otherwise: Command | None = None
+    ) -> None:
         self.name = name
         self.summary = summary
         self.commands = commands
+        self.otherwise = otherwise
 
     def find(self, word: str) -> Command:
-        """Raises UsageError for a word that is no command of this noun."""
+        """Raises UsageError for a word that is no command of this noun, where there is no `otherwise`."""
         for command in self.commands:
             if word == command.name or word in command.aliases:
                 return command
+        if self.otherwise:
+            return self.otherwise
         path = f"cnmctl {self.name}"
         raise UsageError(f"unknown command: {path} {word}: see '{path} --help'")
 
@@ -189,7 +207,9 @@ def parse(command: Command, words: Sequence[str], path: str) -> Arguments:
         if not parser.found.help:
             _check_operands(command, parser.found.operands, path)
     except UsageError as error:
-        raise UsageError(f"{error}: see '{path} --help'") from None
+        refusal = UsageError(f"{error}: see '{path} --help'")
+        refusal.exit_code = command.usage_code
+        raise refusal from None
     return parser.found
 
 
@@ -211,7 +231,7 @@ class _Parser:
             else:
                 self.found.operands.append(word)
                 if self.command.passes_rest:
-                    if self.rest and self.rest[-1] == "--":
+                    if self.rest and self.rest[-1] == "--" and not self.command.passes_dashes:
                         self.rest.pop()
                     self.take_rest()
 

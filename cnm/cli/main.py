@@ -20,14 +20,45 @@ INTERRUPTED = 130
 BROKEN_PIPE = 141
 """128 + SIGINT and 128 + SIGPIPE, as a shell reports them."""
 
-GROUPS = ("cluster", "dns", "endpoint", "network", "port", "sandbox")
+STDERR_NUMBER = 2
+"""The last of the standard descriptors."""
+
+GROUPS = ("cluster", "container", "dns", "endpoint", "network", "port", "sandbox")
 """Nouns; each is a module of its own name, loaded only when it is called."""
 
 COMMANDS = {
+    "attach": ("cnm.cli.attach", "ATTACH"),
+    "commit": ("cnm.cli.snapshots", "COMMIT"),
+    "cp": ("cnm.cli.copying", "CP"),
+    "create": ("cnm.cli.run", "CREATE"),
+    "diff": ("cnm.cli.snapshots", "DIFF"),
     "doctor": ("cnm.cli.system", "DOCTOR"),
     "events": ("cnm.cli.events", "EVENTS"),
+    "exec": ("cnm.cli.exec", "EXEC"),
+    "export": ("cnm.cli.snapshots", "EXPORT"),
+    "images": ("cnm.cli.images", "IMAGES"),
+    "import": ("cnm.cli.images", "IMPORT"),
+    "info": ("cnm.cli.system_info", "INFO"),
+    "inspect": ("cnm.cli.inspection", "INSPECT"),
+    "kill": ("cnm.cli.lifecycle", "KILL"),
+    "load": ("cnm.cli.images", "LOAD"),
+    "logs": ("cnm.cli.container_logs", "LOGS"),
+    "pause": ("cnm.cli.lifecycle", "PAUSE"),
+    "ps": ("cnm.cli.container_list", "PS"),
+    "rename": ("cnm.cli.lifecycle", "RENAME"),
+    "restart": ("cnm.cli.lifecycle", "RESTART"),
+    "rm": ("cnm.cli.lifecycle", "RM"),
+    "rmi": ("cnm.cli.images", "RMI"),
+    "run": ("cnm.cli.run", "RUN"),
+    "start": ("cnm.cli.start", "START"),
+    "stats": ("cnm.cli.stats", "STATS"),
     "status": ("cnm.cli.system", "STATUS"),
+    "stop": ("cnm.cli.lifecycle", "STOP"),
+    "top": ("cnm.cli.container_top", "TOP"),
+    "unpause": ("cnm.cli.lifecycle", "UNPAUSE"),
+    "update": ("cnm.cli.update", "UPDATE"),
     "version": ("cnm.cli.system", "VERSION"),
+    "wait": ("cnm.cli.lifecycle", "WAIT"),
 }
 """Commands without a noun: where each is described."""
 
@@ -39,6 +70,7 @@ GLOBAL_FLAGS = (
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The exit code of `cnmctl ARGV...`; whatever goes wrong is one line on stderr."""
+    _occupy_standard_descriptors()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(
@@ -61,6 +93,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         report(CnmError(f"cannot write the output: {(error.strerror or str(error)).lower()}"))
         return CnmError.exit_code
+
+
+def _occupy_standard_descriptors() -> None:
+    """Where stdin, stdout or stderr was closed by the caller, lest a connection take its place and its bytes."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= STDERR_NUMBER:
+        pass
+    os.close(descriptor)
 
 
 def _run(words: Sequence[str]) -> int:
@@ -108,7 +147,10 @@ def _find(noun: str, rest: list[str]) -> tuple[Command | None, str, list[str]]:
         return None, "", []
     if rest[0].startswith("-"):
         raise UsageError(f"unknown flag: {rest[0]}: see 'cnmctl {noun} --help'")
-    found = group(noun).find(rest[0])
+    commands = group(noun)
+    found = commands.find(rest[0])
+    if found is commands.otherwise:
+        return found, f"cnmctl {noun}", rest
     return found, f"cnmctl {noun} {found.name}", rest[1:]
 
 

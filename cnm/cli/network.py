@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 from cnm.cli.client import Client, filters, quote
+from cnm.cli.confirmation import confirmed
 from cnm.cli.endpoint_config import ENDPOINT_FLAGS, endpoint_config
 from cnm.cli.flags import BOOLEAN, FILTER, LABELS, MAP, STRING, STRINGS, Arguments, Command, Flag, Group
 from cnm.cli.output import (
@@ -44,8 +45,7 @@ LISTING = Listing(
 
 _SHOWN_TO_DOCKER = "cnm.docker"
 
-PRUNE_WARNING = """WARNING! This will remove all custom networks not used by at least one container.
-Are you sure you want to continue? [y/N] """
+PRUNE_WARNING = "WARNING! This will remove all custom networks not used by at least one container."
 
 
 def _path(reference: str, *rest: str) -> str:
@@ -142,21 +142,12 @@ def rm(client: Client, arguments: Arguments) -> int:
 
 
 def prune(client: Client, arguments: Arguments) -> int:
-    if not arguments["force"] and not _confirmed(PRUNE_WARNING):
+    if not arguments["force"] and not confirmed(PRUNE_WARNING):
         return 0
     deleted = client.post("/networks/prune", query=filters(arguments["filter"]))["NetworksDeleted"] or []
     if deleted:
         print("Deleted Networks:", *deleted, "", sep="\n")
     return 0
-
-
-def _confirmed(question: str) -> bool:
-    print(question, end="", flush=True)
-    try:
-        answer = sys.stdin.readline() if sys.stdin else ""
-    except UnicodeDecodeError:
-        return False
-    return answer.strip().lower() in ("y", "yes")
 
 
 GROUP = Group(

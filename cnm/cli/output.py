@@ -12,7 +12,7 @@ from cnm.errors import CnmError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from typing import Any
+    from typing import Any, TextIO
 
     from cnm.cli.flags import Arguments
     from cnm.cli.template import Struct
@@ -30,14 +30,22 @@ LIST_FLAGS = (
 )
 
 
+def write_bytes(output: TextIO | None, content: bytes) -> None:
+    """Bytes as they are, at once, to sys.stdout or sys.stderr; a process started without has None."""
+    if output is not None:
+        output.flush()
+        output.buffer.write(content)
+        output.buffer.flush()
+
+
 def natural(name: str) -> list[str | int]:
     """A sort key by which `web9` comes before `web10`."""
     return [int(part) if part.isdecimal() else part for part in re.split(r"([0-9]+)", name)]
 
 
-def table(rows: Sequence[Sequence[str]]) -> str:
-    """Columns at least 10 wide and three spaces apart, as Docker prints them; the last is not padded."""
-    widths = [max(10, *(len(cell) + 3 for cell in column)) for column in zip(*rows, strict=True)]
+def table(rows: Sequence[Sequence[str]], least: int = 10) -> str:
+    """Columns at least so wide and three spaces apart, as Docker prints them; the last is not padded."""
+    widths = [max(least, *(len(cell) + 3 for cell in column)) for column in zip(*rows, strict=True)]
     return "\n".join(
         "".join(cell.ljust(width) for cell, width in zip(row[:-1], widths, strict=False)) + row[-1]
         for row in rows
@@ -61,13 +69,16 @@ class Listing:
 
     def show(
         self,
-        rows: Sequence[dict[str, str]],
+        rows: Sequence[Mapping[str, Any]],
         arguments: Arguments,
         labels: Sequence[Mapping[str, str]] | None = None,
     ) -> int:
-        """Print `rows`; `labels`, where a noun has them, stand beside their rows for `.Label "key"`."""
-        form = arguments["format"]
-        if form in ("", "table") and not arguments["quiet"]:
+        """Print `rows` of texts, None for nothing.
+
+        `labels`, where a noun has them, stand beside their rows for `.Label "key"`.
+        """
+        form, quiet = arguments["format"], arguments.values.get("quiet", False)
+        if form in ("", "table") and not quiet:
             print(
                 table(
                     [
@@ -89,14 +100,18 @@ class Listing:
         return 0
 
     def _show_template(
-        self, form: str, rows: Sequence[dict[str, str]], labels: Sequence[Mapping[str, str]] | None
+        self, form: str, rows: Sequence[Mapping[str, Any]], labels: Sequence[Mapping[str, str]] | None
     ) -> None:
-        from cnm.cli.template import Struct, Template
+        from cnm.cli.template import NIL, Struct, Template
 
         is_table = form.startswith("table")
         text = form.removeprefix("table").strip() if is_table else form
         template = Template(text.replace("\\t", "\t").replace("\\n", "\n"))
-        items = [Struct(self.kind, dict(row), json=dict(sorted(row.items())), html=True) for row in rows]
+        filled = [{key: NIL if value is None else value for key, value in row.items()} for row in rows]
+        items = [
+            Struct(self.kind, fields, json=dict(sorted(row.items())), html=True)
+            for row, fields in zip(rows, filled, strict=True)
+        ]
         for item, own in zip(items, labels or (), strict=False):
             item.methods["Label"] = lambda key, own=own: own.get(key, "")
         lines = [template.execute(item) for item in items]

@@ -1,13 +1,17 @@
-"""`cnmctl port`: publish and unpublish ports of a live sandbox, on the endpoint that is its gateway."""
+"""`cnmctl port`: publish and unpublish ports of a live sandbox, on the endpoint that is its gateway.
+
+`cnmctl port CONTAINER` shows those of a container, as the docker CLI does.
+"""
 
 from __future__ import annotations
 
 from cnm.cli import endpoint, sandbox
-from cnm.cli.client import Client
+from cnm.cli.client import Client, quote
 from cnm.cli.flags import Arguments, Command, Group
+from cnm.cli.launcher_client import launcher
 from cnm.cli.output import natural, table
 from cnm.cli.publish import port_request, published
-from cnm.errors import Conflict
+from cnm.errors import Conflict, NotFound
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -78,6 +82,29 @@ def _note(port: dict[str, Any], outside: str) -> str:
     return "" if port.get("HostPort") else "open at the sandbox's own address, nothing bound on the host"
 
 
+def of_container(client: Client, arguments: Arguments) -> int:
+    """Docker's `port`: `80/tcp -> 0.0.0.0:8080`, or the addresses of one port."""
+    name, *wanted = arguments.operands
+    ports = launcher(client).get(f"/containers/{quote(name)}/json")["NetworkSettings"]["Ports"] or {}
+    bound = {port: [_address(binding) for binding in bindings or ()] for port, bindings in ports.items()}
+    if not wanted:
+        lines = [f"{port} -> {address}" for port, addresses in bound.items() for address in addresses]
+        print(*(f"{line}\n" for line in sorted(lines, key=natural)), sep="", end="")
+        return 0
+    port = wanted[0] if "/" in wanted[0] else f"{wanted[0]}/tcp"
+    if not bound.get(port):
+        raise NotFound(f"no public port '{port}' published for {name}")
+    print(*sorted(bound[port], key=natural), sep="\n")
+    return 0
+
+
+def _address(binding: dict[str, str]) -> str:
+    host = binding["HostIp"]
+    return f"[{host}]:{binding['HostPort']}" if ":" in host else f"{host}:{binding['HostPort']}"
+
+
+_OF_CONTAINER = "CONTAINER [PORT[/PROTOCOL]]"
+
 GROUP = Group(
     "port",
     "Manage published ports",
@@ -86,4 +113,5 @@ GROUP = Group(
         Command("ls", "List published ports", ls, "[SANDBOX]", (), ("list",)),
         Command("rm", "Take published ports back", rm, "SANDBOX SPEC [SPEC...]", (), ("remove",)),
     ),
+    Command("port", "Show the published ports of a container, or one of them", of_container, _OF_CONTAINER),
 )

@@ -7,10 +7,13 @@ from cnm.cli.usage import command_help, program_help
 
 _INTRODUCTION = """# cnmctl
 
-Docker's grammar, flags and formats, for networks without Docker. This page is made from the program's own help
-by `python -m cnm.cli.reference`; a test keeps it so.
+Docker's grammar, flags and formats, for networks and containers without Docker. This page is made from the program's
+own help by `python -m cnm.cli.reference`; a test keeps it so.
 
 - The daemon is reached at the socket of `-H`/`--host`, else of `CNM_HOST`, else at `unix:///run/cnm/cnm.sock`.
+- Commands about containers and images ask the launcher, at `docker.sock` in the same folder; a socket of another name
+  than `cnm.sock` is asked itself, so they work with any server of the Docker Engine API. `events`, `info` and `inspect`
+  ask the daemon where there is no launcher.
 - A network, sandbox or endpoint is named by its ID, its name, or the beginning of its ID; an endpoint also by
   `NETWORK/NAME`.
 - Lists take `--format table`, `table TEMPLATE`, `json` or a Go template (`{{.Name}}`); `inspect` prints a JSON
@@ -26,7 +29,8 @@ by `python -m cnm.cli.reference`; a test keeps it so.
 | 0 | done; `doctor`: nothing to repair |
 | 1 | failed, or something of it did; `doctor`: the kernel differs |
 | 2 | the command line is wrong |
-| 126, 127 | `sandbox exec`: the command cannot be executed, is not found; else its own exit code |
+| 125 | `run`, `create`, `exec`: the command line is wrong; `run`: the daemon refused |
+| 126, 127 | `run`, `exec`, `sandbox exec`: the command cannot be executed, is not found; else its own exit code |
 | 130, 141 | interrupted; the reader of the output went away |
 """
 
@@ -37,6 +41,8 @@ def page() -> str:
     commands = [command(name) for name in COMMANDS]
     parts = [_INTRODUCTION, _section("cnmctl", program_help(groups, commands, GLOBAL_FLAGS))]
     for each in groups:
+        if each.otherwise:
+            parts.append(_section(f"cnmctl {each.name}", command_help(each.otherwise, f"cnmctl {each.name}")))
         for found in each.commands:
             path = f"cnmctl {each.name} {found.name}"
             parts.append(_section(path, command_help(found, path)))

@@ -25,20 +25,26 @@ def flush() -> None:
         sys.stdout.flush()
 
 
-def for_each(names: Sequence[str], act: Callable[[str], object], missing_ok: bool = False) -> int:
+def for_each(
+    names: Sequence[str],
+    act: Callable[[str], object],
+    missing_ok: bool = False,
+    shown: Callable[[str, object], object] = lambda name, _: name,
+) -> int:
     """Act on every name and print those that worked; the exit code is the last failure's, 0 without one.
 
-    With `missing_ok` a name that the daemon does not know is passed over in silence.
+    With `missing_ok` a name that the daemon does not know is passed over in silence. `shown` is what is printed, of
+    the name and of what `act` returned.
     """
     code = 0
     for name in names:
         try:
-            act(name)
+            found = act(name)
         except CnmError as error:
             if missing_ok and isinstance(error, DaemonError) and error.status == 404:
                 continue
             report(error)
-            code = error.exit_code
+            code = error.exit_code or code
         else:
-            print(name)
+            print(shown(name, found))
     return code

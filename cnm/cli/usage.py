@@ -28,8 +28,9 @@ def command_help(command: Command, path: str) -> str:
 def group_help(group: Group) -> str:
     path = f"cnmctl {group.name}"
     commands = _two_columns([(f"  {command.name}", command.summary) for command in group.commands])
+    otherwise = f"\n        {path} {group.otherwise.operands}" if group.otherwise else ""
     return (
-        f"Usage:  {path} COMMAND\n\n{group.summary}\n\nCommands:\n{commands}\n\n"
+        f"Usage:  {path} COMMAND{otherwise}\n\n{group.summary}\n\nCommands:\n{commands}\n\n"
         f"Run '{path} COMMAND --help' for more information on a command."
     )
 

@@ -7,6 +7,7 @@ with its mounts. A path is the container's, symlinks in it too, however they cha
 
 from __future__ import annotations
 
+import errno
 import os
 import posixpath
 import stat as modes
@@ -18,6 +19,7 @@ from typing import IO, NamedTuple
 import msgspec
 
 from cnm.errors import CnmError, Forbidden, InvalidParameter, NotFound
+from cnm.launcher.modes import UserMapping
 from cnm.launcher.mounting import open_in_root
 from cnm.launcher.packing import END, Packer
 from cnm.launcher.unpacking import Rules, Unpacker
@@ -66,19 +68,22 @@ class Found(NamedTuple):
 def stat(root: str, path: str, *, container: str) -> PathStat:
     """What stands at `path`; a symlink itself, unless a slash follows it.
 
-    `container` is how the client called it. Raises NotFound in Docker's words, InvalidParameter for a path through
-    something that is no directory.
+    `container` is how the client called it. Raises NotFound in Docker's words, CnmError for a path through something
+    that is no directory, or through too many symlinks.
     """
     with _opened(root) as top, _found(top, path, container) as found:
         return _path_stat(top, found)
 
 
-def read(root: str, path: str, *, container: str) -> tuple[PathStat, Iterator[bytes]]:
+def read(
+    root: str, path: str, *, container: str, mapping: UserMapping | None = None
+) -> tuple[PathStat, Iterator[bytes]]:
     """What stands at `path`, and a tar of it, of everything in it, named after the last part of the path.
 
-    Raises as `stat` does; the tar is read while it is asked for.
+    `mapping`: of the container's user namespace; owners are told as they are inside. Raises as `stat` does; the
+    tar is read while it is asked for.
     """
-    stream = _read(root, path, container)
+    stream = _read(root, path, container, mapping)
     return next(stream), stream  # type: ignore[return-value]
 
 
@@ -94,7 +99,8 @@ def write(
     """Unpacks a tar, compressed or not, into the directory `path`; a symlink to one is followed.
 
     `read_only`: the container's root file system is; what is mounted in it has a say of its own. Raises NotFound,
-    InvalidParameter and Forbidden in Docker's words, CnmError where something cannot be made.
+    InvalidParameter and Forbidden (the status that the API's description has for it; 20.10 answers 500) in Docker's
+    words, CnmError where something cannot be made.
     """
     place = _cleaned(path)
     with _opened(root) as top:
@@ -109,17 +115,26 @@ def write(
         Unpacker(top, posixpath.normpath(place), rules).unpack(stream)
 
 
-def export(root: str) -> Iterator[bytes]:
-    """A tar of everything below `root`, read while it is asked for."""
-    with _opened(root) as top:
-        yield from Packer(top).tree(".", "")
+def export(root: str, mapping: UserMapping | None = None) -> Iterator[bytes]:
+    """A tar of everything below `root`, read while it is asked for; owners as in the container's user namespace."""
+    with _opened(root) as top, _reading(root):
+        yield from Packer(top, mapping=mapping).tree(".", "")
         yield END
 
 
-def _read(root: str, path: str, container: str) -> Iterator[PathStat | bytes]:
-    with _opened(root) as top, _found(top, path, container) as found:
+@contextmanager
+def _reading(path: str) -> Iterator[None]:
+    """For errors that come when an answer has begun."""
+    try:
+        yield
+    except OSError as error:
+        raise CnmError(f"cannot read {path}: {(error.strerror or str(error)).lower()}") from None
+
+
+def _read(root: str, path: str, container: str, mapping: UserMapping | None) -> Iterator[PathStat | bytes]:
+    with _opened(root) as top, _found(top, path, container) as found, _reading(path):
         yield _path_stat(top, found)
-        packer = Packer(top)
+        packer = Packer(top, mapping=mapping)
         name = _last(found.path).removeprefix("/")
         yield from packer.entry(found.directory, found.name, name)
         if modes.S_ISDIR(found.status.st_mode):
@@ -185,7 +200,9 @@ def _refuse(top: int, directory: int, read_only: bool) -> None:
 def _explained(error: OSError, path: str, container: str) -> CnmError:
     if isinstance(error, FileNotFoundError):
         return NotFound(_ABSENT.format(path, container))
-    return InvalidParameter(f"{path} in container {container}: {(error.strerror or '').lower()}")
+    if error.errno == errno.ELOOP:
+        return CnmError(f"evalSymlinksInScope: too many links in {path}")
+    return CnmError(f"lstat {path}: {(error.strerror or '').lower()}")
 
 
 def _path_stat(top: int, found: Found) -> PathStat:
@@ -223,9 +240,11 @@ def _resolved(top: int, path: str) -> str:
             done = done.rpartition("/")[0]
             continue
         target = _link(top, done, name)
-        if target is None or (followed := followed + 1) > _LINKS:
+        if target is None:
             done = f"{done}/{name}"
             continue
+        if (followed := followed + 1) > _LINKS:
+            raise CnmError(f"evalSymlinksInScope: too many links in {path}")
         done = "" if target.startswith("/") else done
         left.extend(target.split("/")[::-1])
     return done or "/"

@@ -9,12 +9,17 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import Enum
 from typing import NamedTuple
 
-from cnm.launcher.overlays import is_opaque, is_whiteout, look_up, names
+from cnm.errors import CnmError
+from cnm.launcher.modes import UserMapping
+from cnm.launcher.mounting import open_in_root
+from cnm.launcher.overlays import Seen, is_opaque, is_whiteout, look_up, names
+from cnm.launcher.ownership import CAPABILITIES, capabilities_inside, owner
 
-_CAPABILITIES = "security.capability"
+_GONE = (FileNotFoundError, NotADirectoryError)
 
 
 class Kind(Enum):
@@ -35,48 +40,120 @@ class Change(NamedTuple):
     """Absolute, inside the container."""
 
 
-def changes(upper: str, lowers: tuple[str, ...]) -> list[Change]:
-    """Sorted, so that a directory comes before what is in it. `lowers`: directories of layers, the topmost first."""
-    return sorted(_inside(upper, "", lowers), key=lambda change: change.path)
+class _Entry(NamedTuple):
+    name: str
+    status: os.stat_result
+    capabilities: bytes
 
 
-def _inside(upper: str, path: str, lowers: tuple[str, ...]) -> Iterator[Change]:
+def changes(upper: str, lowers: tuple[str, ...], mapping: UserMapping | None = None) -> list[Change]:
+    """Sorted, so that a directory comes before what is in it. `lowers`: directories of layers, the topmost first.
+
+    `mapping`: of the users that have written what is in `upper`. The container may go on writing meanwhile: nothing
+    outside of `upper` is looked at, and what goes is left out.
+    Raises CnmError for directories nested too deeply to be named.
+    """
+    with _opened(upper) as root:
+        try:
+            return sorted(_inside(root, "", lowers, mapping), key=lambda change: change.path)
+        except (RecursionError, OSError) as error:
+            why = error.strerror if isinstance(error, OSError) else "directories are nested too deeply"
+            raise CnmError(f"cannot tell the changes in {upper}: {why}") from None
+
+
+def written(upper: str) -> int:
+    """Bytes of the files below; one with several names counts once, directories do not. Raises as `changes` does."""
+    sizes: dict[int, int] = {}
+    waiting = [""]
+    with _opened(upper) as root:
+        while waiting:
+            path = waiting.pop()
+            try:
+                found, _ = _entries(root, path)
+            except OSError as error:
+                raise CnmError(f"cannot tell the size of {upper}: {error.strerror}") from None
+            waiting.extend(f"{path}/{entry.name}" for entry in found if stat.S_ISDIR(entry.status.st_mode))
+            sizes.update(
+                (entry.status.st_ino, entry.status.st_size)
+                for entry in found
+                if not stat.S_ISDIR(entry.status.st_mode)
+            )
+    return sum(sizes.values())
+
+
+@contextmanager
+def _opened(upper: str) -> Iterator[int]:
+    root = os.open(upper, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield root
+    finally:
+        os.close(root)
+
+
+def _entries(root: int, path: str) -> tuple[list[_Entry], bool]:
+    """What is in the directory `path` of the upper one, and whether that hides what is below it."""
+    try:
+        directory = open_in_root(root, path or "/", os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    except _GONE:
+        return [], False
+    place = f"/proc/self/fd/{directory}"
+    try:
+        names = os.listdir(directory)
+        return [entry for name in names if (entry := _entry(directory, place, name))], is_opaque(f"{place}/.")
+    finally:
+        os.close(directory)
+
+
+def _entry(directory: int, place: str, name: str) -> _Entry | None:
+    try:
+        status = os.stat(name, dir_fd=directory, follow_symlinks=False)
+    except _GONE:
+        return None
+    is_file = stat.S_ISREG(status.st_mode)
+    return _Entry(name, status, _capabilities(f"{place}/{name}") if is_file else b"")
+
+
+def _inside(root: int, path: str, lowers: tuple[str, ...], mapping: UserMapping | None) -> Iterator[Change]:
     """Of a directory that both have, or, without lowers, of a new one."""
-    seen = set()
-    for entry in os.scandir(upper):
-        seen.add(entry.name)
-        yield from _of_entry(entry, f"{path}/{entry.name}", lowers)
-    if lowers and is_opaque(upper):
-        yield from (Change(Kind.DELETED, f"{path}/{name}") for name in names(lowers) - seen)
+    entries, opaque = _entries(root, path)
+    for entry in entries:
+        yield from _of_entry(root, entry, f"{path}/{entry.name}", lowers, mapping)
+    if lowers and opaque:
+        gone = names(lowers) - {entry.name for entry in entries}
+        yield from (Change(Kind.DELETED, f"{path}/{name}") for name in gone)
 
 
-def _of_entry(entry: os.DirEntry[str], path: str, lowers: tuple[str, ...]) -> Iterator[Change]:
-    status = entry.stat(follow_symlinks=False)
+def _of_entry(
+    root: int, entry: _Entry, path: str, lowers: tuple[str, ...], mapping: UserMapping | None
+) -> Iterator[Change]:
     below = look_up(lowers, entry.name)
-    if is_whiteout(status):
+    if is_whiteout(entry.status):
         if below is not None:
             yield Change(Kind.DELETED, path)
         return
     inner: list[Change] = []
-    if stat.S_ISDIR(status.st_mode):
-        inner = list(_inside(entry.path, path, below.directories if below else ()))
+    if stat.S_ISDIR(entry.status.st_mode):
+        inner = list(_inside(root, path, below.directories if below else (), mapping))
     if below is None:
         yield Change(Kind.ADDED, path)
-    elif inner or _differs(entry.path, status, below.path, below.status):
+    elif inner or _differs(entry, below, mapping):
         yield Change(Kind.MODIFIED, path)
     yield from inner
 
 
-def _differs(new: str, now: os.stat_result, old: str, before: os.stat_result) -> bool:
-    if any(
-        getattr(now, field) != getattr(before, field) for field in ("st_mode", "st_uid", "st_gid", "st_rdev")
-    ):
+def _differs(entry: _Entry, below: Seen, mapping: UserMapping | None) -> bool:
+    now, before = entry.status, below.status
+    if now.st_mode != before.st_mode or now.st_rdev != before.st_rdev:
         return True
-    if not stat.S_ISDIR(now.st_mode) and (
-        now.st_size != before.st_size or _time(now.st_mtime_ns, before.st_mtime_ns)
-    ):
+    if owner(now, mapping) != owner(before, None):
         return True
-    return _capabilities(new) != _capabilities(old)
+    if stat.S_ISDIR(now.st_mode):
+        return False
+    if now.st_size != before.st_size or _time(now.st_mtime_ns, before.st_mtime_ns):
+        return True
+    if not stat.S_ISREG(now.st_mode):
+        return False
+    return capabilities_inside(entry.capabilities, mapping) != _capabilities(below.path)
 
 
 def _time(one: int, other: int) -> bool:
@@ -87,23 +164,7 @@ def _time(one: int, other: int) -> bool:
 
 def _capabilities(path: str) -> bytes:
     try:
-        return os.getxattr(path, _CAPABILITIES, follow_symlinks=False)
+        found = os.getxattr(path, CAPABILITIES, follow_symlinks=False)
     except OSError:
         return b""
-
-
-def written(upper: str) -> int:
-    """Bytes of the files below; one with several names counts once, directories do not."""
-    known: set[int] = set()
-    return sum(_sizes(upper, known))
-
-
-def _sizes(directory: str, known: set[int]) -> Iterator[int]:
-    for entry in os.scandir(directory):
-        if entry.is_dir(follow_symlinks=False):
-            yield from _sizes(entry.path, known)
-            continue
-        status = entry.stat(follow_symlinks=False)
-        if status.st_ino not in known:
-            known.add(status.st_ino)
-            yield status.st_size
+    return found

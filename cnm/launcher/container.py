@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 from enum import Enum
 
 import msgspec
@@ -76,6 +77,11 @@ class Container(msgspec.Struct, frozen=True, kw_only=True):
     state: State = State()
     driver: str = "overlay2"
     runtime: str = "runc"
+
+    @property
+    def cgroup(self) -> str:
+        """Path of its own, below each hierarchy's mount."""
+        return posixpath.join(self.host.cgroup_parent or "/", self.id)
 
     @property
     def short(self) -> str:

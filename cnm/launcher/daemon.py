@@ -22,6 +22,7 @@ from cnm.launcher.cnmd import Cnmd
 from cnm.launcher.engine import Engine
 from cnm.launcher.exits import Exits
 from cnm.launcher.host import read_host
+from cnm.launcher.hybrid_cgroups import before_crun
 from cnm.launcher.images import Images
 from cnm.launcher.monitor import Monitor
 from cnm.launcher.networks_heard import NetworksHeard
@@ -77,7 +78,7 @@ def _serve(settings: Settings) -> int:
     server = Server(create_app(engine), place, threads=settings.launcher.threads)
     server.bind()  # before anything is taken up: two launchers would take up the same
     engine.start()
-    heard = NetworksHeard(engine.parts)
+    heard = NetworksHeard(engine.parts, engine.cnmd_is_back)
     heard.start()
     _stop_on_signals(server)
     notify("READY=1")
@@ -100,7 +101,10 @@ def make_engine(settings: Settings, places: Places) -> Engine:
         init=table.init,
         seccomp_profile=table.seccomp_profile,
     )
-    runtimes = {name: Runtime(programs, places.runtime(name), name) for name in _RUNTIMES}
+    before = {"crun": before_crun()}
+    runtimes = {
+        name: Runtime(programs, places.runtime(name), name, before.get(name, ())) for name in _RUNTIMES
+    }
     cnmd = Cnmd(settings.socket)
     parts = Parts(
         places=places,

@@ -34,8 +34,9 @@ def devices(host_config: HostConfig) -> Devices:
     if host_config.privileged:
         nodes = [_described(path, node) for path, node in _all_but_consoles()]
         # What has its own name in the container is there already.
-        for mapping in (m for m in mappings if m.path_in_container not in ("", m.path_on_host)):
-            nodes += _mapped(mapping).nodes
+        for mapping in mappings:
+            if mapping.path_in_container not in (None, "", mapping.path_on_host):
+                nodes += _mapped(mapping).nodes
         return Devices(nodes, [{"allow": True, "access": ACCESS}])
     found = Devices([], _default_rules())
     for mapping in mappings:
@@ -99,7 +100,7 @@ def _mapped(mapping: DeviceMapping) -> Devices:
             else [(inside + path[len(resolved) :], n) for path, n in _below(resolved)]
         )
     except OSError as error:
-        raise _not_gathered(outside, f"lstat {resolved}: {(error.strerror or '').lower()}") from error
+        raise _not_gathered(outside, (error.strerror or "").lower()) from error
     if not found:
         raise _not_gathered(outside, "not a device node")
     rules = [

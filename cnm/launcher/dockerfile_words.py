@@ -9,10 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+import msgspec
+
 from cnm.errors import InvalidParameter
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*|[0-9@*#]")
-_BRACED = re.compile(r"\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::(?P<how>[-+])(?P<word>[^}]*))?\}")
+_BRACED = re.compile(r"\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::(?P<how>[-+?])(?P<word>[^}]*))?\}")
 
 
 def words(text: str) -> list[str]:
@@ -36,6 +38,18 @@ def words(text: str) -> list[str]:
 
 def expanded(word: str, environment: Mapping[str, str]) -> str:
     """Without its quotes, with the values of variables; an unknown one is "". Raises InvalidParameter."""
+    try:
+        return _expanded(word, environment)
+    except _Malformed as error:
+        shown = msgspec.json.encode(word).decode()
+        raise InvalidParameter(f"failed to process {shown}: {error}") from None
+
+
+class _Malformed(Exception):
+    """What is wrong with a word."""
+
+
+def _expanded(word: str, environment: Mapping[str, str]) -> str:
     result, position, quote = "", 0, ""
     while position < len(word):
         letter = word[position]
@@ -55,9 +69,7 @@ def expanded(word: str, environment: Mapping[str, str]) -> str:
         else:
             result += letter
     if quote:
-        raise InvalidParameter(
-            f"unexpected end of statement while looking for matching {_QUOTES[quote]}-quote"
-        )
+        raise _Malformed(f"unexpected end of statement while looking for matching {_QUOTES[quote]}-quote")
     return result
 
 
@@ -76,14 +88,22 @@ def _variable(word: str, position: int, environment: Mapping[str, str]) -> tuple
     if word[position : position + 1] == "{":
         braced = _BRACED.match(word, position)
         if braced is None:
-            raise InvalidParameter(f"failed to process {word!r}: bad substitution")
-        value = environment.get(braced["name"], "")
-        if braced["how"] and bool(value) == (braced["how"] == "+"):
-            value = expanded(braced["word"], environment)
-        elif braced["how"] == "+":
-            value = ""
-        return value, braced.end()
+            raise _Malformed("missing ':' in substitution")
+        return _substituted(braced, environment), braced.end()
     name = _NAME.match(word, position)
     if name is None:
         return "$", position
     return environment.get(name[0], ""), name.end()
+
+
+def _substituted(braced: re.Match[str], environment: Mapping[str, str]) -> str:
+    """The value of ${NAME}, ${NAME:-word}, ${NAME:+word} or ${NAME:?word}."""
+    value = environment.get(braced["name"], "")
+    match braced["how"]:
+        case "-":
+            return value or _expanded(braced["word"], environment)
+        case "+":
+            return _expanded(braced["word"], environment) if value else ""
+        case "?" if not value:
+            raise _Malformed(f"{braced['name']}: {braced['word'] or 'is not allowed to be unset'}")
+    return value

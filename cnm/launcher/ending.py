@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
-import select
+import signal
 import time
 from collections.abc import Callable
 
 from cnm.errors import CnmError, NotFound
 from cnm.launcher.attachments import Attachments
 from cnm.launcher.container import Container, Status
-from cnm.launcher.exits import started
-from cnm.launcher.modes import shared_with
+from cnm.launcher.exits import has_ended, is_running
 from cnm.launcher.monitor import was_out_of_memory
 from cnm.launcher.parts import Parts
 from cnm.launcher.restarts import Restarts
 from cnm.launcher.starting import Starter
+from cnm.launcher.takedown import Takedown
 
 log = logging.getLogger("cnm.launcher")
 
@@ -31,6 +32,7 @@ class Ender:
         self,
         parts: Parts,
         starter: Starter,
+        takedown: Takedown,
         attachments: Attachments,
         remove: Callable[[Container], None],
         started: Callable[[Container], None],
@@ -38,9 +40,10 @@ class Ender:
         """`started` is told of each that runs, from when it is watched."""
         self._started = started
         self._p = parts
+        self._takedown = takedown
         self._attachments = attachments
         self._remove = remove
-        self.restarts = Restarts(parts, starter, self)
+        self.restarts = Restarts(parts, starter, self.watch)
 
     def watch(self, container: Container) -> None:
         """From now on, until it has ended."""
@@ -71,71 +74,60 @@ class Ender:
         with self._p.registry.locked(ident) as container:
             if not container.state.status.is_alive or container.state.started != life:
                 return
-            code = self._p.monitor(container).exit_code(ident)
-            if code is None and self.lives(container):
+            if self._outlives_monitor(container):
                 log.warning(
                     "conmon of container %s was killed: its output and exit code are lost", ident[:12]
                 )
                 self._watch(container, container.state.pid, container.state.pid_started)
                 return
-            ended = self._end(container, UNKNOWN if code is None else code)
-            self._p.registry.ended(ended)
+            ended = self.end(container)
             if ended.host.auto_remove:
                 self._remove(ended)
             else:
                 self.restarts.after(ended)
 
+    def _outlives_monitor(self, container: Container) -> bool:
+        state = container.state
+        return self._p.monitor(container).exit_code(container.id) is None and is_running(
+            state.pid, state.pid_started
+        )
+
     def settle_now(self, container: Container, seconds: float) -> None:
         """Its processes were killed: it is settled when this returns. Raises CnmError where they do not end."""
-        if not has_ended(container.state.monitor_pid, seconds):
-            raise CnmError(f"container {container.short} was killed, and did not end within {seconds:.0f} s")
-        self.settle(container.id, container.state.started)
-
-    def lives(self, container: Container) -> bool:
         state = container.state
-        return state.pid != 0 and started(state.pid) == state.pid_started
+        if not has_ended(state.monitor_pid, seconds, state.monitor_started):
+            self._release(container, seconds)
+        if not has_ended(state.pid, seconds, state.pid_started):
+            raise CnmError(f"container {container.short} was killed, and did not end within {seconds:.0f} s")
+        self.settle(container.id, state.started)
 
-    def _end(self, container: Container, code: int) -> Container:
+    def _release(self, container: Container, seconds: float) -> None:
+        """conmon does not see that its container has ended, because it is stopped, or writes to who does not read."""
+        state = container.state
+        if is_running(state.pid, state.pid_started):
+            return
+        log.error("conmon of container %s hangs: it is killed", container.short)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(state.monitor_pid, signal.SIGKILL)
+        has_ended(state.monitor_pid, seconds, state.monitor_started)
+
+    def end(self, container: Container) -> Container:
+        """Its processes are gone: its state says so, and what it had goes."""
+        code = self._p.monitor(container).exit_code(container.id)
         oom_killed = was_out_of_memory(self._p.places.bundle(container.id))
-        self.take_down(container)
+        self._takedown.clear(container)
         self._attachments.forget(container.id)
-        ended = self._p.registry.set_state(
+        ended = self._p.registry.note_state(
             container,
             status=Status.EXITED,
             pid=0,
             monitor_pid=0,
-            exit_code=code,
+            exit_code=UNKNOWN if code is None else code,
             oom_killed=oom_killed,
             finished=time.time_ns(),
         )
+        self._p.registry.ended(ended)
         if oom_killed:
             self._p.tell("oom", ended)
-        self._p.tell("die", ended, exitCode=str(code))
+        self._p.tell("die", ended, exitCode=str(ended.state.exit_code))
         return ended
-
-    def take_down(self, container: Container) -> None:
-        """Whatever a life of it has made, as far as it is there; what fails is logged, and the rest is done."""
-        self._attempt(container, lambda: self._p.runtime(container).delete(container.id, force=True))
-        if not shared_with(container.host.network_mode):
-            self._attempt(container, lambda: self._p.sandboxes.remove(container.id))
-        self._attempt(container, self._p.rootfs(container).unmount)
-
-    def _attempt(self, container: Container, action: Callable[[], object]) -> None:
-        try:
-            action()
-        except CnmError as error:
-            log.error("container %s: %s", container.short, error)
-
-
-def has_ended(pid: int, seconds: float) -> bool:
-    """Waits for a process, whoever's child it is."""
-    try:
-        descriptor = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return True
-    try:
-        poll = select.poll()
-        poll.register(descriptor, select.POLLIN)
-        return bool(poll.poll(seconds * 1000))
-    finally:
-        os.close(descriptor)

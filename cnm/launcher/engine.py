@@ -21,22 +21,24 @@ from cnm.launcher.attachments import Attachments
 from cnm.launcher.container import Container, Status
 from cnm.launcher.ending import Ender
 from cnm.launcher.entering import Entering, check_runs
+from cnm.launcher.exits import is_running
 from cnm.launcher.generated_names import generated_name
 from cnm.launcher.health import HealthChecks
-from cnm.launcher.limits import check_resources
+from cnm.launcher.links import Links
 from cnm.launcher.modes import shared_with
 from cnm.launcher.parts import Parts
 from cnm.launcher.recovery import Recovery
 from cnm.launcher.removal import User
-from cnm.launcher.resources import linux_resources
+from cnm.launcher.runtime import RuntimeFailed
 from cnm.launcher.selection import has_labels
 from cnm.launcher.signals import signal_number
 from cnm.launcher.starting import Starter
 from cnm.launcher.stats import Stats
 from cnm.launcher.streams import ContainerStreams
+from cnm.launcher.takedown import Takedown
 from cnm.launcher.top import Top, top
-from cnm.launcher.updating import updated
-from cnm.launcher.validation import check, settled, warnings
+from cnm.launcher.updating import apply_update, updated
+from cnm.launcher.validation import check_update, settled, warnings
 from cnm.launcher.visits import Visits
 from cnm.wire.containers import ContainerCreate, ContainerUpdate, HostConfig, LogConfig
 from cnm.wire.engine import EndpointSettings
@@ -57,17 +59,26 @@ class Engine:
         self._cgroup_parent, self.default_runtime = cgroup_parent, runtime
         self.registry = parts.registry
         self.attachments, self.arrivals = Attachments(), Arrivals()
-        self._starter = Starter(parts, self.arrivals)
+        self._takedown = Takedown(parts)
+        self.links = Links(parts.registry, parts.sandboxes)
+        self._starter = Starter(parts, self.arrivals, self._takedown, self.links)
         self.entering = Entering(parts)
         self.health = HealthChecks(parts, self.entering)
-        self._ender = Ender(parts, self._starter, self.attachments, self._remove, self.health.follow)
+        self._ender = Ender(
+            parts, self._starter, self._takedown, self.attachments, self._remove, self.health.follow
+        )
+        self._recovery = Recovery(parts, self._ender, self._takedown, self._remove)
         self.stats = Stats(parts)
         self._visits = Visits(parts)
 
     def start(self) -> None:
         """Take up what there is: containers run on while no launcher does."""
         self.registry.load()
-        Recovery(self.parts, self._starter, self._ender, self._remove).run()
+        self._recovery.run()
+
+    def cnmd_is_back(self) -> None:
+        """What could not be done while it was away."""
+        self._recovery.agree_with_cnmd()
 
     def close(self) -> None:
         """Containers run on."""
@@ -83,29 +94,28 @@ class Engine:
         image = p.images.find(body.image or "")
         made = requests.container(name, body, image, p.host, self._cgroup_parent, self.default_runtime)
         p.runtime(made)
+        made = msgspec.structs.replace(made, host=self.links.settled(made.host))
         made = self._named(made)
         with contextlib.ExitStack() as undo:
-            undo.callback(self.registry.forget, made)
-            place = p.places.container(made.id)
-            os.makedirs(place, mode=0o711)
-            undo.callback(p.rootfs(made).remove)
+            undo.callback(self.registry.drop, made)
+            _make_folder(p.places.container(made.id))
             created = msgspec.structs.replace(
                 made, state=msgspec.structs.replace(made.state, status=Status.CREATED)
             )
-            self.registry.put(created, durable=True)
+            self.registry.put(created)
             undo.pop_all()
         p.tell("create", created)
         return created, warnings(body.host_config or HostConfig(), p.host)
 
     def _named(self, made: Container) -> Container:
-        """In the registry, under a name of our choice where it has none."""
+        """Its name is reserved, one of our choice where it has none."""
         if made.name:
-            self.registry.add(made)
+            self.registry.reserve(made)
             return made
         for attempt in range(100):
             named = msgspec.structs.replace(made, name=generated_name(attempt))
             with contextlib.suppress(Conflict):
-                self.registry.add(named)
+                self.registry.reserve(named)
                 return named
         raise Conflict("no name is free: give one with --name")
 
@@ -126,17 +136,29 @@ class Engine:
 
     def _remove(self, container: Container) -> None:
         self._ender.restarts.cancel(container.id)
-        removing = self.registry.set_state(container, status=Status.REMOVING)
+        removing = self.registry.note_state(container, status=Status.REMOVING)
         self.arrivals.disappoint(container.id)
         self.entering.execs.forget(container.id)
         self.parts.monitor(container).forget(container.id)
         try:
+            if not self._takedown.is_done(container):
+                self._takedown.run(container)
             self.parts.rootfs(container).remove()
+        except OSError as error:
+            reason = CnmError(
+                f"cannot remove container {container.short}: {error.filename}: {error.strerror}"
+            )
+            raise self._died(removing, reason) from None
         except CnmError as error:
-            self.registry.set_state(removing, status=Status.DEAD, error=str(error))
-            raise
+            raise self._died(removing, error) from None
         self.registry.drop(removing)
         self.parts.tell("destroy", removing)
+        self.parts.workers.submit(self.parts.images.forget, self.users_of)
+
+    def _died(self, container: Container, reason: CnmError) -> CnmError:
+        """It is to go still, and does not run any more."""
+        self.registry.note_state(container, status=Status.DEAD, error=str(reason))
+        return reason
 
     def rename(self, reference: str, name: str) -> None:
         with self.registry.locked(reference) as container:
@@ -169,6 +191,8 @@ class Engine:
                 raise Conflict("cannot start a paused container, try unpause instead")
             if status is Status.RUNNING:
                 return False
+            if status in (Status.REMOVING, Status.DEAD):
+                raise Conflict("container is marked for removal and cannot be started")
             self._ender.restarts.cancel(container.id)
             fresh = msgspec.structs.replace(
                 container, state=msgspec.structs.replace(container.state, restart_count=0)
@@ -187,7 +211,7 @@ class Engine:
         with self.registry.locked(reference) as container:
             if container.state.status is Status.RESTARTING:
                 self._ender.restarts.cancel(container.id)
-                self.registry.set_state(container, status=Status.EXITED, stopped_by_user=True)
+                self.registry.note_state(container, status=Status.EXITED, stopped_by_user=True)
                 return True
             if not container.state.status.is_alive:
                 return False
@@ -195,8 +219,9 @@ class Engine:
                 given = container.config.stop_timeout
                 seconds = _STOP_SECONDS if given is None else given
             ends = self.registry.ends(container.id)
-            container = self.registry.set_state(container, stopped_by_user=True)
-            self._signal(container, signal or container.config.stop_signal or "SIGTERM")
+            container = self.registry.note_state(container, stopped_by_user=True)
+            with contextlib.suppress(Conflict):
+                self._signal(container, signal_number(signal or container.config.stop_signal or "SIGTERM"))
         if not self._await_end(container.id, ends, _FOR_EVER if seconds < 0 else float(seconds)):
             with contextlib.suppress(NotFound), self.registry.locked(container.id) as again:
                 self._killed(again)
@@ -212,19 +237,22 @@ class Engine:
         """Its processes are gone when this returns, and what they had."""
         if container.state.status is Status.RESTARTING:
             self._ender.restarts.cancel(container.id)
-            return self.registry.set_state(container, status=Status.EXITED, stopped_by_user=True)
+            return self.registry.note_state(container, status=Status.EXITED, stopped_by_user=True)
         if not container.state.status.is_alive:
             return container
-        container = self.registry.set_state(container, stopped_by_user=True)
-        self._signal(container, "SIGKILL")
+        container = self.registry.note_state(container, stopped_by_user=True)
+        with contextlib.suppress(Conflict):
+            self._signal(container, signals.SIGKILL)
         self._ender.settle_now(container, _KILL_SECONDS)
         return self.registry.get(container.id)
 
-    def _signal(self, container: Container, signal: str) -> None:
-        number = signal_number(signal)
-        if container.state.status is Status.PAUSED and number == signals.SIGKILL:
-            self.parts.runtime(container).resume(container.id)
-        self.parts.runtime(container).kill(container.id, number)
+    def _signal(self, container: Container, number: int) -> None:
+        """Raises Conflict where it has just ended by itself."""
+        runtime = self.parts.runtime(container)
+        with _while_it_runs(container):
+            if container.state.status is Status.PAUSED and number == signals.SIGKILL:
+                runtime.resume(container.id)
+            runtime.kill(container.id, number)
         self.parts.tell("kill", container, signal=str(number))
 
     def kill(self, reference: str, signal: str = "") -> None:
@@ -235,9 +263,9 @@ class Engine:
         with self.registry.locked(reference) as container:
             self._check_runs(container)
             if number in (signals.SIGKILL, signal_number(container.config.stop_signal or "SIGTERM")):
-                container = self.registry.set_state(container, stopped_by_user=True)
+                container = self.registry.note_state(container, stopped_by_user=True)
             ends = self.registry.ends(container.id)
-            self._signal(container, str(number))
+            self._signal(container, number)
         if number == signals.SIGKILL:
             self._await_end(container.id, ends, _KILL_SECONDS)
 
@@ -253,15 +281,17 @@ class Engine:
             self._check_runs(container)
             if container.state.status is Status.PAUSED:
                 raise Conflict(f"Container {container.id} is already paused")
-            self.parts.runtime(container).pause(container.id)
-            self.parts.tell("pause", self.registry.set_state(container, status=Status.PAUSED))
+            with _while_it_runs(container):
+                self.parts.runtime(container).pause(container.id)
+            self.parts.tell("pause", self.registry.note_state(container, status=Status.PAUSED))
 
     def unpause(self, reference: str) -> None:
         with self.registry.locked(reference) as container:
             if container.state.status is not Status.PAUSED:
                 raise Conflict(f"Container {container.id} is not paused")
-            self.parts.runtime(container).resume(container.id)
-            self.parts.tell("unpause", self.registry.set_state(container, status=Status.RUNNING))
+            with _while_it_runs(container):
+                self.parts.runtime(container).resume(container.id)
+            self.parts.tell("unpause", self.registry.note_state(container, status=Status.RUNNING))
 
     def _check_runs(self, container: Container) -> None:
         if not container.state.status.is_alive:
@@ -301,16 +331,15 @@ class Engine:
     def update(self, reference: str, body: ContainerUpdate) -> list[str]:
         """Limits and the restart policy; the answer is warnings."""
         with self.registry.locked(reference) as container:
-            check_resources(body, self.parts.host, update=True)
-            wanted = updated(container.host, body)
-            check(container.config, wanted, self.parts.host)
+            check_update(body, self.parts.host)
+            try:
+                wanted = updated(container.host, body)
+            except Conflict as error:
+                raise Conflict(f"Cannot update container {container.id}: {error}") from None
             host = settled(wanted, self.parts.host)
-            if container.state.status.is_alive:
-                changed = linux_resources(host, self.parts.host)
-                self.parts.runtime(container).update(container.id, changed)
-            self.parts.tell(
-                "update", self.registry.put(msgspec.structs.replace(container, host=host), durable=True)
-            )
+            with _while_it_runs(container):
+                changed = apply_update(self.parts, container, host)
+            self.parts.tell("update", changed)
             return warnings(wanted, self.parts.host)
 
     def resize(self, reference: str, rows: int, columns: int) -> None:
@@ -336,7 +365,7 @@ class Engine:
             if container.state.status.is_alive:
                 self.parts.sandboxes.connect(name, container.id, settings)
             kept = msgspec.structs.replace(container, networks={**container.networks, name: settings})
-            self.registry.put(kept, durable=True)
+            self.registry.put(kept)
 
     def disconnect(self, network: str, reference: str, *, force: bool) -> None:
         found = self.parts.sandboxes.network(network)
@@ -347,7 +376,7 @@ class Engine:
             if container.state.status.is_alive:
                 self.parts.sandboxes.disconnect(name, container.id, force=force)
             kept = {key: value for key, value in container.networks.items() if key != name}
-            self.registry.put(msgspec.structs.replace(container, networks=kept), durable=True)
+            self.registry.put(msgspec.structs.replace(container, networks=kept))
 
     # Streams
 
@@ -398,7 +427,16 @@ class Engine:
 
     @contextlib.contextmanager
     def files_of(self, container: Container) -> Iterator[str]:
-        """The path of its root file system, mounted in the block."""
+        """The path of its root file system, with what is mounted in it while it runs; mounted in the block."""
+        if container.state.status.is_alive:
+            yield f"/proc/{container.state.pid}/root"
+            return
+        with self.registry.locked(container.id) as now, self.parts.rootfs(now).mounted() as root:
+            yield root
+
+    @contextlib.contextmanager
+    def own_files_of(self, container: Container) -> Iterator[str]:
+        """The same without what is mounted in it."""
         if container.state.status.is_alive:
             yield self.parts.rootfs(container).path
             return
@@ -450,6 +488,25 @@ class Engine:
                 space += size
         self.parts.events.publish("container", "prune", "", reclaimed=str(space))
         return removed, space
+
+
+@contextlib.contextmanager
+def _while_it_runs(container: Container) -> Iterator[None]:
+    """What the runtime refuses of one that has just ended by itself is no fault of the runtime's. Raises Conflict."""
+    try:
+        yield
+    except RuntimeFailed:
+        if is_running(container.state.pid, container.state.pid_started):
+            raise
+        raise Conflict(f"Container {container.id} is not running") from None
+
+
+def _make_folder(path: str) -> None:
+    """Raises CnmError."""
+    try:
+        os.makedirs(path, mode=0o711)
+    except OSError as error:
+        raise CnmError(f"cannot make {path}: {os.strerror(error.errno or 0).lower()}") from None
 
 
 @contextlib.contextmanager

@@ -20,8 +20,7 @@ class Entering:
 
     def __init__(self, parts: Parts) -> None:
         self._p = parts
-        folder = os.path.join(parts.places.run, "launcher", "execs")
-        self.execs = Execs(parts.exits, folder, self._ended)
+        self.execs = Execs(parts.exits, parts.places.execs, self._ended)
 
     def create(self, container: Container, wanted: ExecCreate) -> Exec:
         """Raises Conflict for a container that does not run, InvalidParameter for what is wrong."""

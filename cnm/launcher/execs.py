@@ -8,30 +8,31 @@ from __future__ import annotations
 
 import os
 import secrets
+import signal
 import socket
-import subprocess
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from enum import Enum
 from typing import Any, NamedTuple
 
 from cnm.errors import CnmError, Conflict, NotFound
+from cnm.launcher import exits
 from cnm.launcher.attach import Ended, Wish, detach_keys, frame, relay
+from cnm.launcher.exec_start import begin
 from cnm.launcher.exits import Exits
-from cnm.launcher.runtime import Runtime, RuntimeFailed, failure
-from cnm.launcher.streams import PipeStreams, Stream, Streams, TerminalStreams, drain
-from cnm.wire import codec
+from cnm.launcher.runtime import Runtime, RuntimeFailed
+from cnm.launcher.streams import Stream, Streams, TerminalStreams, drain
 from cnm.wire.containers import ExecCreate
 
 NOT_STARTED = 126
-"""Exit code of what could not be run, unless the command is not there (127)."""
+"""Exit code of what could not be run, unless the command is not there: then 127 (dockerd 20.10 has 126 there, too)."""
 
 _KEPT_SECONDS = 300.0
 """For which an exec that has ended is remembered; Docker's time."""
-_TERMINAL_SECONDS = 5.0
+_START_SECONDS = 10.0
+"""For which a change of the terminal's size waits for the terminal; Docker's time."""
 
 
 class Stage(Enum):
@@ -50,8 +51,9 @@ class Exec:
         self.id = secrets.token_hex(32)
         self.container, self.wanted, self.process, self.runtime = container, wanted, process, runtime
         self.stage = Stage.CREATED
-        self.pid = 0
+        self.pid = self.begun = 0
         self.exit_code: int | None = None
+        self.begun_or_failed = threading.Event()
         self.ended = threading.Event()
         self.ended_at = 0.0
         self.terminal: TerminalStreams | None = None
@@ -89,9 +91,10 @@ def process(
 
 def _environment(container: Any, wanted: Any, tty: bool) -> list[str]:
     """Later entries replace earlier ones of their name; one without "=" removes it, as in dockerd."""
-    entries = ["TERM=xterm"] if tty else []
+    has_term = any(entry.startswith("TERM=") for entry in container)
+    terminal = ["TERM=xterm"] if tty and not has_term else []
     merged: dict[str, str] = {}
-    for entry in (*entries, *container, *wanted):
+    for entry in (*container, *terminal, *wanted):
         name, has_value, _ = entry.partition("=")
         if has_value:
             merged[name] = entry
@@ -105,12 +108,12 @@ class Execs:
 
     def __init__(
         self,
-        exits: Exits,
+        watcher: Exits,
         folder: str,
         ended: Callable[[Exec], None] = lambda _exec: None,
     ) -> None:
-        """`ended` is called when a started exec has ended: briefly, in the thread of `exits`."""
-        self._exits, self._folder, self._on_end = exits, folder, ended
+        """`ended` is called when a started exec has ended: briefly, in the thread of `watcher`."""
+        self._exits, self._folder, self._on_end = watcher, folder, ended
         self._lock = threading.Lock()
         self._execs: dict[str, Exec] = {}
         os.makedirs(folder, mode=0o700, exist_ok=True)
@@ -204,16 +207,20 @@ class Execs:
     def kill(self, reference: str, number: int) -> None:
         """Send a signal to the process; nothing where it has ended."""
         found = self.find(reference)
-        if found.stage is Stage.RUNNING:  # until it is reaped its pid is no other's
-            with suppress(ProcessLookupError):
-                os.kill(found.pid, number)
+        if found.stage is Stage.RUNNING:
+            exits.kill(found.pid, number, found.begun)
 
     def resize(self, reference: str, rows: int, columns: int) -> None:
-        """Raises NotFound, Conflict where it does not run, or has no terminal."""
+        """Waits for a process that is being started, as dockerd does: clients tell the size while it is.
+
+        Raises NotFound, Conflict where it does not run, or has no terminal.
+        """
         found = self.find(reference)
+        if not found.begun_or_failed.wait(_START_SECONDS):
+            raise Conflict("timeout waiting for exec session ready")
         with self._lock:
             if found.terminal is None:
-                raise Conflict(f"exec {reference} has no terminal that could be resized")
+                raise Conflict("cannot resize a stopped container: unknown")
             found.terminal.resize(rows, columns)
 
     def inspect(self, reference: str) -> dict[str, Any]:
@@ -232,7 +239,7 @@ class Execs:
             "OpenStdin": bool(wanted.attach_stdin),
             "OpenStderr": bool(wanted.attach_stderr),
             "OpenStdout": bool(wanted.attach_stdout),
-            "CanRemove": found.stage is Stage.ENDED,
+            "CanRemove": False,
             "ContainerID": found.container,
             "DetachKeys": wanted.detach_keys or "",
             "Pid": found.pid,
@@ -247,18 +254,26 @@ class Execs:
             found.stage = Stage.STARTING
 
     def _launch(self, found: Exec, detach: bool, size: tuple[int, int] | None) -> Running:
-        with ExitStack() as undo, tempfile.TemporaryDirectory(dir=self._folder, prefix="") as folder:
-            ends = _Terminal(folder) if found.wanted.tty else _Pipes(found.wanted, detach)
-            undo.callback(ends.close)
-            _run(found, size, folder, ends)
-            found.pid = _read_pid(os.path.join(folder, "pid"))
-            process = os.pidfd_open(found.pid)  # it is ours, and cannot have been reaped yet
-            running = Running(found, ends.streams(process))
-            undo.pop_all()
-        if isinstance(running.streams, TerminalStreams):
-            found.terminal = running.streams
+        sized = {"consoleSize": {"height": size[0], "width": size[1]}} if size and found.wanted.tty else {}
+        begun = begin(
+            found.runtime,
+            found.container,
+            {**found.process, **sized},
+            attached=(not detach and bool(asked) for asked in _asked(found.wanted)),
+            folder=self._folder,
+        )
+        found.pid, found.begun = begun.pid, begun.at
+        if isinstance(begun.streams, TerminalStreams):
+            found.terminal = begun.streams
         found.stage = Stage.RUNNING
-        self._exits.on_end(found.pid, lambda code: self._ended(found, code))
+        found.begun_or_failed.set()
+        try:
+            self._exits.on_end(found.pid, lambda code: self._ended(found, code))
+        except OSError:  # out of descriptors
+            exits.kill(found.pid, signal.SIGKILL, found.begun)
+            self._close(Running(found, begun.streams))
+            raise
+        running = Running(found, begun.streams)
         if detach:
             self._leave(running, Ended.DETACHED)
         return running
@@ -270,6 +285,7 @@ class Execs:
     def _end(self, found: Exec, code: int) -> None:
         with self._lock:
             found.exit_code, found.stage, found.ended_at = code, Stage.ENDED, time.monotonic()
+        found.begun_or_failed.set()
         found.ended.set()
 
     def _told(self, reference: str, error: CnmError) -> bytes:
@@ -305,95 +321,8 @@ class Execs:
             del self._execs[key]
 
 
-class _Pipes:
-    """What a process without a terminal begins with; what nobody is attached to is /dev/null."""
-
-    options: tuple[str, ...] = ()
-
-    def __init__(self, wanted: ExecCreate, detach: bool) -> None:
-        attached = (wanted.attach_stdin, wanted.attach_stdout, wanted.attach_stderr)
-        pairs = [os.pipe2(os.O_CLOEXEC) if asked and not detach else (-1, -1) for asked in attached]
-        (stdin, self._stdin), (self._stdout, stdout), (self._stderr, stderr) = pairs
-        self.theirs = (stdin, stdout, stderr)
-
-    def given(self) -> tuple[int, int, int]:
-        stdin, stdout, stderr = (end if end >= 0 else subprocess.DEVNULL for end in self.theirs)
-        return stdin, stdout, stderr
-
-    def streams(self, process: int) -> Streams:
-        self._close_theirs()
-        return PipeStreams(self._stdin, self._stdout, self._stderr, process)
-
-    def close(self) -> None:
-        self._close_theirs()
-        for end in (self._stdin, self._stdout, self._stderr):
-            if end >= 0:
-                os.close(end)
-
-    def _close_theirs(self) -> None:
-        for end in self.theirs:
-            if end >= 0:
-                os.close(end)
-        self.theirs = (-1, -1, -1)
-
-
-class _Terminal:
-    """Where runc sends the master of the terminal that it makes in the container: a socket in the folder it runs in."""
-
-    options = ("--console-socket", "console")
-
-    def __init__(self, folder: str) -> None:
-        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        descriptor = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            self._listener.bind(f"/proc/self/fd/{descriptor}/console")  # whatever the length of the path
-            self._listener.listen(1)
-        except OSError:
-            self._listener.close()
-            raise
-        finally:
-            os.close(descriptor)
-
-    def given(self) -> tuple[int, int, int]:
-        return subprocess.DEVNULL, subprocess.DEVNULL, subprocess.DEVNULL
-
-    def streams(self, process: int) -> Streams:
-        """runc has ended, so what it sent is there."""
-        self._listener.settimeout(_TERMINAL_SECONDS)
-        connection, _ = self._listener.accept()
-        with self._listener, connection:
-            connection.settimeout(_TERMINAL_SECONDS)
-            _, descriptors, _, _ = socket.recv_fds(connection, 4096, 1)
-        return TerminalStreams(descriptors[0], process)
-
-    def close(self) -> None:
-        self._listener.close()
-
-
-def _run(found: Exec, size: tuple[int, int] | None, folder: str, ends: _Pipes | _Terminal) -> None:
-    """Have runc start the process. It writes `pid` and `log` into the folder."""
-    sized = {"consoleSize": {"height": size[0], "width": size[1]}} if size and found.wanted.tty else {}
-    with open(os.path.join(folder, "process"), "wb") as file:
-        file.write(codec.encode({**found.process, **sized}))
-    command = found.runtime.command(*("--log", "log", "exec", "--detach", "--process", "process"))
-    stdin, stdout, stderr = ends.given()
-    child = subprocess.Popen(
-        [*command, "--pid-file", "pid", *ends.options, found.container],
-        stdin=stdin,
-        stdout=stdout,
-        stderr=stderr,
-        env=found.runtime.programs.env,
-        cwd=folder,
-        start_new_session=True,
-    )
-    if (code := child.wait()) != 0:
-        with open(os.path.join(folder, "log"), "rb") as file:
-            raise failure("exec", file.read().splitlines(), f"{found.runtime.program} ended with {code}")
-
-
-def _read_pid(path: str) -> int:
-    with open(path) as file:
-        return int(file.read())
+def _asked(wanted: ExecCreate) -> tuple[bool | None, ...]:
+    return wanted.attach_stdin, wanted.attach_stdout, wanted.attach_stderr
 
 
 def _wish(wanted: ExecCreate) -> Wish:

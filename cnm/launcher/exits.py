@@ -11,7 +11,9 @@ import ctypes
 import logging
 import os
 import select
+import signal
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import NamedTuple
@@ -43,6 +45,49 @@ def started(pid: int) -> int:
         return 0
 
 
+def is_running(pid: int, begun: int) -> bool:
+    """Whether this very process is there, and not dead: one that nobody has waited for is."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            fields = file.read().rpartition(b") ")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return int(fields[_START_FIELD]) == begun and fields[0] not in (b"Z", b"X")
+
+
+def has_ended(pid: int, seconds: float, begun: int = 0) -> bool:
+    """Waits for a process, whoever's child it is; where `begun` is given, for the one that began then."""
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return True
+    try:
+        if begun and started(pid) != begun:
+            return True
+        poll = select.poll()
+        poll.register(descriptor, select.POLLIN)
+        return bool(poll.poll(seconds * 1000))
+    finally:
+        os.close(descriptor)
+
+
+def kill(pid: int, number: int, begun: int = 0) -> bool:
+    """Send a signal, though never to another process than that which began at `begun`; False where it has ended."""
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return False
+    try:
+        if begun and started(pid) != begun:
+            return False
+        signal.pidfd_send_signal(descriptor, number)
+        return True
+    except ProcessLookupError:
+        return False
+    finally:
+        os.close(descriptor)
+
+
 class Exits:
     """What is called is called in the watching thread, one after the other: it must be brief. Thread-safe."""
 
@@ -53,7 +98,7 @@ class Exits:
         self._poll = select.epoll()
         self._watched: dict[int, _Watched] = {}
         self._gone: list[Ended] = []
-        self._stray = 0
+        self._stray, self._looked = 0, time.monotonic()
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._poll.register(self._wake, select.EPOLLIN)
         self._stopped = False
@@ -98,7 +143,7 @@ class Exits:
     def _run(self) -> None:
         while not self._stopped:
             ready = self._poll.poll(_STRAY_SECONDS)
-            if not ready:
+            if time.monotonic() - self._looked >= _STRAY_SECONDS:
                 self._reap_stray()
             for descriptor, _ in ready:
                 if descriptor == self._wake:
@@ -124,6 +169,7 @@ class Exits:
 
     def _reap_stray(self) -> None:
         """Whoever starts a process waits for it soon; so a dead child that is seen twice was left to us by another."""
+        self._looked = time.monotonic()
         with suppress(ChildProcessError):
             dead = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
             pid = dead.si_pid if dead else 0

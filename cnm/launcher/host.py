@@ -74,19 +74,19 @@ class Host(NamedTuple):
     """Path of the program behind `--init`, "" where it is not installed."""
 
 
-def read_host(programs: Programs) -> Host:
+def read_host(programs: Programs, cgroups: Path = _CGROUPS) -> Host:
     """Raises Unavailable for a configured seccomp profile that cannot be read."""
-    version = 2 if (_CGROUPS / "cgroup.controllers").exists() else 1
+    version = 2 if (cgroups / "cgroup.controllers").exists() else 1
     capabilities = _capabilities()
     may_raise = "CAP_SYS_RESOURCE" in capabilities
-    cpuset = _cpuset_file_v1 if version == 1 else _cpuset_file_v2
+    cpuset = "cpuset/cpuset.{}" if version == 1 else "cpuset.{}.effective"
     profile = find_profile(programs.seccomp_profile)
     return Host(
         cgroup_version=version,
-        features=_features(version),
+        features=_features(version, cgroups),
         cpus=len(os.sched_getaffinity(0)),
-        cpuset_cpus=_text(cpuset("cpus")),
-        cpuset_mems=_text(cpuset("mems")),
+        cpuset_cpus=_text(cgroups / cpuset.format("cpus")),
+        cpuset_mems=_text(cgroups / cpuset.format("mems")),
         capabilities=capabilities,
         kernel=kernel_version(platform.release()),
         architecture=_ARCHITECTURES.get(platform.machine(), platform.machine()),
@@ -132,34 +132,25 @@ def _capabilities() -> tuple[str, ...]:
     return named(int(masks["CapBnd"], 16) & int(masks["CapPrm"], 16))
 
 
-def _features(version: int) -> frozenset[Feature]:
-    has: Callable[..., bool] = _has_in_v1 if version == 1 else _has_in_v2()
+def _features(version: int, cgroups: Path) -> frozenset[Feature]:
+    has = _has_in_v1(cgroups) if version == 1 else _has_in_v2(cgroups)
     of_cgroups = {feature for feature in Feature if len(feature.value) == 3 and has(*feature.value)}
     return frozenset(of_cgroups | {f for f in Feature if len(f.value) == 1 and os.path.exists(f.value[0])})
 
 
-def _has_in_v1(hierarchy: str, file: str, _: str) -> bool:
-    return (_CGROUPS / hierarchy / file).exists()
+_Has = Callable[[str, str, str], bool]
 
 
-def _has_in_v2() -> Callable[..., bool]:
-    controllers = _text(_CGROUPS / "cgroup.controllers").split()
+def _has_in_v1(cgroups: Path) -> _Has:
+    return lambda hierarchy, file, _: (cgroups / hierarchy / file).exists()
+
+
+def _has_in_v2(cgroups: Path) -> _Has:
+    controllers = _text(cgroups / "cgroup.controllers").split()
     # The root has no limits of its own: the launcher's cgroup shows whether swap is counted.
-    own = _text(Path("/proc/self/cgroup")).partition("::")[2].splitlines()[:1]
-    swap = bool(own) and Path(f"{_CGROUPS}{own[0]}/memory.swap.max").exists()
-
-    def has(_: str, file: str, controller: str) -> bool:
-        return controller in controllers and (swap or "memsw" not in file)
-
-    return has
-
-
-def _cpuset_file_v1(kind: str) -> Path:
-    return _CGROUPS / "cpuset" / f"cpuset.{kind}"
-
-
-def _cpuset_file_v2(kind: str) -> Path:
-    return _CGROUPS / f"cpuset.{kind}.effective"
+    own = _text(Path("/proc/self/cgroup")).rpartition("::")[2]
+    swap = Path(f"{cgroups}{own}/memory.swap.max").exists()
+    return lambda _, file, controller: controller in controllers and (swap or "memsw" not in file)
 
 
 def _text(path: Path) -> str:

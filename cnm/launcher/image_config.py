@@ -83,7 +83,9 @@ class Image(msgspec.Struct, frozen=True, kw_only=True):
 _DECODER = msgspec.json.Decoder(_Document)
 
 
-def read(document: bytes, stored: StoredImage, layers: Sequence[StoredLayer]) -> Image:
+def read(
+    document: bytes, stored: StoredImage, names: tuple[str, ...], layers: Sequence[StoredLayer]
+) -> Image:
     """Raises CnmError for a document that is damaged."""
     try:
         found = _DECODER.decode(document)
@@ -92,7 +94,7 @@ def read(document: bytes, stored: StoredImage, layers: Sequence[StoredLayer]) ->
     manifests = (digest for key, digest in stored.big_data_digests.items() if key.startswith("manifest"))
     return Image(
         id=f"sha256:{stored.id}",
-        names=stored.names,
+        names=names,
         layers=tuple(layer.id for layer in layers),
         config=found.config or Config(),
         created=nanoseconds(found.created or ""),

@@ -23,6 +23,8 @@ _HIDDEN = "removed.invalid/image"
 class _Known(NamedTuple):
     version: tuple[int, ...]
     images: tuple[Image, ...]
+    removed: frozenset[str]
+    """Ids of those that only containers need."""
     contents: Contents
 
 
@@ -31,20 +33,26 @@ class ImageIndex:
 
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
-        self._known = _Known((), (), Contents((), {}))
+        self._known = _Known((), (), frozenset(), Contents((), {}))
         self._reading = threading.Lock()
 
     def images(self) -> list[Image]:
         """All but those that were removed while containers need their layers."""
-        return [image for image in self._read().images if not _is_removed(image)]
+        known = self._read()
+        return [image for image in known.images if image.id not in known.removed]
 
     def removed(self) -> list[Image]:
         """Those that were."""
-        return [image for image in self._read().images if _is_removed(image)]
+        known = self._read()
+        return [image for image in known.images if image.id in known.removed]
 
     def contents(self) -> Contents:
         """What the store says itself."""
         return self._read().contents
+
+    def holders(self) -> dict[str, str]:
+        """The image of each name."""
+        return {name: image.id for image in self._read().images for name in image.names}
 
     def whole(self, image: str) -> Image:
         """The image of an id, also one that was removed. Raises NotFound."""
@@ -74,7 +82,10 @@ class ImageIndex:
             if self._storage.version() != self._known.version or not self._known.version:
                 version = self._storage.version()
                 contents = self._storage.read()
-                self._known = _Known(version, tuple(self._images(contents)), contents)
+                removed = frozenset(
+                    f"sha256:{stored.id}" for stored in contents.images if _is_removed(stored)
+                )
+                self._known = _Known(version, tuple(self._images(contents)), removed, contents)
             return self._known
 
     def _images(self, contents: Contents) -> Iterator[Image]:
@@ -87,9 +98,9 @@ class ImageIndex:
                 continue
             known = before.get(f"sha256:{stored.id}")
             if known is not None:
-                yield msgspec.structs.replace(known, names=stored.names)
+                yield msgspec.structs.replace(known, names=_names(stored))
             elif document := self._document(stored):
-                yield image_config.read(document, stored, layers)
+                yield image_config.read(document, stored, _names(stored), layers)
 
     def _document(self, stored: StoredImage) -> bytes:
         """b"" for what is no image but a list of them, or was removed meanwhile."""
@@ -109,8 +120,12 @@ def _has(image: Image, repository: str) -> bool:
     return any(parse(name).repository == repository for name in image.names)
 
 
-def _is_removed(image: Image) -> bool:
-    return image.names == (hidden_name(image.id),)
+def _names(stored: StoredImage) -> tuple[str, ...]:
+    return tuple(sorted(name for name in stored.names if name != hidden_name(stored.id)))
+
+
+def _is_removed(stored: StoredImage) -> bool:
+    return stored.names == (hidden_name(stored.id),)
 
 
 def hidden_name(image: str) -> str:

@@ -10,7 +10,7 @@ import os
 import shutil
 import tempfile
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import BinaryIO
 
@@ -24,6 +24,7 @@ from cnm.launcher.image_config import Image
 from cnm.launcher.image_index import ImageIndex, digits, hidden_name
 from cnm.launcher.instructions import changed
 from cnm.launcher.layer_blob import Blob, changes_of, chunks, decompressed, require_tar, written
+from cnm.launcher.modes import user_mapping
 from cnm.launcher.podman import Podman
 from cnm.launcher.programs import Programs
 from cnm.launcher.references import familiar, normalised, parse
@@ -33,6 +34,7 @@ from cnm.wire.containers import Config
 
 _SCRATCH = "incoming"
 _OF_NO_REGISTRY = "localhost/"
+_NAMED = "Loaded image: "
 _HEX_DIGITS = 64
 _FOR_USER_NAMESPACES = 0o711
 
@@ -66,7 +68,8 @@ class Images:
     def load(self, archive: BinaryIO) -> list[str]:
         """Takes in what `docker save` wrote, or an OCI archive, compressed or not.
 
-        The lines that Docker answers: "Loaded image: NAME", or "Loaded image ID: sha256:…" for one without a name.
+        The lines that Docker answers: "Loaded image: NAME", or "Loaded image ID: sha256:…" for one without. (Docker
+        tells of ids where the archive's last image has no name, then all of them.)
         Raises InvalidParameter where it is none.
         """
         with self._spool() as place:
@@ -74,9 +77,10 @@ class Images:
             with open(path, "wb") as file, decompressed(archive) as stream:
                 file.writelines(chunks(stream))
             names = names_in(path)
+            before = self._index.holders()
             told = self._podman.run("load", *self._podman.copying(), "--input", path)
             with self._renaming:
-                return list(self._loaded(told.splitlines(), names))
+                return list(self._loaded(told.splitlines(), names, before))
 
     def import_tar(self, archive: BinaryIO, reference: str, changes: Sequence[str], message: str) -> str:
         """A new image of one layer, a tar, compressed or not; its id. `reference` may be "".
@@ -111,17 +115,17 @@ class Images:
         NotFound where its image is gone, InvalidParameter for a reference or a change that is wrong.
         """
         name = normalised(reference) if reference else ""
-        wanted = changed(config or container.config, changes)
+        wanted = changed(_plain(config or container.config), changes)
         parent, below = self._base(container)
         with self._spool() as place:
-            blob = written(place, changes_of(upper))
+            blob = written(place, changes_of(upper, user_mapping(container.host.userns_mode)))
             document = image_config.derived(
                 parent,
-                _plain(wanted),
+                wanted,
                 "" if blob.is_empty else blob.digest,
                 author=author,
                 comment=message,
-                created_by=" ".join(container.config.cmd or ()),
+                created_by=" ".join(_words(container.config.cmd) or ()),
             )
             return self._take_in(place, document, below if blob.is_empty else [*below, blob], name)
 
@@ -198,8 +202,8 @@ class Images:
         if any(hidden in stored.names for stored in self._index.contents().images):
             self._podman.run("untag", digits(image), hidden)
 
-    def _loaded(self, lines: Iterable[str], written: set[str]) -> Iterator[str]:
-        """`lines` are podman's, which takes names without a registry for its own; `written` stand in the archive."""
+    def _loaded(self, lines: Iterable[str], written: set[str], before: Mapping[str, str]) -> Iterator[str]:
+        """`lines` are podman's, `written` the names in the archive, `before` the images that had names before."""
         for line in lines:
             _, _, name = line.partition(": ")
             if name.startswith("sha256:"):
@@ -208,16 +212,19 @@ class Images:
                 continue
             image = self._stored(name)
             self._show(image)
-            full = self._with_registry(image, name, written)
-            yield f"Loaded image: {familiar(full)}"
+            if _is_podmans_own(name, written):
+                name = self._renamed(image, name, before)
+            yield f"{_NAMED}{familiar(name)}"
 
-    def _with_registry(self, image: str, name: str, written: set[str]) -> str:
-        short = name.removeprefix(_OF_NO_REGISTRY)
-        if short == name or name in written or name.removesuffix(":latest") in written:
-            return name
-        self._tag(image, normalised(short))
-        self._podman.run("untag", digits(image), name)
-        return normalised(short)
+    def _renamed(self, image: str, name: str, before: Mapping[str, str]) -> str:
+        """From podman's name of no registry to Docker's; whoever had podman's before has it again."""
+        full = normalised(name.removeprefix(_OF_NO_REGISTRY))
+        self._tag(image, full)
+        if name in before and before[name] != image:
+            self._tag(before[name], name)
+        elif name not in before:
+            self._podman.run("untag", digits(image), name)
+        return full
 
     def _stored(self, name: str) -> str:
         """The id of what podman says it has just made."""
@@ -248,6 +255,11 @@ class Images:
         for entry in os.scandir(overlay):
             if entry.is_dir(follow_symlinks=False) and len(entry.name) == _HEX_DIGITS:
                 os.chmod(entry.path, _FOR_USER_NAMESPACES)
+
+
+def _is_podmans_own(name: str, written: set[str]) -> bool:
+    """Whether podman has put its "localhost/" before a name that an archive has without a registry."""
+    return name.startswith(_OF_NO_REGISTRY) and not {name, name.removesuffix(":latest")} & written
 
 
 def _plain(config: Config) -> Config:

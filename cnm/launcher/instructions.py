@@ -17,7 +17,8 @@ from cnm.launcher.dockerfile_words import expanded, words
 from cnm.wire.containers import Config, Health
 
 _SHELL = ["/bin/sh", "-c"]
-_PORT = re.compile(r"(?P<first>\d+)(?:-(?P<last>\d+))?(?:/(?P<protocol>tcp|udp|sctp))?", re.IGNORECASE)
+_PORT = re.compile(r"(?P<first>\d+)(?:-(?P<last>\d+))?")
+_PROTOCOLS = ("tcp", "udp", "sctp")
 _HIGHEST_PORT = 65535
 _OPTION = re.compile(r"--(?P<name>[a-z-]+)=(?P<value>\S+)\s+")
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ns|us|µs|ms|s|m|h)")
@@ -38,12 +39,14 @@ def changed(config: Config, changes: Sequence[str]) -> Config:
     It stays as it is itself. Raises InvalidParameter in Docker's words.
     """
     lines = list(_lines(changes))
+    if changes and not lines:
+        raise InvalidParameter("file with no instructions")
     for word, _ in lines:
         if word not in _INSTRUCTIONS:
             raise InvalidParameter(f"{word} is not a valid change command")
     has_command = False
     for word, rest in lines:
-        if not rest:
+        if not rest and word not in _TAKE_NOTHING:
             raise InvalidParameter(f"{word.upper()} requires {_NEEDS.get(word, 'at least one argument')}")
         config = _INSTRUCTIONS[word](config, rest)
         has_command = has_command or word == "cmd"
@@ -101,7 +104,7 @@ def _list(rest: str) -> list[str] | None:
 
 def _command_line(config: Config, rest: str) -> list[str]:
     found = _list(rest)
-    return [*(config.shell or _SHELL), rest] if found is None else found
+    return [*(config.shell or _SHELL), *filter(None, [rest])] if found is None else found
 
 
 def _env(config: Config, rest: str) -> Config:
@@ -121,44 +124,45 @@ def _cmd(config: Config, rest: str) -> Config:
 
 
 def _entrypoint(config: Config, rest: str) -> Config:
-    return msgspec.structs.replace(config, entrypoint=_command_line(config, rest) or None)
+    return msgspec.structs.replace(config, entrypoint=(rest and _command_line(config, rest)) or None)
 
 
 def _expose(config: Config, rest: str) -> Config:
-    ports: dict[str, Any] = {port: {} for word in _expanded_words(config, rest) for port in _ports(word)}
+    ports: dict[str, Any] = {
+        port: {} for word in _expanded_words(config, rest) if word for port in _ports(word)
+    }
     return msgspec.structs.replace(config, exposed_ports={**(config.exposed_ports or {}), **ports})
 
 
 def _ports(word: str) -> Iterator[str]:
-    port = _PORT.fullmatch(word)
+    """What `word` exposes, "80", "53/udp", "8000-8010"; a host's port before it, as in "80:80", does not count."""
+    text, _, protocol = word.rpartition(":")[2].partition("/")
+    protocol = protocol.lower() or "tcp"
+    if protocol not in _PROTOCOLS:
+        raise InvalidParameter(f"Invalid proto: {protocol}")
+    port = _PORT.fullmatch(text)
     first, last = (int(port["first"]), int(port["last"] or port["first"])) if port else (0, 0)
     if port is None or last < first or last > _HIGHEST_PORT:
-        raise InvalidParameter(f"Invalid containerPort: {word}")
-    protocol = (port["protocol"] or "tcp").lower()
+        raise InvalidParameter(f"Invalid containerPort: {text}")
     yield from (f"{number}/{protocol}" for number in range(first, last + 1))
 
 
 def _user(config: Config, rest: str) -> Config:
-    return msgspec.structs.replace(config, user=_only_word("USER", config, rest))
+    return msgspec.structs.replace(config, user=expanded(rest, _environment(config)))
 
 
 def _workdir(config: Config, rest: str) -> Config:
-    path = _only_word("WORKDIR", config, rest)
+    path = expanded(rest, _environment(config))
     joined = posixpath.join("/", config.working_dir or "/", path)
     return msgspec.structs.replace(config, working_dir=posixpath.normpath(joined))
-
-
-def _only_word(name: str, config: Config, rest: str) -> str:
-    found = _expanded_words(config, rest)
-    if len(found) != 1:
-        raise InvalidParameter(f"{name} requires exactly one argument")
-    return found[0]
 
 
 def _volume(config: Config, rest: str) -> Config:
     found = _list(rest)
     environment = _environment(config)
     paths = words(rest) if found is None else found
+    if not paths:
+        raise InvalidParameter("VOLUME requires at least one argument")
     volumes: dict[str, Any] = {expanded(path, environment).strip(): {} for path in paths}
     if "" in volumes:
         raise InvalidParameter("VOLUME specified can not be an empty string")
@@ -204,20 +208,21 @@ def _health(test: list[str], options: Mapping[str, str]) -> Health:
         raise InvalidParameter(f"Unknown flag: {unknown[0]}")
     retries = options.get("retries", "0")
     if not retries.isdecimal():
-        raise InvalidParameter(f'--retries: "{retries}" is not a number')
-    times = {
-        name.replace("-", "_"): _nanoseconds(name, options[name]) for name in options if name != "retries"
-    }
+        raise InvalidParameter(f'strconv.ParseInt: parsing "{retries}": invalid syntax')
+    times = {name.replace("-", "_"): _nanoseconds(options[name]) for name in options if name != "retries"}
     return Health(test=test, retries=int(retries), **times)
 
 
-def _nanoseconds(name: str, text: str) -> int:
+def _nanoseconds(text: str) -> int:
     parts = _DURATION.findall(text)
+    if text.isdecimal():
+        raise InvalidParameter(f'time: missing unit in duration "{text}"')
     if not parts or "".join(number + unit for number, unit in parts) != text:
-        raise InvalidParameter(f'--{name}: invalid duration "{text}"')
+        raise InvalidParameter(f'time: invalid duration "{text}"')
     return sum(int(float(number) * _NANOSECONDS[unit]) for number, unit in parts)
 
 
+_TAKE_NOTHING = ("cmd", "entrypoint")
 _NEEDS = {"user": "exactly one argument", "workdir": "exactly one argument"}
 _INSTRUCTIONS: dict[str, Callable[[Config, str], Config]] = {
     "cmd": _cmd,

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from typing import IO, BinaryIO, NamedTuple, cast
 
 from cnm.errors import InvalidParameter
+from cnm.launcher.modes import UserMapping
 from cnm.launcher.packing import END, Packer
 
 _CHUNK = 1 << 20
@@ -47,11 +48,14 @@ def written(directory: str, chunks: Iterable[bytes]) -> Blob:
     return Blob(f"sha256:{digest.hexdigest()}", size)
 
 
-def changes_of(upper: str) -> Iterator[bytes]:
-    """An overlay's upper directory as the tar of a layer, with whiteouts in the form of layers."""
+def changes_of(upper: str, mapping: UserMapping | None = None) -> Iterator[bytes]:
+    """An overlay's upper directory as the tar of a layer, with whiteouts in the form of layers.
+
+    `mapping`: of the users that have written it; the layer has their ids inside.
+    """
     top = os.open(upper, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        yield from Packer(top, layer=True).tree(".", "")
+        yield from Packer(top, layer=True, mapping=mapping).tree(".", "")
         yield END
     finally:
         os.close(top)

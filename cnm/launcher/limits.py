@@ -158,12 +158,13 @@ def _swappiness(resources: Resources) -> int | None:
 
 
 def with_defaults(resources: R) -> R:
-    """As Docker keeps them: as much swap as memory, and the kernel may kill."""
-    memory = resources.memory or 0
+    """As Docker keeps them: as much swap as memory, the kernel may kill, and 0 for any number of processes."""
+    memory, processes = resources.memory or 0, resources.pids_limit
     return msgspec.structs.replace(
         resources,
         memory_swap=2 * memory if memory > 0 and not resources.memory_swap else resources.memory_swap,
         oom_kill_disable=bool(resources.oom_kill_disable),
+        pids_limit=None if processes is None else max(0, processes),
     )
 
 

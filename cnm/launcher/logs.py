@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import itertools
 import os
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
@@ -51,12 +52,14 @@ def read(
     """The entries of a log; a log that does not exist has none.
 
     `since` and `until` are nanoseconds since 1970, 0 for no limit. `tail` counts the last entries of both streams, None
-    for all. With `follow` it goes on until `ended()` and everything is read, or an entry is later than `until`; None is
-    yielded before it waits, and about once a second.
+    for all. With `follow` it goes on until `ended()` and everything is read, or until `until`; None is yielded before
+    it waits, and about once a second.
     """
     wanted = {stream for stream, asked in ((Stream.STDOUT, stdout), (Stream.STDERR, stderr)) if asked}
     for entry in _entries(path, tail, follow, ended):
         if entry is None:
+            if until and time.time_ns() > until:
+                return
             yield None
         elif until and entry.time > until:
             return
@@ -161,9 +164,9 @@ class _Joined:
             stamp, _, rest = line.partition(b" ")
             name, _, rest = rest.partition(b" ")
             tag, _, text = rest.partition(b" ")
-            stream, time = _STREAMS.get(name), self._clock.time(stamp)
-            if stream and time:  # else a power cut has left it, or somebody has edited the file
-                yield from self._entry(stream, time, tag == _FULL, text)
+            stream, moment = _STREAMS.get(name), self._clock.time(stamp)
+            if stream and moment:  # else a power cut has left it, or somebody has edited the file
+                yield from self._entry(stream, moment, tag == _FULL, text)
 
     def rest(self) -> Iterator[Entry]:
         """Pieces whose end never came: the container ended before it."""
@@ -172,18 +175,18 @@ class _Joined:
                 yield Entry(self._times[stream], stream, bytes(pieces))
                 pieces.clear()
 
-    def _entry(self, stream: Stream, time: int, full: bool, text: bytes) -> Iterator[Entry]:
+    def _entry(self, stream: Stream, moment: int, full: bool, text: bytes) -> Iterator[Entry]:
         pieces = self._pieces[stream]
         if full:
             if pieces:
                 text = bytes(pieces) + text
                 pieces.clear()
-            yield Entry(time, stream, text + b"\n")
+            yield Entry(moment, stream, text + b"\n")
             return
         pieces += text
-        self._times[stream] = time
+        self._times[stream] = moment
         if len(pieces) >= _LONGEST:
-            yield Entry(time, stream, bytes(pieces))
+            yield Entry(moment, stream, bytes(pieces))
             pieces.clear()
 
 
@@ -205,9 +208,9 @@ class _Clock:
             return 0
 
 
-def _stamp(time: int) -> bytes:
+def _stamp(moment: int) -> bytes:
     """Docker's RFC3339NanoFixed, in UTC, and the space behind it."""
-    seconds, nano = divmod(time, _NANO)
+    seconds, nano = divmod(moment, _NANO)
     return _second(seconds) + b".%09dZ " % nano
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import NamedTuple
 
 from cnm.errors import InvalidParameter
@@ -26,6 +27,17 @@ def is_private(mode: str | None) -> bool:
     return not is_host(mode) and not (mode or "").startswith("container:")
 
 
+def shared_namespaces(host_config: HostConfig, pid_of: Callable[[str], int]) -> dict[str, str]:
+    """`Inside.namespaces` but for "user": "host", or the path of a container's, by "pid", "ipc" and "uts".
+
+    `pid_of` gives the first process of a container by its name or id, and raises where it does not run.
+    """
+    modes = {"pid": host_config.pid_mode, "ipc": host_config.ipc_mode, "uts": host_config.uts_mode}
+    found = {kind: _HOST for kind, mode in modes.items() if is_host(mode)}
+    joined = {kind: container for kind, mode in modes.items() if (container := shared_with(mode))}
+    return found | {kind: f"/proc/{pid_of(container)}/ns/{kind}" for kind, container in joined.items()}
+
+
 def check_modes(host_config: HostConfig) -> None:
     """Raises InvalidParameter for a mode that there is not."""
     ipc, pid = host_config.ipc_mode or "", host_config.pid_mode or ""
@@ -47,7 +59,16 @@ class UserMapping(NamedTuple):
     size: int
 
     def outside(self, inside: int) -> int:
+        """Raises InvalidParameter for an id that the mapping does not have."""
+        if not 0 <= inside < self.size:
+            raise InvalidParameter(
+                f"id {inside} is not in the container's user namespace, which has {self.size}"
+            )
         return self.host_id + inside
+
+    def inside(self, outside: int) -> int:
+        """Ids that are not mapped stay as they are: files of the image's."""
+        return outside - self.host_id if 0 <= outside - self.host_id < self.size else outside
 
 
 DEFAULT_MAPPING = UserMapping(100_000, 65_536)

@@ -3,13 +3,14 @@
 conmon daemonises, and has nothing of ours open: a container survives whatever becomes of the launcher. What it
 offers lies in the bundle: `attach` (a socket of packets: in `attach.py`), `ctl` (a FIFO), `oom` (a file that appears).
 
-Facts of conmon 2.1.6 that matter here: it accepts attachers before it reads output, so that one who has connected
-before the start loses nothing; it writes to attachers blocking, and sees neither output nor exit meanwhile; with
-standard input, any attacher's end is the input's end, unless `--leave-stdin-open`.
+Facts of conmon 2.1.6 that matter here: it accepts one attacher at a time, and output may come in between; it writes
+to attachers blocking, and sees neither output nor exit meanwhile; with standard input, any attacher's end is the
+input's end, unless `--leave-stdin-open`.
 """
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import select
@@ -21,11 +22,13 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from cnm.errors import Conflict
+from cnm.launcher.abandoned import sweep
 from cnm.launcher.exits import reap
 from cnm.launcher.runtime import Runtime, RuntimeFailed, failure
 
 _PATIENCE = 120.0
 """Seconds for a container to be created."""
+_ACCEPT_SECONDS = 1.0
 _FILES = ("attach", "ctl", "winsz", "oom", "exit", "pid", "conmon.pid", "runtime.log", "monitor.log")
 
 
@@ -74,6 +77,7 @@ class Monitor:
         except RuntimeFailed:
             _await_end(monitor_pid)
             runtime.delete(container, force=True)
+            sweep(runtime.root, container, _cgroup(bundle), monitor_pid)
             raise
 
     def exit_code(self, container: str) -> int | None:
@@ -124,7 +128,7 @@ class Monitor:
                 child.kill()
                 raise
             finally:
-                child.wait()
+                _await_parting(child)
             return _line(told)
         finally:
             for descriptor in (told, tell, begin, let):
@@ -133,28 +137,56 @@ class Monitor:
 
     def _command(self, container: str, bundle: str, options: list[str], runtime: Runtime) -> list[str]:
         command = [runtime.programs.path("conmon"), "--cid", container, "--cuuid", container]
-        command += ["--runtime", runtime.path(), "--exit-dir", self._exits, "--persist-dir", bundle]
+        program, *before = runtime.beginning()
+        command += ["--runtime", program, "--exit-dir", self._exits, "--persist-dir", bundle]
         command += ["--container-pidfile", os.path.join(bundle, "pid")]
         command += ["--conmon-pidfile", os.path.join(bundle, "conmon.pid")]
         command += ["--full-attach", "--no-sync-log", "--log-level", "error", *options]
-        for argument in ("--root", runtime.root, "--log-format", "json"):
+        for argument in (*before, "--root", runtime.root, "--log-format", "json"):
             command += ["--runtime-arg", argument]
         return [*command, "--runtime-arg", "--log", "--runtime-arg", os.path.join(bundle, "runtime.log")]
 
 
 def connect(bundle: str) -> socket.socket:
-    """A connection to the streams of the container of `bundle`. Raises Conflict where it has no monitor any more."""
+    """A connection to the streams of the container of `bundle`. Raises Conflict where it has no monitor any more.
+
+    It has been accepted: whoever connects before the start loses nothing.
+    """
     attached = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    monitor_pid = _number(os.path.join(bundle, "conmon.pid"))
     try:
-        folder = os.open(bundle, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        folder = os.open(bundle, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
+            fcntl.flock(folder, fcntl.LOCK_EX)  # so that the socket which conmon has more is this one
+            sockets = _sockets(monitor_pid)
             attached.connect(f"/proc/self/fd/{folder}/attach")  # whatever the length of the bundle's path
+            _await_more(sockets, monitor_pid)
         finally:
             os.close(folder)
     except OSError as error:
         attached.close()
         raise Conflict(f"the container's streams cannot be reached: {_reason(error)}") from None
     return attached
+
+
+def _await_more(sockets: int, monitor_pid: int) -> None:
+    """Only its open sockets tell that conmon has accepted. One that is held up, or loses another, is let be."""
+    deadline = time.monotonic() + _ACCEPT_SECONDS
+    while _sockets(monitor_pid) <= sockets and time.monotonic() < deadline:
+        time.sleep(0.0005)
+
+
+def _sockets(pid: int) -> int:
+    folder = f"/proc/{pid}/fd"
+    with suppress(FileNotFoundError, ProcessLookupError):
+        return sum(_is_socket(f"{folder}/{name}") for name in os.listdir(folder))
+    return 0
+
+
+def _is_socket(path: str) -> bool:
+    with suppress(FileNotFoundError, ProcessLookupError):
+        return os.readlink(path).startswith("socket:")
+    return False
 
 
 def resize(bundle: str, rows: int, columns: int) -> None:
@@ -174,6 +206,15 @@ def was_out_of_memory(bundle: str) -> bool:
     return os.path.exists(os.path.join(bundle, "oom"))
 
 
+def _await_parting(child: subprocess.Popen[bytes]) -> None:
+    """conmon goes on in a process of its own, soon."""
+    try:
+        child.wait(_PATIENCE)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.wait()
+
+
 def _line(told: int) -> bytes:
     """What comes up to a newline or the end; less where it takes too long."""
     poll = select.poll()
@@ -190,13 +231,22 @@ def _line(told: int) -> bytes:
 
 def _pid(told: bytes, bundle: str) -> int:
     try:
-        pid = int(json.loads(told)["pid"])
+        answer = json.loads(told)
+        pid, said = int(answer["pid"]), str(answer.get("message", ""))
     except (ValueError, KeyError, TypeError):
-        pid = -1
+        pid, said = -1, ""
     if pid > 0:
         return pid
-    log = _lines(os.path.join(bundle, "runtime.log")) or _lines(os.path.join(bundle, "monitor.log"))
-    raise failure("create", log, "its monitor said nothing")
+    logs = (_lines(os.path.join(bundle, name)) for name in ("runtime.log", "monitor.log"))
+    raise failure("create", next(filter(None, logs), []), said.strip() or "its monitor said nothing")
+
+
+def _cgroup(bundle: str) -> str:
+    try:
+        with open(os.path.join(bundle, "config.json"), "rb") as file:
+            return str(json.loads(file.read())["linux"]["cgroupsPath"])
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return ""
 
 
 def _await_end(monitor_pid: int) -> None:

@@ -1,4 +1,4 @@
-"""The system calls on mounts and paths that Python lacks: mount, umount2, openat2; they release the GIL.
+"""The system calls on mounts and paths that Python lacks: mount, umount2, openat2 and others; they release the GIL.
 
 They act in the caller's mount namespace. Errors are OSErrors that name the path.
 """
@@ -11,10 +11,15 @@ import os
 import threading
 from collections.abc import Callable
 
+_MS_BIND = 0x1000
 _MNT_DETACH = 2
 _CLONE_FS = 0x200
 _SYS_OPENAT2 = 437
 """The same number on every architecture (asm-generic/unistd.h)."""
+_SYS_OPEN_TREE, _SYS_MOVE_MOUNT, _SYS_MOUNT_SETATTR = 428, 429, 442
+_OPEN_TREE_CLONE = 1
+_AT_EMPTY_PATH, _MOVE_MOUNT_F_EMPTY_PATH = 0x1000, 0x4
+_MOUNT_ATTR_RDONLY, _MOUNT_ATTR_IDMAP = 0x1, 0x100000
 _RESOLVE_NO_MAGICLINKS = 0x02
 _RESOLVE_IN_ROOT = 0x10
 _RACES = 64
@@ -22,6 +27,12 @@ _RACES = 64
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.mount.argtypes = (ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_ulong, ctypes.c_char_p)
+
+
+class _Attributes(ctypes.Structure):
+    """struct mount_attr (mount_setattr(2))."""
+
+    _fields_ = tuple((name, ctypes.c_uint64) for name in ("attr_set", "attr_clr", "propagation", "userns_fd"))
 
 
 class _How(ctypes.Structure):
@@ -34,6 +45,31 @@ def mount(source: str, target: str, kind: str, data: str, flags: int = 0) -> Non
     """mount(2); `data` at most 4,095 bytes."""
     encoded = [os.fsencode(text) for text in (source, target, kind)]
     _check(_libc.mount(*encoded, flags, os.fsencode(data)), target)
+
+
+def bind(source: str, target: str) -> None:
+    """`source`, without what is mounted below it, at `target` too."""
+    mount(source, target, "", "", _MS_BIND)
+
+
+def bind_mapped(source: str, target: str, user_namespace: int) -> None:
+    """`source` at `target` too, to be read, with its files' owners shifted as the namespace of the descriptor says.
+
+    Owner 0 on the disk is root of the namespace there, and the other way round (mount_setattr(2), since Linux 5.12).
+    """
+    tree = _descriptor(
+        _libc.syscall(_SYS_OPEN_TREE, -1, os.fsencode(source), _OPEN_TREE_CLONE | os.O_CLOEXEC), source
+    )
+    try:
+        wanted = _Attributes(attr_set=_MOUNT_ATTR_IDMAP | _MOUNT_ATTR_RDONLY, userns_fd=user_namespace)
+        size = ctypes.sizeof(wanted)
+        _check(
+            _libc.syscall(_SYS_MOUNT_SETATTR, tree, b"", _AT_EMPTY_PATH, ctypes.byref(wanted), size), source
+        )
+        flags = _MOVE_MOUNT_F_EMPTY_PATH
+        _check(_libc.syscall(_SYS_MOVE_MOUNT, tree, b"", -1, os.fsencode(target), flags), target)
+    finally:
+        os.close(tree)
 
 
 def unmount(target: str) -> bool:
@@ -80,6 +116,11 @@ def in_directory(directory: str, act: Callable[[], None]) -> None:
     thread.join()
     if failures:
         raise failures[0]
+
+
+def _descriptor(result: int, subject: str) -> int:
+    _check(0 if result >= 0 else result, subject)
+    return result
 
 
 def _check(result: int, subject: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 from cnm.errors import CnmError
@@ -19,8 +20,10 @@ _PAUSES = (0.2, 5.0)
 class NetworksHeard:
     """A thread that follows for as long as the process lives."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: Parts, back: Callable[[], None]) -> None:
+        """`back` is called when cnmd answers again, before anything else is heard."""
         self._p = parts
+        self._back = back
 
     def start(self) -> None:
         threading.Thread(target=self._run, name="networks heard", daemon=True).start()
@@ -29,8 +32,10 @@ class NetworksHeard:
         pause = _PAUSES[0]
         while True:
             try:
-                for event in self._p.cnmd.events():
-                    pause = _PAUSES[0]
+                events = self._p.cnmd.events()
+                pause = _PAUSES[0]
+                self._back()
+                for event in events:
                     self._pass_on(event)
             except CnmError as error:
                 log.debug("%s", error)

@@ -14,7 +14,7 @@ from cnm.launcher.devices import devices
 from cnm.launcher.host import Host
 from cnm.launcher.modes import UserMapping, is_host, is_private
 from cnm.launcher.mounts import Bind, with_locked_flags
-from cnm.launcher.process import INIT, environment, has_init, working_directory
+from cnm.launcher.process import INIT, clean, environment, has_init, working_directory
 from cnm.launcher.resources import linux_resources, rlimits
 from cnm.launcher.security import apparmor_profile, seccomp_rules, security_options
 from cnm.launcher.users import User
@@ -44,7 +44,10 @@ class Inside(NamedTuple):
     userns: UserMapping | None = None
     """Of the user namespace whose path is in `namespaces`."""
     shm: str = ""
-    """What is mounted at /dev/shm where the IPC namespace is shared in either direction; "" for a tmpfs of its own."""
+    """What is mounted at /dev/shm: for IPC mode "shareable" a tmpfs that is there first, for "container:X" that of X.
+
+    "" for the host's own where the IPC namespace is, and else for a tmpfs that only this container has.
+    """
     environment: tuple[str, ...] = ()
     """Variables of legacy links, under the container's own."""
 
@@ -78,7 +81,7 @@ def _process(
     config, wanted, user = container.config, container.host, inside.user
     found: dict[str, Any] = {
         "terminal": bool(config.tty),
-        "user": {"uid": user.uid, "gid": user.gid, "additionalGids": list(user.additional_gids)},
+        "user": user.oci(),
         "args": [INIT, "--", *container.args] if has_init(wanted) else list(container.args),
         "env": environment(config, inside.hostname, inside.environment),
         "cwd": working_directory(config),
@@ -178,7 +181,7 @@ def _root_propagation(mounts: Iterable[Bind]) -> str:
 
 def _mounts(container: Container, inside: Inside, host: Host) -> list[dict[str, Any]]:
     """The outermost first, so that none hides another; what was asked for takes the place of a default."""
-    asked = [*inside.mounts, *_shm(inside)]
+    asked = [*inside.mounts, *_shm(container, inside)]
     if inside.userns is not None:
         asked = [with_locked_flags(bind) for bind in asked]
     targets = {bind.target for bind in asked}
@@ -191,11 +194,12 @@ def _mounts(container: Container, inside: Inside, host: Host) -> list[dict[str, 
     return [*defaults, *(_mount(bind.target, bind.type, bind.source, bind.options) for bind in asked)]
 
 
-def _shm(inside: Inside) -> list[Bind]:
+def _shm(container: Container, inside: Inside) -> list[Bind]:
+    source = inside.shm or ("/dev/shm" if is_host(container.host.ipc_mode) else "")
     taken = {bind.target for bind in inside.mounts}
-    if not inside.shm or "/dev/shm" in taken:
+    if not source or "/dev/shm" in taken:
         return []
-    return [Bind(inside.shm, "/dev/shm", ("rbind", "rprivate"))]
+    return [Bind(source, "/dev/shm", ("rbind", "rprivate"))]
 
 
 def _replaced(target: str, targets: set[str]) -> bool:
@@ -207,12 +211,16 @@ def _mount(target: str, kind: str, source: str, options: Iterable[str]) -> dict[
 
 
 _QUIET = ("nosuid", "noexec", "nodev")
+_TTY = 5
+"""The group of terminals, everywhere."""
 
 
 def _default_mounts(container: Container, inside: Inside) -> list[dict[str, Any]]:
     wanted = container.host
     sys_access = () if wanted.privileged else ("ro",)
-    pts = ("nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5")
+    # A user namespace may lack the group tty.
+    tty = () if inside.userns is not None and inside.userns.size <= _TTY else (f"gid={_TTY}",)
+    pts = ("nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", *tty)
     found = [
         _mount("/proc", "proc", "proc", _QUIET),
         _mount("/dev", "tmpfs", "tmpfs", ("nosuid", "strictatime", "mode=755", "size=65536k")),
@@ -233,10 +241,6 @@ def _cgroup_access(wanted: HostConfig, inside: Inside) -> tuple[str, ...]:
     return () if wanted.privileged or asked or inside.userns is not None else ("ro",)
 
 
-def needs_shm_of_the_host(wanted: HostConfig) -> bool:
-    """Whether others may share this container's IPC, so that its /dev/shm must be mounted outside of it first."""
-    return wanted.ipc_mode == "shareable"
-
-
-def shares_hosts_ipc(wanted: HostConfig) -> bool:
-    return is_host(wanted.ipc_mode)
+def cgroup_path(wanted: HostConfig, container: str, parent: str) -> str:
+    """Of a container with this id; `parent` where `--cgroup-parent` names no other. Absolute in every hierarchy."""
+    return clean(f"/{wanted.cgroup_parent or parent}/{container}")

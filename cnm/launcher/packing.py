@@ -11,8 +11,10 @@ import stat
 import tarfile
 from collections.abc import Iterator
 
+from cnm.launcher.modes import UserMapping
 from cnm.launcher.mounting import open_in_root
 from cnm.launcher.overlays import OVERLAY_ATTRIBUTES, is_opaque, is_whiteout
+from cnm.launcher.ownership import CAPABILITIES, capabilities_inside, owner
 
 END = bytes(2 * tarfile.BLOCKSIZE)
 """What a tar ends with."""
@@ -20,7 +22,6 @@ WHITEOUT = ".wh."
 OPAQUE = ".wh..wh..opq"
 _CHUNK = 1 << 18
 _GONE = (FileNotFoundError, NotADirectoryError)
-_CAPABILITIES = "security.capability"
 _OF_THE_HOST = (*OVERLAY_ATTRIBUTES, "security.selinux", "system.")
 _KINDS = {
     stat.S_IFLNK: tarfile.SYMTYPE,
@@ -40,8 +41,9 @@ class Packer:
     and all attributes; otherwise of the attributes only capabilities are taken, as Docker does.
     """
 
-    def __init__(self, root: int, *, layer: bool = False) -> None:
-        """`root` is a descriptor of a directory, the caller's."""
+    def __init__(self, root: int, *, layer: bool = False, mapping: UserMapping | None = None) -> None:
+        """`root` is a descriptor of a directory, the caller's; owners are told as the container sees them."""
+        self._mapping = mapping
         self._root = root
         self._layer = layer
         self._first_names: dict[tuple[int, int], str] = {}
@@ -103,7 +105,7 @@ class Packer:
     ) -> bytes:
         entry = tarfile.TarInfo(stored)
         entry.mode = stat.S_IMODE(status.st_mode)
-        entry.uid, entry.gid = status.st_uid, status.st_gid
+        entry.uid, entry.gid = owner(status, self._mapping)
         entry.mtime = int(status.st_mtime)
         entry.type = tarfile.LNKTYPE if link else _KINDS[stat.S_IFMT(status.st_mode)]
         entry.linkname = link
@@ -123,9 +125,11 @@ class Packer:
             return {}  # a file system without attributes, or nothing there any more
         found = {}
         for name in names:
-            wanted = not name.startswith(_OF_THE_HOST) if self._layer else name == _CAPABILITIES
+            wanted = not name.startswith(_OF_THE_HOST) if self._layer else name == CAPABILITIES
             if wanted:
                 value = os.getxattr(place, name, follow_symlinks=False)
+                if name == CAPABILITIES:
+                    value = capabilities_inside(value, self._mapping)
                 found[f"SCHILY.xattr.{name}"] = value.decode("utf-8", "surrogateescape")
         return found
 

@@ -13,6 +13,7 @@ from cnm.launcher.container import Container
 from cnm.launcher.exits import Exits
 from cnm.launcher.host import Host
 from cnm.launcher.images import Images
+from cnm.launcher.modes import user_mapping
 from cnm.launcher.monitor import Monitor
 from cnm.launcher.places import Places
 from cnm.launcher.programs import Programs
@@ -20,6 +21,7 @@ from cnm.launcher.registry import Registry
 from cnm.launcher.rootfs import Rootfs
 from cnm.launcher.runtime import Runtime
 from cnm.launcher.sandboxes import Sandboxes
+from cnm.launcher.scopes import Scopes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,10 +40,16 @@ class Parts:
     exits: Exits
     events: EventBus
     host: Host
+    scopes: Scopes = field(default_factory=Scopes)
     workers: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(64, "launcher"))
+    """For what may wait for a container's lock."""
+    networking: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(64, "networking"))
+    """For what those wait for who hold one: nothing in it waits for a lock, so that it is always done."""
 
     def rootfs(self, container: Container) -> Rootfs:
-        return Rootfs(self.places.container(container.id), self.places.storage, container.layers)
+        place = self.places.container(container.id)
+        mapping = user_mapping(container.host.userns_mode)
+        return Rootfs(place, self.places.storage, container.layers, mapping)
 
     def runtime(self, container: Container) -> Runtime:
         return self.runtimes[self._checked(container.runtime)]

@@ -43,9 +43,26 @@ class Places(NamedTuple):
         """A file by each container's id, with its exit code in it."""
         return os.path.join(self.run, "launcher", "exits")
 
+    @property
+    def execs(self) -> str:
+        """What the runtime is told of an exec; a folder each, for a moment."""
+        return os.path.join(self.run, "launcher", "execs")
+
     def runtime(self, name: str) -> str:
         """The state of an OCI runtime of this name."""
         return os.path.join(self.run, "launcher", name)
+
+    @property
+    def all_namespaces(self) -> str:
+        return os.path.join(self.run, "launcher", "namespaces")
+
+    def namespaces(self, ident: str) -> str:
+        """Where a container's user and network namespace are kept, if it has its own users."""
+        return os.path.join(self.all_namespaces, ident)
+
+    def shm(self, ident: str) -> str:
+        """Where the /dev/shm of a container is mounted that shares it."""
+        return os.path.join(self.containers, ident, "shm")
 
     def container(self, ident: str) -> str:
         return os.path.join(self.containers, ident)
@@ -73,5 +90,7 @@ class Places(NamedTuple):
             self.storage_run,
             self.bundles,
             self.exits,
+            self.execs,
+            self.all_namespaces,
         ):
             os.makedirs(path, mode=0o711, exist_ok=True)

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
+import shutil
 import subprocess
 
-from cnm.errors import CnmError
+from cnm.errors import CnmError, InvalidParameter
 from cnm.launcher.programs import Programs
 
 _TAKES_AT_MOST = 3600
 """Seconds; an image of many gigabytes on a slow disk takes minutes."""
+_STEERING = ("CONTAINER", "PODMAN", "STORAGE_", "BUILDAH", "REGISTRY_AUTH_FILE", "XDG_")
+"""Beginnings of variables by which somebody's shell would lead podman elsewhere, even to another host."""
+_LONGEST_RUN_ROOT = 50
+"""podman refuses a longer one; it is then called by a short symlink."""
 
 _STORAGE = """\
 [storage]
 driver = "overlay"
 graphroot = "{root}"
 runroot = "{run}"
-[storage.options.overlay]
-skip_mount_home = "true"
 """
 _REGISTRIES = """\
 unqualified-search-registries = []
@@ -36,6 +40,7 @@ network_cmd_path = ""
 """
 # Whose images are taken is decided by who may talk to the launcher, which is root.
 _POLICY = '{"default": [{"type": "insecureAcceptAnything"}]}\n'
+_BROKEN_LAYER = re.compile(r"processing tar file\((.*)\): exit status")
 _ERROR = re.compile(r'^(?:time="[^"]*" level=\w+ msg=)?(?:Error: )?(.*)$')
 
 
@@ -45,14 +50,21 @@ class Podman:
     def __init__(self, root: str, run: str, programs: Programs, scratch: str) -> None:
         """`scratch` is a directory for what is big and short-lived."""
         self._root = root
-        self._run = run
+        self._place = run
+        self._run = run if len(run) <= _LONGEST_RUN_ROOT else _short_name(run)
         self._programs = programs
         self._scratch = scratch
         self._settings = os.path.join(run, "settings")
 
     def settle(self) -> None:
-        """Writes the settings; the run root does not outlive a boot."""
+        """Writes the settings; the run root does not outlive a boot.
+
+        podman's own database goes, too: it knows of no containers here, and would refuse directories that have moved.
+        """
+        shutil.rmtree(os.path.join(self._root, "libpod"), ignore_errors=True)
         os.makedirs(self._settings, mode=0o700, exist_ok=True)
+        if self._run != self._place and not os.path.lexists(self._run):
+            os.symlink(self._place, self._run)
         texts = {
             "storage.conf": _STORAGE.format(root=self._root, run=self._run),
             "registries.conf": _REGISTRIES,
@@ -64,7 +76,7 @@ class Podman:
                 file.write(text)
 
     def run(self, *arguments: str) -> str:
-        """What it printed. Raises CnmError with podman's own words."""
+        """What it printed. Raises CnmError in podman's words, InvalidParameter for a layer that is no sound tar."""
         done = subprocess.run(
             [*self._command(), *arguments],
             env=self._environment(),
@@ -76,7 +88,7 @@ class Podman:
             check=False,
         )
         if done.returncode != 0:
-            raise CnmError(f"podman {arguments[0]} failed: {_last_words(done.stderr)}")
+            raise _failure(arguments[0], _last_words(done.stderr))
         return done.stdout.strip()
 
     def copying(self) -> tuple[str, ...]:
@@ -87,18 +99,32 @@ class Podman:
         return [
             self._programs.path("podman"),
             *("--root", self._root, "--runroot", self._run, "--storage-driver", "overlay"),
+            # Otherwise it bind-mounts a directory of the store, and leaves that mount behind where it fails.
+            *("--storage-opt", "overlay.skip_mount_home=true"),
             *("--tmpdir", os.path.join(self._run, "libpod"), "--events-backend", "none"),
             *("--cgroup-manager", "cgroupfs", "--log-level", "error"),
         ]
 
     def _environment(self) -> dict[str, str]:
+        inherited = {key: value for key, value in self._programs.env.items() if not key.startswith(_STEERING)}
         return {
-            **self._programs.env,
+            **inherited,
             "CONTAINERS_STORAGE_CONF": os.path.join(self._settings, "storage.conf"),
             "CONTAINERS_REGISTRIES_CONF": os.path.join(self._settings, "registries.conf"),
             "CONTAINERS_CONF": os.path.join(self._settings, "containers.conf"),
             "TMPDIR": self._scratch,
         }
+
+
+def _short_name(run: str) -> str:
+    """The same at every start, since podman remembers it."""
+    return f"/run/cnm-storage-{hashlib.sha256(run.encode()).hexdigest()[:12]}"
+
+
+def _failure(verb: str, words: str) -> CnmError:
+    if broken := _BROKEN_LAYER.search(words):
+        return InvalidParameter(f"Error processing tar file: {broken[1]}")
+    return CnmError(f"podman {verb} failed: {words}")
 
 
 def _last_words(errors: str) -> str:

@@ -28,7 +28,10 @@ class Programs(msgspec.Struct, frozen=True, kw_only=True):
 
     def path(self, name: str) -> str:
         """Where a program is. Raises Unavailable with the remedy."""
-        wanted = str(getattr(self, name))
+        return self.find(str(getattr(self, name)))
+
+    def find(self, wanted: str) -> str:
+        """Of a path, or a name that is looked up. Raises Unavailable."""
         found = shutil.which(wanted, path=self.environment.get("PATH", os.environ.get("PATH")))
         if found is None:
             raise Unavailable(

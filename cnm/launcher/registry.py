@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -9,13 +10,15 @@ from contextlib import contextmanager
 
 import msgspec
 
-from cnm.errors import Conflict, InvalidParameter, NotFound
+from cnm.errors import CnmError, Conflict, InvalidParameter, NotFound
 from cnm.launcher.container import Container, State
 from cnm.launcher.records import Records
 
+log = logging.getLogger("cnm.launcher")
+
 
 class Registry:
-    """Thread-safe. A container is changed under its lock, and what changed is on the disk before it is seen."""
+    """Thread-safe. A container is changed under its lock, and what was asked for is on the disk before it is seen."""
 
     def __init__(self, records: Records) -> None:
         self._records = records
@@ -50,7 +53,7 @@ class Registry:
         with self._changed:
             name = reference.removeprefix("/")
             ident = reference if reference in self._containers else self._names.get(name, "")
-            if ident:
+            if ident in self._containers:
                 return self._containers[ident]
             found = [c for c in self._containers.values() if reference and c.id.startswith(reference)]
             if len(found) > 1:
@@ -68,11 +71,10 @@ class Registry:
         with lock:
             yield self.get(ident)
 
-    def add(self, container: Container) -> None:
-        """Raises Conflict where the name is taken. It is not kept before `put`."""
+    def reserve(self, container: Container) -> None:
+        """Its name is taken from now on; nobody finds it before `put`. Raises Conflict where the name is another's."""
         with self._changed:
             self._take_name(container.id, container.name)
-            self._containers[container.id] = container
 
     def _take_name(self, ident: str, name: str) -> None:
         other = self._names.get(name)
@@ -83,24 +85,41 @@ class Registry:
             )
         self._names[name] = ident
 
-    def put(self, container: Container, *, durable: bool = False) -> Container:
+    def put(self, container: Container) -> Container:
         """The record in the place of the one before. Raises CnmError where it cannot be written."""
-        self._records.write(container, durable=durable)
+        self._records.write(container)
+        return self._show(container)
+
+    def _show(self, container: Container) -> Container:
         with self._changed:
             self._containers[container.id] = container
             self._changed.notify_all()
         return container
 
     def set_state(self, container: Container, **changes: object) -> Container:
-        state: State = msgspec.structs.replace(container.state, **changes)
-        return self.put(msgspec.structs.replace(container, state=state))
+        """How it stands from now on. Raises CnmError where that cannot be written."""
+        changed = _with_state(container, changes)
+        self._records.write_state(changed)
+        return self._show(changed)
+
+    def note_state(self, container: Container, **changes: object) -> Container:
+        """What has happened to it, which is so even where it cannot be written: a full disk must not keep a container.
+
+        The next start of the launcher finds the same out again.
+        """
+        changed = _with_state(container, changes)
+        try:
+            self._records.write_state(changed)
+        except CnmError as error:
+            log.error("container %s: %s", container.short, error)
+        return self._show(changed)
 
     def rename(self, container: Container, name: str) -> Container:
         """Raises Conflict."""
         with self._changed:
             self._take_name(container.id, name)
         try:
-            renamed = self.put(msgspec.structs.replace(container, name=name), durable=True)
+            renamed = self.put(msgspec.structs.replace(container, name=name))
         except BaseException:
             with self._changed:
                 del self._names[name]
@@ -144,3 +163,8 @@ class Registry:
         deadline = time.monotonic() + seconds
         with self._changed:
             return self._changed.wait_for(condition, deadline - time.monotonic())
+
+
+def _with_state(container: Container, changes: dict[str, object]) -> Container:
+    state: State = msgspec.structs.replace(container.state, **changes)
+    return msgspec.structs.replace(container, state=state)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from cnm.errors import Conflict
+from cnm.errors import Conflict, NotFound
 from cnm.launcher.image_config import Image, chain_ids
 from cnm.launcher.references import familiar, normalised, parse
 
@@ -51,60 +51,57 @@ class Removal(NamedTuple):
     in_use: Callable[[str], Iterable[User]]
 
     def plan(self) -> Plan:
-        """Raises Conflict in Docker's words."""
+        """Raises Conflict and NotFound in Docker's words."""
         if _names_id(self.image, self.reference):
             return self._by_id()
         return self._by_name()
 
     def _by_name(self) -> Plan:
         name = normalised(self.reference)
-        repositories = {parse(known).repository for known in self.image.names}
-        single = len(self.image.names) <= 1 or (len(repositories) == 1 and "@" in "".join(self.image.names))
-        if not self.force and single and (users := list(self.in_use(self.image.id))):
+        if name not in self.image.names:
+            raise NotFound(f"No such image: {familiar(name)}")
+        if not self.force and _is_single(self.image.names) and (users := self._users()):
             raise Conflict(
                 f'conflict: unable to remove repository reference "{self.reference}" (must force) - container'
                 f" {users[0].id[:_SHORT]} is using its referenced image {_short(self.image.id)}"
             )
-        if len(self.image.names) > 1:
-            return Plan((name,), ())
-        return self._deleting((name,), is_quiet=True)
+        names = (name, *_left_alone(name, self.image.names))
+        if set(self.image.names) - set(names):
+            return Plan(names, ())
+        try:
+            return self._deleting(names)
+        except Conflict:  # the name goes in any case, and what then is in the way is no error
+            return Plan(names, ())
 
     def _by_id(self) -> Plan:
         names = self.image.names
-        if len(names) > 1 and not self.force:
-            self._refuse_dependent()
+        if not self.force and not _is_single(names):
+            self._refuse_needed()
             raise self._conflict("must be forced", "image is referenced in multiple repositories")
-        return self._deleting(names, is_quiet=False)
+        return self._deleting(names)
 
-    def _deleting(self, names: tuple[str, ...], *, is_quiet: bool) -> Plan:
-        """Of the image itself, whose last names go. After a name of the user's went, what is in the way is no error."""
-        try:
-            self._refuse_dependent()
-            stopped = self._refuse_used()
-        except Conflict:
-            if is_quiet:
-                return Plan(names, ())
-            raise
-        parents = self._parents() if self.prune and not stopped else ()
-        return Plan(names, (self.image, *parents), kept_for_users=stopped)
-
-    def _refuse_dependent(self) -> None:
-        if any(other.parent == self.image.id for other in self.images):
-            raise self._conflict("cannot be forced", "image has dependent child images")
-
-    def _refuse_used(self) -> bool:
-        """Whether stopped containers use it, which force allows."""
-        users = list(self.in_use(self.image.id))
-        for user in users:
-            if user.is_running:
-                raise self._conflict(
-                    "cannot be forced", f"image is being used by running container {user.id[:_SHORT]}"
-                )
+    def _deleting(self, names: tuple[str, ...]) -> Plan:
+        """Of the image itself, whose last names go. Raises Conflict."""
+        self._refuse_needed()
+        users = self._users()
         if users and not self.force:
             raise self._conflict(
                 "must be forced", f"image is being used by stopped container {users[0].id[:_SHORT]}"
             )
-        return bool(users)
+        parents = self._parents() if self.prune and not users else ()
+        return Plan(names, (self.image, *parents), kept_for_users=bool(users))
+
+    def _refuse_needed(self) -> None:
+        """What force does not change."""
+        if any(other.parent == self.image.id for other in self.images):
+            raise self._conflict("cannot be forced", "image has dependent child images")
+        for user in self._users():
+            if user.is_running:
+                why = f"image is being used by running container {user.id[:_SHORT]}"
+                raise self._conflict("cannot be forced", why)
+
+    def _users(self) -> list[User]:
+        return list(self.in_use(self.image.id))
 
     def _parents(self) -> tuple[Image, ...]:
         """Those without a name that nothing else needs any more."""
@@ -113,7 +110,7 @@ class Removal(NamedTuple):
         parent = self.image.parent
         while parent and (image := next((image for image in self.images if image.id == parent), None)):
             children = [other for other in self.images if other.parent == image.id and other.id not in gone]
-            if image.names or children or list(self.in_use(image.id)):
+            if image.names or children or any(True for _ in self.in_use(image.id)):
                 break
             found.append(image)
             gone.add(image.id)
@@ -136,6 +133,19 @@ def records(plan: Plan, images: Sequence[Image]) -> list[Removed]:
                 shared.add(chain)
                 told.append(Removed(deleted=chain))
     return told
+
+
+def _is_single(names: Sequence[str]) -> bool:
+    """Whether all names are one tag at most, and digests in one repository."""
+    tags = [name for name in names if "@" not in name]
+    return len(names) <= 1 or (len(tags) <= 1 and len({parse(name).repository for name in names}) == 1)
+
+
+def _left_alone(name: str, names: Sequence[str]) -> list[str]:
+    """Names by digest that go with the last tag of their repository."""
+    repository = parse(name).repository
+    others = [other for other in names if other != name and parse(other).repository == repository]
+    return [] if "@" in name or any("@" not in other for other in others) else others
 
 
 def _names_id(image: Image, reference: str) -> bool:

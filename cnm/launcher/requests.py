@@ -43,15 +43,16 @@ def container(
     name: str, body: ContainerCreate, image: Image, host_facts: Host, cgroup_parent: str, runtime: str
 ) -> Container:
     """Raises InvalidParameter, Unavailable for what this host lacks."""
-    config = merged(Config(**{key: getattr(body, key) for key in Config.__struct_fields__}), image.config)
+    config = Config(**{key: getattr(body, key) for key in Config.__struct_fields__})
     host = _replace(body.host_config or HostConfig())
+    check(config, host, host_facts)
+    config = merged(config, image.config)
     ident = new_id()
     host.network_mode = _network_mode(host, config)
     host.runtime = host.runtime or runtime
     host.cgroup_parent = host.cgroup_parent or cgroup_parent
     if not config.hostname and not host.uts_mode and host.network_mode != "host":
         config.hostname = "" if shared_with(host.network_mode) else ident[:12]
-    check(config, host, host_facts)
     mount_points(config, host)
     return Container(
         id=ident,

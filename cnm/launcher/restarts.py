@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import msgspec
 
@@ -13,9 +13,6 @@ from cnm.launcher.container import Container, Status
 from cnm.launcher.parts import Parts
 from cnm.launcher.starting import Starter
 from cnm.wire.containers import RestartPolicy
-
-if TYPE_CHECKING:
-    from cnm.launcher.ending import Ender
 
 log = logging.getLogger("cnm.launcher")
 
@@ -36,22 +33,19 @@ def wants_restart(container: Container) -> bool:
 
 
 def wants_start(container: Container) -> bool:
-    """Whether it is started with the launcher, having run when the machine or the launcher went down."""
-    policy, state = container.host.restart_policy or RestartPolicy(), container.state
-    if policy.name == "always":
-        return True
-    if state.stopped_by_user:
-        return False
-    return policy.name == "unless-stopped" or wants_restart(container)
+    """Whether one that does not run is started with the launcher: Docker's rule, for those that have run before."""
+    policy = container.host.restart_policy or RestartPolicy()
+    return bool(container.state.started) and (policy.name == "always" or wants_restart(container))
 
 
 class Restarts:
     """Thread-safe; `after` and `cancel` under the container's lock."""
 
-    def __init__(self, parts: Parts, starter: Starter, ender: Ender) -> None:
+    def __init__(self, parts: Parts, starter: Starter, watch: Callable[[Container], None]) -> None:
+        """`watch` is called with each that runs again."""
         self._p = parts
         self._starter = starter
-        self._ender = ender
+        self._watch = watch
         self._pauses: dict[str, float] = {}
         self._timers: dict[str, threading.Timer] = {}
 
@@ -63,7 +57,7 @@ class Restarts:
         lived = ended.state.finished - ended.state.started
         pause = _FIRST_SECONDS if lived > _LONG_NANOSECONDS else self._pauses.get(ended.id, _FIRST_SECONDS)
         self._pauses[ended.id] = min(2 * pause, _LONGEST_SECONDS)
-        self._p.registry.set_state(ended, status=Status.RESTARTING)
+        self._p.registry.note_state(ended, status=Status.RESTARTING)
         timer = threading.Timer(pause, self._again, (ended.id,))
         timer.daemon = True
         self._timers[ended.id] = timer
@@ -90,13 +84,14 @@ class Restarts:
                 counted = msgspec.structs.replace(
                     container, state=msgspec.structs.replace(container.state, restart_count=count)
                 )
-                self._start(counted)
+                self.start(counted)
         except NotFound:
             return
 
-    def _start(self, container: Container) -> None:
+    def start(self, container: Container) -> None:
+        """As its policy wants; one that does not start is tried again. Under the container's lock."""
         try:
-            self._ender.watch(self._starter.start(container))
+            self._watch(self._starter.start(container))
         except CnmError as error:
             log.error("container %s does not start again: %s", container.short, error)
             failed = self._p.registry.get(container.id)

@@ -6,14 +6,15 @@ Mounted by mount(2), some milliseconds, where buildah takes ten times as long fo
 from __future__ import annotations
 
 import os
-import shutil
 import stat
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
-from cnm.errors import CnmError
-from cnm.launcher import mounting
+from cnm.errors import CnmError, NotBuilt, Unavailable
+from cnm.launcher import mounting, user_namespaces
 from cnm.launcher.changes import Change, changes, written
+from cnm.launcher.deleting import delete
+from cnm.launcher.modes import UserMapping
 from cnm.launcher.overlays import Seen, look_up
 from cnm.launcher.storage import layer_directory, short_link
 
@@ -37,11 +38,17 @@ class Rootfs:
     """The files of one container. What is made lies below `place`, which must exist:
 
     `rootfs` (where it is mounted), `rw/upper` and `rw/work` (what the container writes), `rw/init` (what is laid over
-    the image before that).
+    the image before that), `mapped` (for as long as it is being mounted).
+
+    In a user namespace (`mapping`) the layers' owners are shifted by the kernel, and what is written has the shifted
+    ones on the disk.
     """
 
-    def __init__(self, place: str, storage: str, layers: Sequence[str]) -> None:
+    def __init__(
+        self, place: str, storage: str, layers: Sequence[str], mapping: UserMapping | None = None
+    ) -> None:
         """`storage` is the graph root, `layers` the ids of the image's layers, the lowest first."""
+        self.mapping = mapping
         self.path = os.path.join(place, "rootfs")
         self.upper = os.path.join(place, "rw", "upper")
         self._place = place
@@ -49,6 +56,7 @@ class Rootfs:
         self._layers = tuple(reversed(layers))
         self._work = os.path.join(place, "rw", "work")
         self._init = os.path.join(place, "rw", "init")
+        self._mapped = os.path.join(place, "mapped")
 
     def mount(self) -> str:
         """Where the root file system is mounted from now on; as it is where it was. Raises CnmError saying why not."""
@@ -56,7 +64,10 @@ class Rootfs:
             return self.path
         try:
             self._prepare()
-            self._mount()
+            if self.mapping is None:
+                self._mount()
+            else:
+                self._mount_mapped(self.mapping)
         except OSError as error:
             raise CnmError(
                 f"cannot mount the root file system {self.path}: {error.strerror}: {error.filename}"
@@ -67,11 +78,12 @@ class Rootfs:
         """Nothing mounted is fine; one in use is detached."""
         while mounting.unmount(self.path):
             continue
+        self._detach_mapped()
 
     def remove(self) -> None:
         """Unmounts it and deletes what the container wrote; nothing there is fine."""
         self.unmount()
-        shutil.rmtree(os.path.dirname(self.upper), ignore_errors=False, onerror=_unless_absent)
+        delete(os.path.dirname(self.upper))
         try:
             os.rmdir(self.path)
         except FileNotFoundError:
@@ -79,7 +91,7 @@ class Rootfs:
 
     def changes(self) -> list[Change]:
         """What differs from the image, as Docker's diff has it; none where the container was never mounted."""
-        return changes(self.upper, self._lowers()) if os.path.isdir(self.upper) else []
+        return changes(self.upper, self._lowers(), self.mapping) if os.path.isdir(self.upper) else []
 
     def size(self) -> int:
         """Bytes of what the container wrote."""
@@ -106,28 +118,82 @@ class Rootfs:
         for path in (self.path, self.upper, self._work):
             os.makedirs(path, mode=0o755, exist_ok=True)
         os.chmod(self.upper, 0o755)  # the root directory's mode inside
+        if self.mapping is not None:
+            _check_reachable(self.path)
+            if os.stat(self.upper).st_uid == 0:
+                os.chown(self.upper, self.mapping.host_id, self.mapping.host_id)
         if not os.path.isdir(self._init):
             self._lay_beforehand()
 
     def _lay_beforehand(self) -> None:
         """Renamed when it is whole, so that one half made is made anew."""
         fresh = f"{self._init}.new"
-        shutil.rmtree(fresh, onerror=_unless_absent)
+        delete(fresh)
         os.mkdir(fresh, 0o755)
+        image = self._image()
         for path, kind in _BEFOREHAND:
-            _lay(fresh, path, kind, self._image())
+            _lay(fresh, path, kind, image)
         os.rename(fresh, self._init)
+
+    def _lower_names(self) -> Iterator[str]:
+        """Of the image's layers, from the directory of links; user namespaces may put mapped mounts of them here."""
+        return (short_link(self._storage, layer) for layer in self._layers)
 
     def _mount(self) -> None:
         """By short links from a working directory: long paths of many layers exceed what mount(2) takes."""
         links = os.path.join(self._storage, "overlay", "l")
-        lower = ":".join([self._init, *(short_link(self._storage, layer) for layer in self._layers)])
+        lower = ":".join([self._init, *self._lower_names()])
         data = f"lowerdir={lower},upperdir={self.upper},workdir={self._work},{_OPTIONS}"
         if len(os.fsencode(data)) > _LONGEST_DATA:
             raise CnmError(
                 f"cannot mount the root file system {self.path}: {len(self._layers)} layers are too many"
             )
         mounting.in_directory(links, lambda: mounting.mount("overlay", self.path, "overlay", data))
+
+    def _mount_mapped(self, mapping: UserMapping) -> None:
+        """Over mounts of the layers with shifted owners, which the overlay keeps when they are detached again."""
+        self._detach_mapped()
+        lowers = self._lowers()
+        with ExitStack() as undo:
+            undo.callback(self._detach_mapped)
+            users = undo.enter_context(user_namespaces.opened(mapping))
+            try:
+                for number, directory in enumerate(lowers):
+                    target = os.path.join(self._mapped, str(number))
+                    os.makedirs(target, mode=0o700)
+                    mounting.bind_mapped(directory, target, users)
+                lower = ":".join(map(str, range(len(lowers))))
+                data = f"lowerdir={lower},upperdir={self.upper},workdir={self._work},{_OPTIONS}"
+                mounting.in_directory(
+                    self._mapped, lambda: mounting.mount("overlay", self.path, "overlay", data)
+                )
+            except OSError as error:
+                raise NotBuilt(
+                    f"cannot mount the root file system {self.path} for a user namespace: {error.strerror}: "
+                    f"{error.filename}: idmapped mounts need Linux 5.19 and a file system that has them: use "
+                    "--userns host"
+                ) from None
+
+    def _detach_mapped(self) -> None:
+        if not os.path.isdir(self._mapped):
+            return
+        for name in os.listdir(self._mapped):
+            target = os.path.join(self._mapped, name)
+            while mounting.unmount(target):
+                continue
+            os.rmdir(target)
+        os.rmdir(self._mapped)
+
+
+def _check_reachable(path: str) -> None:
+    """Root of a user namespace is nobody on the way to its files. Raises Unavailable."""
+    directory = path
+    while directory != "/":
+        directory = os.path.dirname(directory)
+        if not os.stat(directory).st_mode & stat.S_IXOTH:
+            raise Unavailable(
+                f"user namespaces cannot reach {path}: {directory} is closed to other users: chmod o+x {directory}"
+            )
 
 
 def _lay(init: str, path: str, kind: str, image: tuple[str, ...]) -> None:
@@ -169,10 +235,3 @@ def _copy_times(origin: Seen, directory: str) -> None:
 
 def _is_directory(seen: Seen | None) -> bool:
     return seen is not None and stat.S_ISDIR(seen.status.st_mode)
-
-
-def _unless_absent(
-    _function: object, _path: str, failure: tuple[type[BaseException], BaseException, object]
-) -> None:
-    if not isinstance(failure[1], FileNotFoundError):
-        raise failure[1]

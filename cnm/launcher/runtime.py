@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
@@ -10,10 +11,13 @@ from typing import Any, NamedTuple
 from cnm.errors import CnmError
 from cnm.launcher.programs import Programs
 
-_PATIENCE = 60.0
+PATIENCE = 60.0
 """Seconds after which a runtime that does not answer is killed."""
+
 _NOT_FOUND = ("executable file not found", "no such file or directory")
 _NOT_EXECUTABLE = ("permission denied", "not a directory", "is a directory")
+_ERRORS = ("error", "fatal")
+_ENDED = ("not running", "no such process", "process already finished")
 _ABSENT = ("does not exist",)
 
 
@@ -23,6 +27,11 @@ class RuntimeFailed(CnmError):
     def __init__(self, doing: str, words: str) -> None:
         super().__init__(f"OCI runtime {doing} failed: {words}: unknown")
         self.words = words
+
+    @property
+    def tells_of_an_end(self) -> bool:
+        """Whether what was asked of a process came too late: it has ended."""
+        return any(words in self.words.lower() for words in _ENDED)
 
     def command_exit_code(self, command: str) -> int | None:
         """What the exit code is where the command is to blame: 127 it is not there, 126 it cannot be run; else None.
@@ -45,16 +54,22 @@ class RuntimeState(NamedTuple):
 class Runtime:
     """One runtime program with its containers' state below `root`. Verbs raise RuntimeFailed."""
 
-    def __init__(self, programs: Programs, root: str, program: str = "runc") -> None:
+    def __init__(
+        self, programs: Programs, root: str, program: str = "runc", before: Sequence[str] = ()
+    ) -> None:
+        """`before` is a command line that runs the program's in surroundings of its choice."""
         self.programs, self.root, self.program = programs, root, program
+        self._before = before
 
-    def path(self) -> str:
-        """Raises Unavailable where the program is not installed."""
-        return self.programs.path(self.program)
+    def beginning(self) -> list[str]:
+        """How its command lines begin. Raises Unavailable where the program is not installed."""
+        if not self._before:
+            return [self.programs.path(self.program)]
+        return [self.programs.find(self._before[0]), *self._before[1:], self.programs.path(self.program)]
 
     def command(self, *arguments: str) -> list[str]:
         """Its errors are JSON lines, which `failure` reads."""
-        return [self.path(), "--root", self.root, "--log-format", "json", *arguments]
+        return [*self.beginning(), "--root", self.root, "--log-format", "json", *arguments]
 
     def start(self, container: str) -> None:
         """Let a created container's process begin."""
@@ -78,7 +93,14 @@ class Runtime:
 
     def update(self, container: str, resources: dict[str, Any]) -> None:
         """Change the limits to `resources`, which is `linux.resources` of the OCI specification, or a part of it."""
-        self._ask("update", "--resources", "-", container, given=json.dumps(resources).encode())
+        understood = json.dumps(self.understood(resources)).encode()
+        self._ask("update", "--resources", "-", container, given=understood)
+
+    def understood(self, resources: dict[str, Any]) -> dict[str, Any]:
+        """`linux.resources` without what this runtime fails at: crun 1.8 writes pids.max as -1, not as "max"."""
+        if self.program == "crun" and resources.get("pids") == {"limit": -1}:
+            return {key: value for key, value in resources.items() if key != "pids"}
+        return resources
 
     def state(self, container: str) -> RuntimeState | None:
         """How the runtime sees a container, None where it knows none."""
@@ -95,8 +117,19 @@ class Runtime:
         return [int(pid) for pid in json.loads(self._ask("ps", "--format", "json", container)) or ()]
 
     def known(self) -> list[str]:
-        """Ids of the containers that the runtime has state of."""
-        return self._ask("list", "--quiet").decode().split()
+        """Ids of the containers that the runtime has something of, perhaps no more than a beginning."""
+        try:
+            return os.listdir(self.root)
+        except FileNotFoundError:
+            return []
+
+    def has(self, container: str) -> bool:
+        """Whether it is among the known: a runtime keeps a folder for each."""
+        return os.path.exists(os.path.join(self.root, container))
+
+    def silent(self, doing: str) -> RuntimeFailed:
+        """The error of a runtime that was killed for its silence."""
+        return RuntimeFailed(doing, f"{self.program} gave no answer for {PATIENCE:.0f} s")
 
     def _ask(self, verb: str, *arguments: str, given: bytes = b"") -> bytes:
         try:
@@ -105,11 +138,11 @@ class Runtime:
                 input=given,
                 capture_output=True,
                 env=self.programs.env,
-                timeout=_PATIENCE,
+                timeout=PATIENCE,
                 check=False,
             )
         except subprocess.TimeoutExpired:
-            raise RuntimeFailed(verb, f"{self.program} gave no answer for {_PATIENCE:.0f} s") from None
+            raise self.silent(verb) from None
         if done.returncode != 0:
             raise failure(verb, done.stderr.splitlines(), f"{self.program} ended with {done.returncode}")
         return done.stdout
@@ -117,15 +150,16 @@ class Runtime:
 
 def failure(doing: str, log: Sequence[bytes], otherwise: str) -> RuntimeFailed:
     """The last error in the runtime's log (JSON lines), else its last line, else `otherwise`."""
-    words = list(_errors(log)) or [line.decode("utf-8", "replace").strip() for line in log if line.strip()]
+    said = list(_said(log))
+    words = [text for level, text in said if level in _ERRORS] or [text for _, text in said]
     return RuntimeFailed(doing, words[-1] if words else otherwise)
 
 
-def _errors(log: Sequence[bytes]) -> Iterator[str]:
-    for line in log:
+def _said(log: Sequence[bytes]) -> Iterator[tuple[str, str]]:
+    """Level and text of each line; a line that is no JSON has no level."""
+    for line in filter(None, map(bytes.strip, log)):
         try:
             entry = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(entry, dict) and entry.get("level") in ("error", "fatal") and "msg" in entry:
-            yield str(entry["msg"])
+            yield str(entry["level"]), str(entry["msg"])
+        except (ValueError, KeyError, TypeError):
+            yield "", line.decode("utf-8", "replace")

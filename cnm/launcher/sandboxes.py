@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from cnm.errors import CnmError, InvalidParameter, NotFound
+from cnm.errors import CnmError, InvalidParameter, NotFound, Unavailable
 from cnm.launcher.cnmd import Cnmd, escaped
 from cnm.launcher.container import Container
 from cnm.launcher.published import port_requests
@@ -103,24 +103,36 @@ class Sandboxes:
 
     def find(self, ident: str) -> Sandbox:
         """Raises NotFound."""
-        found = self._cnmd.ask("GET", f"{_PATH}/{ident}")
+        found = self.record(ident)
         return _sandbox(found, found["Kind"] == "host")
 
     def endpoints(self, ident: str) -> list[dict[str, Any]]:
-        """As cnmd shows them (`cnm.wire.control.Endpoint`); none for a sandbox that is not there."""
+        """As cnmd shows them (`cnm.wire.control.Endpoint`); none where it, or cnmd, is not there."""
         try:
-            found: list[dict[str, Any]] = self._cnmd.ask("GET", f"{_PATH}/{ident}")["Endpoints"]
+            found: list[dict[str, Any]] = self.record(ident)["Endpoints"]
         except NotFound:
+            return []
+        except Unavailable as error:
+            log.warning("container %s is shown without its networks: %s", ident[:12], error)
             return []
         return found
 
     def all(self) -> dict[str, list[dict[str, Any]]]:
         """Endpoints by the ids of sandboxes; nothing where cnmd is away."""
         try:
-            return {each["Id"]: each["Endpoints"] for each in self._cnmd.ask("GET", _PATH)}
+            return {ident: each["Endpoints"] for ident, each in self.records().items()}
         except CnmError as error:
             log.warning("containers are shown without their networks: %s", error)
             return {}
+
+    def record(self, ident: str) -> dict[str, Any]:
+        """cnmd's. Raises NotFound."""
+        found: dict[str, Any] = self._cnmd.ask("GET", f"{_PATH}/{ident}")
+        return found
+
+    def records(self) -> dict[str, dict[str, Any]]:
+        """cnmd's (`cnm.wire.control.Sandbox`) by their ids, those of others too. Raises what cnmd says."""
+        return {each["Id"]: each for each in self._cnmd.ask("GET", _PATH)}
 
     def network(self, reference: str) -> dict[str, Any]:
         """As the Engine API shows it. Raises NotFound."""

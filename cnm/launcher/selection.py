@@ -5,14 +5,11 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import NamedTuple
 
 from cnm.errors import CnmError, InvalidParameter, NotFound
 from cnm.launcher.container import Container, Status
 from cnm.launcher.mount_points import mount_points
-
-if TYPE_CHECKING:
-    from cnm.launcher.engine import Engine
 
 CONTAINER_FILTERS = frozenset(
     {
@@ -35,16 +32,29 @@ PRUNE_FILTERS = frozenset({"label", "label!", "until"})
 Filters = Mapping[str, Sequence[str]]
 
 
+class Known(NamedTuple):
+    """What filters refer to."""
+
+    container: Callable[[str], Container]
+    """Raises NotFound."""
+    image: Callable[[str], str]
+    """The id. Raises NotFound."""
+    network: Callable[[str], str]
+    """The name. Raises NotFound, Unavailable."""
+    health: Callable[[str], str]
+    """Of a container's id, "" where it is not checked."""
+
+
 def selected(
-    containers: Sequence[Container], wanted: Filters, engine: Engine, *, everything: bool, limit: int | None
+    containers: Sequence[Container], wanted: Filters, known: Known, *, everything: bool, limit: int | None
 ) -> list[Container]:
     """In the order given, the newest first. Raises InvalidParameter, NotFound for a container that is named."""
     states = {Status(each) for each in _statuses(wanted.get("status", ()))}
     codes = {_number(text) for text in wanted.get("exited", ())}
-    limits = [engine.registry.find(each).created for each in wanted.get("before", ())]
-    since = [engine.registry.find(each).created for each in wanted.get("since", ())]
-    images = _images(wanted, engine)
-    networks = _networks(wanted, engine)
+    limits = [known.container(each).created for each in wanted.get("before", ())]
+    since = [known.container(each).created for each in wanted.get("since", ())]
+    images = _images(wanted, known)
+    networks = _networks(wanted, known)
     published, exposed = (_ports(name, wanted.get(name, ())) for name in ("publish", "expose"))
     _check_values(wanted)
     shows_all = everything or bool(states or codes or limits or since) or limit is not None
@@ -67,7 +77,7 @@ def selected(
             and (not exposed or not exposed.isdisjoint(container.config.exposed_ports or ()))
             and _any(wanted, "volume", lambda text: _has_volume(container, text))
             and _any(wanted, "is-task", lambda text: text in _FALSE)
-            and _any(wanted, "health", lambda text: text == (engine.health.status(container.id) or "none"))
+            and _any(wanted, "health", lambda text: text == (known.health(container.id) or "none"))
             and has_labels(container, wanted.get("label", ()))
         )
 
@@ -80,25 +90,25 @@ def _any(wanted: Filters, name: str, matches: Callable[[str], bool]) -> bool:
     return not texts or any(map(matches, texts))
 
 
-def _images(wanted: Filters, engine: Engine) -> set[str] | None:
+def _images(wanted: Filters, known: Known) -> set[str] | None:
     """Ids; None for all. A name that no image has selects nothing."""
     if "ancestor" not in wanted:
         return None
     found = set()
     for reference in wanted["ancestor"]:
         with contextlib.suppress(NotFound, InvalidParameter):
-            found.add(engine.parts.images.find(reference).id)
+            found.add(known.image(reference))
     return found
 
 
-def _networks(wanted: Filters, engine: Engine) -> set[str] | None:
+def _networks(wanted: Filters, known: Known) -> set[str] | None:
     """Names; None for all. A network is asked for by its name or id."""
     if "network" not in wanted:
         return None
     found = set(wanted["network"])
     for reference in wanted["network"]:
         with contextlib.suppress(CnmError):
-            found.add(str(engine.parts.sandboxes.network(reference)["Name"]))
+            found.add(known.network(reference))
     return found
 
 

@@ -5,88 +5,130 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import shutil
+import signal
 import time
-from collections.abc import Mapping
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 
-from cnm.errors import CnmError, Conflict, NotBuilt
+from cnm.errors import CnmError, NotBuilt
+from cnm.launcher import shared_memory, user_namespaces
 from cnm.launcher.arrivals import Arrivals
 from cnm.launcher.container import Container, Status
-from cnm.launcher.exits import started
+from cnm.launcher.exits import has_ended, started
 from cnm.launcher.failures import exit_code_of, explained
-from cnm.launcher.modes import is_host, shared_with
+from cnm.launcher.links import Links, environment, write_hosts
+from cnm.launcher.modes import user_mapping
+from cnm.launcher.monitor import Created
 from cnm.launcher.mount_points import MountPoint, mount_points
 from cnm.launcher.mounts import Bind, network_files, resolve
-from cnm.launcher.ocispec import Inside, spec
+from cnm.launcher.namespaces import Namespaces
+from cnm.launcher.ocispec import SHM_SIZE, Inside, cgroup_path, spec
 from cnm.launcher.parts import Parts
 from cnm.launcher.process import make_working_directory
 from cnm.launcher.sandboxes import Sandbox, hostname
+from cnm.launcher.takedown import Takedown
 from cnm.launcher.users import find_user
 from cnm.wire import codec
 
 log = logging.getLogger("cnm.launcher")
 
+_MONITOR_SECONDS = 5.0
+"""For conmon to see that its container is gone."""
+
 
 class Starter:
     """Callers hold the container's lock."""
 
-    def __init__(self, parts: Parts, arrivals: Arrivals) -> None:
+    def __init__(self, parts: Parts, arrivals: Arrivals, takedown: Takedown, links: Links) -> None:
         self._p = parts
+        self._takedown = takedown
         self._arrivals = arrivals
+        self._links = links
+        self._namespaces = Namespaces(parts.registry, parts.places)
 
     def start(self, container: Container) -> Container:
         """Running when this returns. Raises what stood in the way, which the container keeps; nothing is left then."""
         try:
+            if not self._takedown.is_done(container):
+                self._takedown.run(container)
             with contextlib.ExitStack() as undo:
+                undo.callback(self._takedown.clear, container)
                 running = self._start(container, undo)
                 undo.pop_all()
         except CnmError as error:
-            self._arrivals.disappoint(container.id)
-            command = container.args[0]
-            reason = explained(error, command)
-            self._keep_reason(container, reason, exit_code_of(error, command))
-            raise reason from None
+            raise self._failed(container, error) from None
+        except OSError as error:
+            reason = f"cannot start container {container.short}: {error.filename}: {error.strerror}"
+            raise self._failed(container, CnmError(reason)) from None
+        self._follow(running)
         self._p.tell("start", running)
         return running
 
+    def _failed(self, container: Container, error: CnmError) -> CnmError:
+        """The reason in Docker's words, which the container keeps."""
+        self._arrivals.disappoint(container.id)
+        command = container.args[0]
+        reason = explained(error, command)
+        self._keep_reason(container, reason, exit_code_of(error, command))
+        return reason
+
+    def _follow(self, running: Container) -> None:
+        """It runs, whatever becomes of those that are linked to it."""
+        try:
+            self._links.follow(running)
+        except CnmError as error:
+            log.error("containers linked to %s do not learn where it is: %s", running.name, error)
+
     def _keep_reason(self, container: Container, reason: CnmError, code: int) -> None:
         status = Status.EXITED if container.state.started else Status.CREATED
-        self._p.registry.set_state(
+        self._p.registry.note_state(
             container, status=status, exit_code=code, error=str(reason), finished=time.time_ns()
         )
 
     def _start(self, container: Container, undo: contextlib.ExitStack) -> Container:
         p = self._p
         bundle = p.places.bundle(container.id)
-        shutil.rmtree(bundle, ignore_errors=True)
         os.makedirs(bundle, mode=0o711)
-        undo.callback(shutil.rmtree, bundle, ignore_errors=True)
-        network = p.workers.submit(self._network, container)
-        undo.callback(self._leave_network, container, network)
-        rootfs = p.rootfs(container)
-        undo.callback(rootfs.unmount)
-        root = rootfs.mount()
-        inside = self._inside(container, root, network)
+        network = p.networking.submit(self._network, container)
+        undo.callback(wait, [network])
+        root = p.rootfs(container).mount()
+        shm = self._shared_memory(container)
+        inside = self._inside(container, root, network, shm)
         document = spec(container, inside, p.host)
+        linux = document["linux"]
+        linux["resources"] = p.runtime(container).understood(linux["resources"])
         with open(os.path.join(bundle, "config.json"), "wb") as file:
             file.write(codec.encode(document))
         return self._run(container, bundle, undo)
 
-    def _inside(self, container: Container, root: str, network: Future[Sandbox]) -> Inside:
+    def _shared_memory(self, container: Container) -> str:
+        """What is mounted at /dev/shm from outside; "" for nothing."""
+        if container.host.ipc_mode != "shareable":
+            return self._namespaces.shared_memory(container)
+        path = self._p.places.shm(container.id)
+        mapping = user_mapping(container.host.userns_mode)
+        shared_memory.make(path, container.host.shm_size or SHM_SIZE, mapping.host_id if mapping else 0)
+        return path
+
+    def _inside(self, container: Container, root: str, network: Future[Sandbox], shm: str) -> Inside:
+        mapping = user_mapping(container.host.userns_mode)
         points = mount_points(container.config, container.host)
         binds = resolve(points, _no_volume, self._p.host)
         user = find_user(root, container.config.user or "", container.host.group_add or ())
-        make_working_directory(root, container.config)
+        make_working_directory(root, container.config, (mapping.host_id,) * 2 if mapping else (0, 0))
         sandbox = network.result()
+        linked = self._links.linked(container)
+        write_hosts(sandbox, linked)
         return Inside(
             rootfs=root,
             netns=sandbox.netns,
             hostname=hostname(container),
             user=user,
             mounts=(*_files(container, sandbox, points), *binds),
-            namespaces=self._namespaces(container),
-            cgroup=os.path.join(container.host.cgroup_parent or "/", container.id),
+            namespaces=self._namespaces.paths(container),
+            cgroup=cgroup_path(container.host, container.id, ""),
+            userns=mapping,
+            shm=shm,
+            environment=environment(container, linked),
         )
 
     def _run(self, container: Container, bundle: str, undo: contextlib.ExitStack) -> Container:
@@ -98,8 +140,9 @@ class Starter:
             stdin=bool(config.open_stdin),
             stdin_once=bool(config.stdin_once),
             log=p.places.log(container.id),
+            placed=p.scopes.placed(container.id, container.name),
         )
-        undo.callback(p.runtime(container).delete, container.id, force=True)
+        undo.callback(self._end_monitor, container, created)
         self._arrivals.connect(container.id, bundle, created.pid)
         p.runtime(container).start(container.id)
         return p.registry.set_state(
@@ -116,38 +159,31 @@ class Starter:
             stopped_by_user=False,
         )
 
+    def _end_monitor(self, container: Container, created: Created) -> None:
+        """It ends with its container: before anybody takes its exit code for that of another life."""
+        with contextlib.suppress(CnmError):
+            self._p.runtime(container).delete(container.id, force=True)
+        begun = started(created.monitor_pid)
+        if not has_ended(created.monitor_pid, _MONITOR_SECONDS, begun):
+            os.kill(created.monitor_pid, signal.SIGKILL)
+            has_ended(created.monitor_pid, _MONITOR_SECONDS, begun)
+        self._p.monitor(container).forget(container.id)
+
     # The network
 
     def _network(self, container: Container) -> Sandbox:
-        if other := shared_with(container.host.network_mode):
-            return self._p.sandboxes.find(self._other(other, container, "network").id)
-        return self._p.sandboxes.make(container, container.config.exposed_ports or {})
-
-    def _leave_network(self, container: Container, network: Future[Sandbox]) -> None:
-        with contextlib.suppress(CnmError):
-            network.result()
-            if not shared_with(container.host.network_mode):
-                self._p.sandboxes.remove(container.id)
-
-    # Other containers' namespaces
-
-    def _namespaces(self, container: Container) -> Mapping[str, str]:
-        host, found = container.host, {}
-        for kind, mode in (("pid", host.pid_mode), ("ipc", host.ipc_mode), ("uts", host.uts_mode)):
-            if is_host(mode):
-                found[kind] = "host"
-            elif other := shared_with(mode):
-                found[kind] = f"/proc/{self._other(other, container, kind).state.pid}/ns/{kind}"
-        return found
-
-    def _other(self, reference: str, container: Container, kind: str) -> Container:
-        """The running container whose namespace is shared. Raises NotFound, Conflict."""
-        other = self._p.registry.find(reference)
-        if other.id == container.id:
-            raise Conflict(f"cannot join own {kind} namespace")
-        if not other.state.status.is_alive:
-            raise Conflict(f"cannot join {kind} of a non running container: {other.id}")
-        return other
+        p = self._p
+        if other := self._namespaces.network(container):
+            return p.sandboxes.find(other.id)
+        mapping = user_mapping(container.host.userns_mode)
+        if mapping is None:
+            return p.sandboxes.make(container, container.config.exposed_ports or {})
+        beside = self._namespaces.users_of_others(container)
+        pair = user_namespaces.make(p.places.namespaces(container.id), mapping, beside)
+        sandbox = p.sandboxes.make(container, container.config.exposed_ports or {}, pair.net)
+        for path in (sandbox.hosts, sandbox.hostname, sandbox.resolv_conf):
+            os.chown(path, mapping.host_id, mapping.host_id)
+        return sandbox
 
 
 def _files(container: Container, sandbox: Sandbox, points: tuple[MountPoint, ...]) -> tuple[Bind, ...]:

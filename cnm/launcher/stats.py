@@ -64,7 +64,7 @@ class Stats:
         if not state.status.is_alive:
             return {}
         version = self._p.host.cgroup_version
-        group = os.path.join(container.host.cgroup_parent or "/", container.id).lstrip("/")
+        group = container.cgroup.lstrip("/")
         read = _read_v2 if version == 2 else _read_v1
         return {**read(group), "networks": _networks(state.pid), "system": _system_nanoseconds()}
 

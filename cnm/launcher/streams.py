@@ -110,6 +110,8 @@ class ContainerStreams:
         """Take no more output, and do not end the input: whoever has the socket does that by closing it."""
         with suppress(OSError):
             self._socket.shutdown(socket.SHUT_RD)
+            while self._socket.recv(_PIECE):  # conmon may wait for room; then it learns that nobody listens
+                pass
         parked = self._socket.dup()
         self.close()
         return parked

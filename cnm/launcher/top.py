@@ -36,7 +36,7 @@ def top(pids: Collection[int], arguments: str = "") -> Top:
         done = _ps(given)  # some options cannot be used together with -q
     if done.returncode != 0:
         reason = done.stderr.decode("utf-8", "replace").partition("\n")[0]
-        raise CnmError(f"ps: {reason}" if reason else f"ps: exit status {done.returncode}")
+        raise CnmError(f"ps: {reason or f'exit status {done.returncode}'}")
     return select(done.stdout.decode("utf-8", "replace"), frozenset(pids))
 
 

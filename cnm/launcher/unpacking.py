@@ -7,17 +7,26 @@ The rules and texts are Docker's (its pkg/archive, Unpack of 20.10).
 from __future__ import annotations
 
 import errno
+import lzma
 import os
 import posixpath
 import shutil
 import stat
 import tarfile
+import zlib
 from collections.abc import Callable
+from functools import partial
 from typing import IO, NamedTuple
 
 from cnm.errors import CnmError, InvalidParameter
+from cnm.launcher.modes import UserMapping
 from cnm.launcher.mounting import open_in_root
 
+_FAILED = "Error processing tar file"
+_TEXTS = {"unexpected end of data": "unexpected EOF", "invalid header": "archive/tar: invalid tar header"}
+"""Docker's words for tarfile's."""
+_NO_ENTRIES = "empty file"
+"""tarfile's word for no bytes at all, which Docker takes for an archive without entries."""
 _ATTRIBUTE = "SCHILY.xattr."
 _CHUNK = 1 << 18
 _UNSUPPORTED = (errno.ENOTSUP, errno.EPERM)
@@ -31,7 +40,9 @@ class Rules(NamedTuple):
     no_overwrite_dir_non_dir: bool = False
     """A directory is not replaced by something else, nor the other way round."""
     owner: tuple[int, int] | None = None
-    """User and group of everything; None: as the archive says."""
+    """User and group of everything; None: as the archive says. As the container sees them."""
+    mapping: UserMapping | None = None
+    """Of the container's user namespace."""
 
 
 class Unpacker:
@@ -47,33 +58,36 @@ class Unpacker:
         """Raises InvalidParameter for what an archive may not hold or do, CnmError where it cannot be done."""
         try:
             self._unpack_all(stream)
-        except tarfile.TarError as error:
-            if str(error) == "empty file":
-                return  # nothing at all is an archive of nothing, as Docker has it
-            raise InvalidParameter(f"the archive cannot be read: {error}") from None
-        except EOFError:
-            raise InvalidParameter("the archive cannot be read: unexpected end") from None
-        except OSError as error:
-            what = f": {error.filename!s}" if error.filename else ""
-            raise CnmError(
-                f"cannot unpack the archive: {(error.strerror or str(error)).lower()}{what}"
-            ) from None
+        except tarfile.ReadError as error:
+            if str(error) != _NO_ENTRIES:
+                raise InvalidParameter(f"{_FAILED}: {_TEXTS.get(str(error), str(error))}") from None
+        except RecursionError:
+            raise CnmError(f"{_FAILED}: directories are nested too deeply") from None
+        except (EOFError, zlib.error, lzma.LZMAError, tarfile.TarError) as error:
+            raise InvalidParameter(f"{_FAILED}: {error}") from None
 
     def _unpack_all(self, stream: IO[bytes]) -> None:
         with tarfile.open(fileobj=stream, mode="r|*", bufsize=_CHUNK) as archive:
             for entry in archive:
                 self._unpack(archive, entry)
         for path, when in reversed(self._times):
-            self._in_parent(path, lambda parent, name, when=when: _set_time(parent, name, when))  # type: ignore[misc]
+            self._in_parent(path, partial(_set_time, when=when))
 
     def _unpack(self, archive: tarfile.TarFile, entry: tarfile.TarInfo) -> None:
         path = posixpath.normpath(posixpath.join(self._place, entry.name.lstrip("/")))
         if not _is_below(path, self._place):
-            raise InvalidParameter(f'"{path}" is outside of "{self._place}"')
-        if path == self._place and entry.isdir():
-            return
-        self._make_directories(posixpath.dirname(path))
-        self._in_parent(path, lambda parent, name: self._make(archive, entry, path, parent, name))
+            name = posixpath.relpath(path, self._place)
+            raise InvalidParameter(f'{_FAILED}: "{name}" is outside of "{self._place}"')
+        if path == self._place:
+            if entry.isdir():
+                return
+            raise InvalidParameter(f'{_FAILED}: cannot overwrite directory "{path}" with non-directory')
+        try:
+            self._make_directories(posixpath.dirname(path))
+            self._in_parent(path, partial(self._make, archive, entry, path))
+        except OSError as error:
+            why = (error.strerror or str(error)).lower()
+            raise CnmError(f"{_FAILED}: {path}: {why}") from None
 
     def _in_parent(self, path: str, act: Callable[[int, str], None]) -> None:
         parent = open_in_root(self._root, posixpath.dirname(path), _DIRECTORY)
@@ -88,7 +102,17 @@ class Unpacker:
             os.close(open_in_root(self._root, path, _DIRECTORY | os.O_PATH))
         except FileNotFoundError:
             self._make_directories(posixpath.dirname(path))
-            self._in_parent(path, lambda parent, name: os.mkdir(name, 0o755, dir_fd=parent))
+            self._in_parent(path, self._make_parent)
+
+    def _make_parent(self, parent: int, name: str) -> None:
+        os.mkdir(name, 0o755, dir_fd=parent)
+        if self._rules.mapping is not None:
+            os.chown(name, *self._outside(0, 0), dir_fd=parent, follow_symlinks=False)
+
+    def _outside(self, user: int, group: int) -> tuple[int, int]:
+        """As the host numbers them. Raises InvalidParameter for one that is not mapped."""
+        mapping = self._rules.mapping
+        return (user, group) if mapping is None else (mapping.outside(user), mapping.outside(group))
 
     def _make(
         self, archive: tarfile.TarFile, entry: tarfile.TarInfo, path: str, parent: int, name: str
@@ -103,7 +127,7 @@ class Unpacker:
             **dict.fromkeys((tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE), self._make_node),
         }
         if entry.type not in makers:
-            raise InvalidParameter(f"unhandled tar header type {ord(entry.type)}")
+            raise InvalidParameter(f"{_FAILED}: unhandled tar header type {ord(entry.type)}")
         makers[entry.type](archive, entry, path, parent, name)
         self._finish(entry, path, parent, name)
 
@@ -115,7 +139,9 @@ class Unpacker:
             return
         if self._rules.no_overwrite_dir_non_dir and is_directory != entry.isdir():
             kinds = ("directory", "non-directory") if is_directory else ("non-directory", "directory")
-            raise InvalidParameter(f'cannot overwrite {kinds[0]} "{path}" with {kinds[1]} "{self._place}"')
+            raise InvalidParameter(
+                f'{_FAILED}: cannot overwrite {kinds[0]} "{path}" with {kinds[1]} "{self._place}"'
+            )
         if is_directory and not entry.isdir():
             shutil.rmtree(name, dir_fd=parent)
         elif not is_directory:
@@ -143,7 +169,7 @@ class Unpacker:
     ) -> None:
         target = posixpath.normpath(f"{posixpath.dirname(path)}/{entry.linkname}")
         if not _is_below(target, self._place):
-            raise InvalidParameter(f'invalid symlink "{path}" -> "{entry.linkname}"')
+            raise InvalidParameter(f'{_FAILED}: invalid symlink "{path}" -> "{entry.linkname}"')
         os.symlink(entry.linkname, name, dir_fd=parent)
 
     def _make_link(
@@ -151,7 +177,7 @@ class Unpacker:
     ) -> None:
         target = posixpath.normpath(f"{self._place}/{entry.linkname.lstrip('/')}")
         if not _is_below(target, self._place):
-            raise InvalidParameter(f'invalid hardlink "{target}" -> "{entry.linkname}"')
+            raise InvalidParameter(f'{_FAILED}: invalid hardlink "{target}" -> "{entry.linkname}"')
         self._in_parent(
             target,
             lambda there, first: os.link(
@@ -171,7 +197,7 @@ class Unpacker:
         if entry.islnk():
             return
         user, group = self._rules.owner or (entry.uid, entry.gid)
-        os.chown(name, user, group, dir_fd=parent, follow_symlinks=False)
+        os.chown(name, *self._outside(user, group), dir_fd=parent, follow_symlinks=False)
         _set_attributes(entry, f"/proc/self/fd/{parent}/{name}")
         if not entry.issym():
             _set_mode(parent, name, entry.mode & 0o7777)

@@ -5,9 +5,16 @@ Source: moby, Container.UpdateContainer.
 
 from __future__ import annotations
 
+import contextlib
+import os
+from collections.abc import Iterator
+
 import msgspec
 
 from cnm.errors import Conflict
+from cnm.launcher.container import Container
+from cnm.launcher.parts import Parts
+from cnm.launcher.resources import linux_resources
 from cnm.wire.containers import ContainerUpdate, HostConfig, Resources, RestartPolicy
 
 _FIELDS = (
@@ -25,14 +32,17 @@ _FIELDS = (
 
 
 def updated(current: HostConfig, wanted: ContainerUpdate) -> HostConfig:
-    """Raises Conflict where the change contradicts what was set before. The caller checks the limits themselves."""
+    """Raises Conflict where the change contradicts what was set before; Docker's words, which name the container first.
+
+    The caller checks the limits themselves (`validation.check_update`).
+    """
     _check_conflicts(current, wanted)
     policy = wanted.restart_policy or RestartPolicy()
     if policy.name and policy.name != "no" and current.auto_remove:
         raise Conflict("Restart policy cannot be updated because AutoRemove is enabled for the container")
     changes = {field: getattr(wanted, field) for field in _FIELDS if getattr(wanted, field)}
     if wanted.pids_limit is not None:
-        changes["pids_limit"] = wanted.pids_limit
+        changes["pids_limit"] = max(0, wanted.pids_limit)
     if policy.name:
         changes["restart_policy"] = policy
     return msgspec.structs.replace(current, **changes)
@@ -49,3 +59,38 @@ def _check_conflicts(current: HostConfig, wanted: Resources) -> None:
         raise Conflict(
             "Memory limit should be smaller than already set memoryswap limit, update the memoryswap at the same time"
         )
+
+
+def apply_update(parts: Parts, container: Container, host: HostConfig) -> Container:
+    """Its record first, then its cgroups if it runs; after a kill in between, `finish_update` does what is missing."""
+    changed = msgspec.structs.replace(container, host=host)
+    if not container.state.status.is_alive:
+        return parts.registry.put(changed)
+    with _unfinished(parts, container):
+        parts.registry.put(changed)
+        try:
+            parts.runtime(changed).update(changed.id, linux_resources(host, parts.host))
+        except BaseException:
+            parts.registry.put(container)
+            raise
+    return changed
+
+
+def finish_update(parts: Parts, container: Container) -> None:
+    """Of a container that runs: its limits are as its record says."""
+    if os.path.exists(_mark(parts, container)):
+        with _unfinished(parts, container):
+            parts.runtime(container).update(container.id, linux_resources(container.host, parts.host))
+
+
+@contextlib.contextmanager
+def _unfinished(parts: Parts, container: Container) -> Iterator[None]:
+    """A file in the bundle for as long as the record and the cgroups may differ."""
+    mark = _mark(parts, container)
+    with open(mark, "w"):
+        yield
+    os.unlink(mark)
+
+
+def _mark(parts: Parts, container: Container) -> str:
+    return os.path.join(parts.places.bundle(container.id), "updating")

@@ -6,7 +6,7 @@ Rules and texts are those of moby/sys/user, which Docker uses.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from cnm.errors import InvalidParameter
 from cnm.launcher.scope import in_scope
@@ -22,6 +22,10 @@ class User(NamedTuple):
     additional_gids: tuple[int, ...] = (0,)
     """With `gid` as the first."""
     home: str = ""
+
+    def oci(self) -> dict[str, Any]:
+        """`process.user`."""
+        return {"uid": self.uid, "gid": self.gid, "additionalGids": list(self.additional_gids)}
 
 
 class _Entry(NamedTuple):
@@ -77,7 +81,7 @@ def _group_id(root: str, group: str) -> int:
 
 
 def _additional(root: str, wanted: Sequence[str]) -> list[int]:
-    """A group whose name is digits is found by its name first."""
+    """The first line counts that has the word as its name or its number."""
     known: dict[str, int] = {}
     for entry in _group(root) if wanted else ():
         for key in (entry.name, str(entry.gid)):

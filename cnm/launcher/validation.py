@@ -24,11 +24,14 @@ from cnm.launcher.ocispec import READONLY_PATHS, SHM_SIZE
 from cnm.launcher.process import has_init
 from cnm.launcher.security import security_options
 from cnm.launcher.signals import signal_number
-from cnm.wire.containers import Config, Health, HostConfig, PortBinding, RestartPolicy
+from cnm.wire.containers import Config, ContainerUpdate, Health, HostConfig, PortBinding, RestartPolicy
 
 
 def check(config: Config, host_config: HostConfig, host: Host) -> None:
-    """Raises InvalidParameter for the first thing that is wrong, Unavailable for what this host lacks."""
+    """What a client asks for, before it is merged with the image: an image may expose ports where no client may.
+
+    Raises InvalidParameter for the first thing that is wrong, Unavailable for what this host lacks.
+    """
     for text in _conflicts(config, host_config):
         raise InvalidParameter(text)
     _check_config(config)
@@ -41,6 +44,12 @@ def check(config: Config, host_config: HostConfig, host: Host) -> None:
     check_sysctls(host_config)
     if has_init(host_config) and not host.init:
         raise Unavailable("--init needs docker-init, which is not installed: install tini or docker.io")
+
+
+def check_update(wanted: ContainerUpdate, host: Host) -> None:
+    """Raises InvalidParameter for limits of an update that cannot be; `updating.updated` finds contradictions."""
+    check_resources(wanted, host, update=True)
+    check_restart_policy(wanted.restart_policy or RestartPolicy())
 
 
 def settled(host_config: HostConfig, host: Host) -> HostConfig:
@@ -155,8 +164,14 @@ def _check_host_config(config: Config, host_config: HostConfig) -> None:
         _check_extra_host(entry)
     _check_ports(host_config.port_bindings or {})
     check_restart_policy(policy)
+    if host_config.runtime not in _RUNTIMES:
+        raise InvalidParameter(f"unknown or invalid runtime name: {host_config.runtime}")
     if "" in (host_config.annotations or ()):
         raise InvalidParameter("invalid Annotations: the empty string is not permitted as an annotation key")
+
+
+_RUNTIMES = (None, "", "runc", "crun", "io.containerd.runc.v2")
+"""The last is what some clients write for Docker's own."""
 
 
 def _check_extra_host(entry: str) -> None:

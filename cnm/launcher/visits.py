@@ -1,4 +1,4 @@
-"""The files of containers that do not run: they are mounted for as long as somebody looks."""
+"""Looks into the file systems of containers that do not run: they are mounted for as long as somebody looks."""
 
 from __future__ import annotations
 

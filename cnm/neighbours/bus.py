@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 from cnm.errors import CnmError, Unavailable
@@ -35,3 +36,12 @@ class Bus(Protocol):
 
     def call(self, call: Call) -> tuple[Any, ...]:
         """What is answered. Raises BusAway, BusRefused."""
+
+
+class SignalBus(Bus, Protocol):
+    """One that signals are waited for on, which the caller has asked the bus for (AddMatch)."""
+
+    def heard(
+        self, interface: str, member: str, wanted: Callable[[tuple[Any, ...]], bool]
+    ) -> tuple[Any, ...]:
+        """The body of the first signal, of those since the connection began, that is wanted. Raises BusAway."""

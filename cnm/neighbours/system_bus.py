@@ -9,13 +9,13 @@ import contextlib
 import itertools
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from jeepney import DBusAddress, HeaderFields, MessageFlag, MessageType, Parser, message_bus, new_method_call
 from jeepney.auth import BEGIN, Authenticator
 
-from cnm.neighbours.bus import Bus, BusAway, BusRefused, Call
+from cnm.neighbours.bus import BusAway, BusRefused, Call, SignalBus
 
 PATH = "/run/dbus/system_bus_socket"
 _SECONDS = 3.0
@@ -24,7 +24,7 @@ _PIECE = 4096
 
 
 @contextlib.contextmanager
-def system_bus(path: str = PATH) -> Iterator[Bus]:
+def system_bus(path: str = PATH) -> Iterator[SignalBus]:
     """Raises BusAway where there is no bus."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as channel:
         channel.settimeout(_SECONDS)
@@ -42,6 +42,7 @@ class _Connection:
         self._channel = channel
         self._parser = Parser()
         self._serials = itertools.count(1)
+        self._signals: list[Any] = []
 
     def begin(self) -> None:
         """Raises OSError, ValueError."""
@@ -66,15 +67,38 @@ class _Connection:
             raise BusRefused(name, " ".join(part for part in reply.body if isinstance(part, str)))
         return tuple(reply.body)
 
+    def heard(
+        self, interface: str, member: str, wanted: Callable[[tuple[Any, ...]], bool]
+    ) -> tuple[Any, ...]:
+        """See `SignalBus`."""
+        told = {HeaderFields.interface: interface, HeaderFields.member: member}
+        while True:
+            for signal in self._signals:
+                if told.items() <= signal.header.fields.items() and wanted(tuple(signal.body)):
+                    return tuple(signal.body)
+            self._signals.clear()
+            try:
+                self._receive()
+            except (OSError, ValueError) as error:
+                raise BusAway(f"{member} of {interface} does not come: {_words(error)}") from None
+
+    def _receive(self) -> Any:
+        """The next message that is no signal, None where none has come whole. Raises OSError, ValueError."""
+        received = self._next()
+        if received is None:
+            self._parser.add_data(self._received())
+        elif received.header.message_type == MessageType.signal:
+            self._signals.append(received)
+            return None
+        return received
+
     def _reply(self, message: Any) -> Any:
         """Raises OSError, ValueError."""
         serial = next(self._serials)
         self._channel.sendall(message.serialise(serial=serial))
         while True:
-            received = self._next()
-            if received is None:
-                self._parser.add_data(self._received())
-            elif received.header.fields.get(HeaderFields.reply_serial) == serial:
+            received = self._receive()
+            if received is not None and received.header.fields.get(HeaderFields.reply_serial) == serial:
                 return received
 
     def _next(self) -> Any:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.docker.docker_lab import DockerLab, running_lab
+from tests.docker.shown_stage import Client, Stage, clients, running_stage
 
 
 @pytest.fixture(scope="module")
@@ -22,3 +23,25 @@ def nothing_is_left(lab: DockerLab) -> Iterator[None]:
     yield
     lab.remove_everything()
     lab.assert_nothing_is_left()
+
+
+@pytest.fixture(scope="module")
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    """A dockerd with containers of all sorts, for clients to show."""
+    with running_stage(tmp_path_factory.mktemp("stage")) as running:
+        yield running
+
+
+@pytest.fixture(
+    params=[
+        pytest.param(
+            client, id=f"docker {client.version}", marks=[pytest.mark.skip(reason=lack)] if lack else []
+        )
+        for client, lack in clients()
+    ],
+    scope="module",
+)
+def client(request: pytest.FixtureRequest) -> Client:
+    """Each of Docker's own clients."""
+    found: Client = request.param
+    return found

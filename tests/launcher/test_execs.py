@@ -132,8 +132,26 @@ def test_a_terminal_is_raw_and_has_the_size_that_was_asked_for(stage: Stage) -> 
 
         assert read_all(one.client) == b"\r\n50 100\r\n"
         assert stage.code(name) == 0
-    with pytest.raises(Conflict, match="has no terminal"):
+    with pytest.raises(Conflict, match="cannot resize a stopped container: unknown"):
         stage.execs.resize(name, 1, 1)
+
+
+def test_a_size_that_comes_before_the_terminal_waits_for_it(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = stage.exec(
+        "sh", "-c", "while ! stty size 2>/dev/null | busybox grep '12 34'; do :; done", tty=True
+    )
+    resize = threading.Thread(target=stage.execs.resize, args=(name, 12, 34))
+    resize.start()
+
+    with attached(stage.serve(name)) as one:
+        assert read_all(one.client) == b"12 34\r\n"
+    resize.join(PATIENCE)
+
+    monkeypatch.setattr("cnm.launcher.execs._START_SECONDS", 0.01)
+    with pytest.raises(Conflict, match="timeout waiting for exec session ready"):
+        stage.execs.resize(stage.exec("sh", tty=True), 1, 1)
 
 
 def test_the_detach_keys_leave_a_process_that_runs_on(stage: Stage) -> None:
@@ -253,7 +271,7 @@ def test_the_record_is_dockers(stage: Stage, target: Bundle) -> None:
 
     stage.execs.kill(name, signal.SIGTERM)
     assert running.exec.ended.wait(PATIENCE)
-    assert stage.execs.inspect(name)["CanRemove"]
+    assert stage.execs.inspect(name) == record | {"ExitCode": 143, "Pid": running.exec.pid}
     with pytest.raises(Conflict, match=f"Error: Exec command {name} has already run"):
         stage.execs.start(name)
     assert stage.execs.of(target.id) == []

@@ -693,7 +693,7 @@ def test_containers_events_and_their_order_are_docker_s(lives: Lives) -> None:
 
 
 def test_networks_events_are_docker_s(lives: Lives) -> None:
-    """cnmd tells them as they happen: before those of the container, where dockerd tells them behind, and some twice."""
+    """cnmd tells them before the container's own, dockerd behind them, and some twice."""
     ours, theirs = _told(lives, "network")
 
     assert {event[:2] for event in ours} == {event[:2] for event in theirs}

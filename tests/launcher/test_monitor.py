@@ -7,8 +7,9 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -30,8 +31,11 @@ TERMINAL = Wish(tty=True, stdin=True)
 
 
 @pytest.fixture
-def attachments() -> Attachments:
-    return Attachments()
+def attachments() -> Iterator[Attachments]:
+    """Whoever was attached leaves no descriptor."""
+    before = len(os.listdir("/proc/self/fd"))
+    yield Attachments()
+    eventually(lambda: len(os.listdir("/proc/self/fd")) <= before)
 
 
 def _serve(
@@ -114,6 +118,8 @@ def test_an_input_that_stays_open_takes_the_next_attacher(made: Containers, atta
             assert one.result() is Ended.INPUT
 
     assert made.runtime.state(bundle.id) == ("running", created.pid)
+    made.runtime.kill(bundle.id, signal.SIGKILL)
+    made.await_exit(bundle)
 
 
 def test_a_listener_that_leaves_does_not_end_the_input(made: Containers, attachments: Attachments) -> None:
@@ -188,20 +194,17 @@ def test_a_client_that_takes_nothing_is_cut_off_for_another(
     made: Containers, attachments: Attachments, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("cnm.launcher.attach._STALLED_SECONDS", 0.2)
-    bundle = made.bundle("sh", "-c", "yes | head -c 20000000; sleep 1000")
+    bundle = made.bundle("sh", "-c", f"yes {'x' * 999} | head -c 20000000")
     created = made.create(bundle)
     with (
         attached(_serve(attachments, bundle, created.pid, BOTH)) as deaf,
         attached(_serve(attachments, bundle, created.pid, BOTH)) as other,
     ):
         made.runtime.start(bundle.id)
-        heard = b""
-        while len(heard) < 20_000_000:
-            heard += other.client.recv(1 << 20)
 
+        assert len(split(read_all(other.client))[1]) == 20_000_000
         assert deaf.result() is Ended.STALLED
-        made.runtime.kill(bundle.id, signal.SIGKILL)
-        assert len(split(heard + read_all(other.client))[1]) == 20_000_000
+    attachments.forget(bundle.id)
     made.await_exit(bundle)
 
 
@@ -244,6 +247,52 @@ def test_what_cannot_be_run_fails_in_the_runtimes_words_and_leaves_nothing(
     assert failed.value.command_exit_code(command) == code
     assert made.runtime.known() == known
     assert _monitors(bundle) == []
+
+
+def test_a_bundle_without_a_configuration_is_refused(made: Containers) -> None:
+    bundle = made.bundle("true")
+    os.unlink(Path(bundle.path, "config.json"))
+
+    with pytest.raises(RuntimeFailed, match=r"config\.json not found"):
+        made.create(bundle)
+
+    assert _monitors(bundle) == []
+
+
+@pytest.mark.parametrize("stage", ["at once", "with its folder", "with its cgroup"])
+def test_a_monitor_that_dies_while_it_creates_leaves_nothing(made: Containers, stage: str) -> None:
+    known = made.runtime.known()
+    bundle = made.bundle("true")
+    folder, cgroup = Path(made.runtime.root, bundle.id), Path("/sys/fs/cgroup/pids", made.cgroup, bundle.id)
+    killers: list[threading.Thread] = []
+
+    def kill_in_time(pid: int) -> None:
+        if stage == "at once":
+            os.kill(pid, signal.SIGKILL)
+            return
+        killers.append(
+            threading.Thread(target=_kill_when, args=(bundle, folder if "folder" in stage else cgroup))
+        )
+        killers[0].start()
+
+    try:
+        made.monitor.create(
+            bundle.id, bundle.path, tty=False, stdin=False, log=bundle.log, placed=kill_in_time
+        )
+    except RuntimeFailed:
+        assert made.runtime.known() == known
+        assert not folder.exists()
+        assert not list(Path("/sys/fs/cgroup").glob(f"*/{made.cgroup}/{bundle.id}"))
+    else:  # the creation was faster: then it is whole
+        assert stage != "at once"
+        made.runtime.delete(bundle.id, force=True)
+    finally:
+        for killer in killers:
+            killer.join()
+    eventually(lambda: _monitors(bundle) == [])
+    made.create(bundle)
+    made.runtime.start(bundle.id)
+    assert made.await_exit(bundle) == 0
 
 
 def test_a_container_outlives_the_process_that_created_it(made: Containers) -> None:
@@ -327,6 +376,12 @@ def _has_stalled(bundle: Bundle) -> bool:
     before = os.path.getsize(bundle.log)
     time.sleep(0.2)
     return before > 1_000_000 and os.path.getsize(bundle.log) == before
+
+
+def _kill_when(bundle: Bundle, path: Path) -> None:
+    eventually(path.exists)
+    for pid in _monitors(bundle):
+        os.kill(int(pid), signal.SIGKILL)
 
 
 def _monitors(bundle: Bundle) -> list[str]:

@@ -7,27 +7,23 @@ import re
 import shlex
 import stat
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
-import msgspec
 import pytest
 
-from cnm.launcher.container import Container
 from cnm.launcher.host import Host, read_host
-from cnm.launcher.modes import is_host, shared_with
-from cnm.launcher.mount_points import MountPoint, mount_points
-from cnm.launcher.mounts import network_files, resolve
-from cnm.launcher.ocispec import Inside, spec
+from cnm.launcher.modes import UserMapping
 from cnm.launcher.programs import Programs
-from cnm.launcher.users import find_user
-from cnm.wire.containers import Config, HostConfig
-from cnm.wire.lenient import decode_leniently
+from tests.support.docker_twin import Twin
 from tests.support.dockerd import PROGRAMS, Dockerd, start_dockerd
 from tests.support.launcher_root import make_root, pack
 from tests.support.oci_differences import Difference, differences
-from tests.support.recording_runtime import Recorded, RecordingRuntime, request
+from tests.support.private_etc import make_private
+from tests.support.recording_runtime import RecordingRuntime, request
 from tests.support.unpacked import ROOT, lacking, program
 
 pytestmark = pytest.mark.skipif(bool(lacking(*PROGRAMS)), reason=lacking(*PROGRAMS))
@@ -137,34 +133,64 @@ class Reason(NamedTuple):
     cases: str
     where: str
     why: str
+    so: Callable[[Any, Any], bool]
+    """Of Docker's value and ours."""
+
+
+_NEWER = {"CAP_PERFMON", "CAP_BPF", "CAP_CHECKPOINT_RESTORE"}
+
+
+def _clipped(docker: list[str], ours: list[str]) -> bool:
+    return set(ours) - _NEWER <= set(docker) and set(docker) - set(ours) <= {"CAP_SYS_RESOURCE"}
+
+
+def _recursive(docker: list[str], ours: list[str]) -> bool:
+    return docker == sorted("ro" if option == "rro" else option for option in ours)
 
 
 _ACCEPTED = (
-    Reason(".*", "ociVersion", "Docker names a development version of the same specification"),
     Reason(
         ".*",
-        r"hooks\..*",
+        "ociVersion",
+        "Docker names a development version of the same specification",
+        lambda docker, ours: docker == f"{ours}-dev",
+    ),
+    Reason(
+        ".*",
+        r"hooks\.prestart",
         "Docker's runtime hands the network namespace to dockerd; ours joins cnmd's by path",
+        lambda docker, ours: docker[0]["args"][0] == "libnetwork-setkey" and ours is None,
     ),
     Reason(
         ".*",
         r"linux\.resources\.\w+\.(shares|weight)",
         "20.10 writes 0 for what was not given; 28 leaves it out",
+        lambda docker, ours: docker == 0 and ours is None,
     ),
     Reason(
         "privileged.*|all but some",
         r"process\.capabilities\.\w+",
         "20.10 grants what the host lacks, so that the start fails, and no newer ones than AUDIT_READ; 28 does neither",
+        _clipped,
     ),
     Reason(
-        "unlimited swap", r"linux\.resources\.memory\.swap", "said, so that an update to it has an effect"
+        "unlimited swap",
+        r"linux\.resources\.memory\.swap",
+        "said, so that an update to it has an effect",
+        lambda docker, ours: docker is None and ours == -1,
     ),
     Reason(
-        "bind modes|bind of a file|bind mount|bind over a file of the sandbox|volume.*",
+        ".*",
         r"mounts\..*\.options",
         "read-only binds are so with all mounts below them, as in 28",
+        _recursive,
     ),
-    Reason("network of the host", r"linux\.namespaces\.network", "Docker joins the namespace that it is in"),
+    Reason(
+        "network of the host",
+        r"linux\.namespaces\.network",
+        "Docker joins the namespace that it is in",
+        lambda docker, ours: docker.endswith("/default") and ours is None,
+    ),
 )
 
 
@@ -223,91 +249,17 @@ def compared(
     """By the case."""
     names = {"place": place, "profile": _PROFILE, "shared": place / "shared", "disk": _a_disk()}
     _, peer = request(dockerd, "GET", "/containers/peer/json")
+    twin = Twin(dockerd, root, host, peer, dockerd.socket.parent / "root")
     found = {}
     for case, flags in _FLAGS.items():
         arguments = (part.format_map(names) for part in shlex.split(flags))
-        recorded = runtime.record(dockerd, *arguments, "image", "echo", "hello")
-        ours = _ours(recorded, peer, dockerd, root, host)
-        found[case] = Compared(case, differences(recorded.config, ours))
+        with runtime.recorded(dockerd, *arguments, "image", "echo", "hello") as recorded:
+            found[case] = Compared(case, differences(recorded.config, twin.specification(recorded)))
     return found
 
 
 def _a_disk() -> str:
     return next(str(path) for path in sorted(Path("/dev").iterdir()) if path.is_block_device())
-
-
-def _ours(
-    recorded: Recorded, peer: dict[str, Any], dockerd: Dockerd, root: Path, host: Host
-) -> dict[str, Any]:
-    inspect = recorded.inspect
-    container = Container(
-        id=inspect["Id"],
-        name=inspect["Name"].lstrip("/"),
-        created=0,
-        image=inspect["Image"],
-        layers=(),
-        config=decode_leniently(msgspec.json.encode(inspect["Config"]), Config),
-        host=decode_leniently(msgspec.json.encode(inspect["HostConfig"]), HostConfig),
-        networks={},
-        args=(inspect["Path"], *inspect["Args"]),
-    )
-    return spec(container, _inside(container, recorded, peer, dockerd, root, host), host)
-
-
-def _inside(
-    container: Container, recorded: Recorded, peer: dict[str, Any], dockerd: Dockerd, root: Path, host: Host
-) -> Inside:
-    """What the engine would know, taken from dockerd where it made something of its own."""
-    inspect, wanted = recorded.inspect, container.host
-    sources = {mount["Destination"]: mount["Source"] for mount in inspect["Mounts"]}
-
-    def volume(point: MountPoint) -> str:
-        return str(sources[point.destination])
-
-    points = mount_points(container.config, wanted)
-    files = {
-        "/etc/resolv.conf": inspect["ResolvConfPath"],
-        "/etc/hostname": inspect["HostnamePath"],
-        "/etc/hosts": inspect["HostsPath"],
-    }
-    known = {target: source for target, source in files.items() if source}
-    binds = network_files(known, points, read_only=bool(wanted.readonly_rootfs))
-    return Inside(
-        rootfs=recorded.config["root"]["path"],
-        netns=_netns(wanted, inspect, peer),
-        hostname=container.config.hostname or "",
-        user=find_user(str(root), container.config.user or "", wanted.group_add or ()),
-        mounts=(*resolve(points, volume, host), *binds),
-        namespaces=_namespaces(wanted, peer),
-        cgroup=recorded.config["linux"]["cgroupsPath"],
-        shm=_shm(wanted, container.id, peer, dockerd),
-    )
-
-
-def _netns(wanted: HostConfig, inspect: dict[str, Any], peer: dict[str, Any]) -> str:
-    if shared_with(wanted.network_mode):
-        return f"/proc/{peer['State']['Pid']}/ns/net"
-    return "" if is_host(wanted.network_mode) else "new"
-
-
-def _namespaces(wanted: HostConfig, peer: dict[str, Any]) -> dict[str, str]:
-    found = {}
-    for kind, mode in (("pid", wanted.pid_mode), ("ipc", wanted.ipc_mode), ("uts", wanted.uts_mode)):
-        if is_host(mode):
-            found[kind] = "host"
-        elif shared_with(mode):
-            found[kind] = f"/proc/{peer['State']['Pid']}/ns/{kind}"
-    return found
-
-
-def _shm(wanted: HostConfig, container: str, peer: dict[str, Any], dockerd: Dockerd) -> str:
-    if is_host(wanted.ipc_mode):
-        return "/dev/shm"
-    if shared_with(wanted.ipc_mode):
-        container = peer["Id"]
-    elif wanted.ipc_mode != "shareable":
-        return ""
-    return str(dockerd.socket.parent / "root" / "containers" / container / "mounts" / "shm")
 
 
 @pytest.mark.parametrize("case", _FLAGS)
@@ -328,4 +280,59 @@ def test_every_reason_is_needed(compared: dict[str, Compared]) -> None:
 
 
 def _reasons(case: str, found: Difference) -> list[Reason]:
-    return [r for r in _ACCEPTED if re.fullmatch(r.cases, case) and re.fullmatch(r.where, found.where)]
+    return [
+        reason
+        for reason in _ACCEPTED
+        if re.fullmatch(reason.cases, case)
+        and re.fullmatch(reason.where, found.where)
+        and reason.so(found.docker, found.ours)
+    ]
+
+
+_REMAPPED = {
+    "nothing": "",
+    "binds": "-v {place}/bound:/bound -v {place}/file:/etc/motd:ro",
+    "binds of flagged mounts": "-v {flagged}:/flagged -v {flagged}:/twice:ro",
+    "volume and tmpfs": "-v named:/data --tmpfs /tmp",
+    "device": "--device /dev/zero:/dev/nought",
+    "read-only root": "--read-only",
+    "user": "-u app",
+    "sysctls": "--sysctl net.ipv4.ip_forward=1",
+}
+"""Flags of containers in a user namespace."""
+
+
+@pytest.fixture(scope="module")
+def remapped(runtime: RecordingRuntime, place: Path, root: Path, host: Host) -> dict[str, Compared]:
+    """By the case, of a dockerd that maps root to user 200000."""
+    flagged = place / "flagged"
+    flagged.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "nosuid,nodev,noexec", "none", flagged], check=True)
+    make_private()
+    for file in ("/etc/subuid", "/etc/subgid"):
+        Path(file).write_text("daemon:200000:65536\n")
+    found = {}
+    # Others than root must be able to look into it, as they may not below pytest's directory.
+    with TemporaryDirectory(dir="/run") as directory, _remapping(Path(directory), runtime) as daemon:
+        state = Path(directory)
+        daemon.docker("import", str(pack(root, state / "image.tar")), "image")
+        twin = Twin(daemon, root, host, {}, state / "root" / "200000.200000", UserMapping(200_000, 65_536))
+        for case, flags in _REMAPPED.items():
+            arguments = (part.format(place=place, flagged=flagged) for part in shlex.split(flags))
+            with runtime.recorded(daemon, *arguments, "image", "echo", "hello") as recorded:
+                found[case] = Compared(case, differences(recorded.config, twin.specification(recorded)))
+    return found
+
+
+def _remapping(state: Path, runtime: RecordingRuntime) -> AbstractContextManager[Dockerd]:
+    state.chmod(0o755)
+    return start_dockerd(state, "--userns-remap", "daemon", *runtime.flags)
+
+
+@pytest.mark.parametrize("case", _REMAPPED)
+def test_in_a_user_namespace_the_specification_is_docker_s_too(
+    remapped: dict[str, Compared], case: str
+) -> None:
+    left = [found for found in remapped[case].found if not _reasons(case, found)]
+
+    assert left == []

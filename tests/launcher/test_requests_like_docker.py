@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
-from cnm.errors import CnmError
+from cnm.errors import CnmError, InvalidParameter
+from cnm.launcher.container import Container
 from cnm.launcher.host import Host, read_host
-from cnm.launcher.process import arguments
+from cnm.launcher.mount_points import mount_points
+from cnm.launcher.mounts import resolve
+from cnm.launcher.ocispec import Inside, spec
+from cnm.launcher.process import arguments, make_working_directory
 from cnm.launcher.programs import Programs
-from cnm.launcher.validation import check, settled, warnings
-from cnm.wire.containers import Config, HostConfig
+from cnm.launcher.updating import updated
+from cnm.launcher.users import find_user
+from cnm.launcher.validation import check, check_update, settled, warnings
+from cnm.wire.containers import Config, ContainerUpdate, HostConfig
 from cnm.wire.lenient import decode_leniently
 from tests.support.dockerd import PROGRAMS, Dockerd, start_dockerd
 from tests.support.launcher_root import make_root, pack
 from tests.support.recording_runtime import request
-from tests.support.unpacked import lacking, program
+from tests.support.unpacked import ROOT, lacking, program
 
 pytestmark = pytest.mark.skipif(bool(lacking(*PROGRAMS)), reason=lacking(*PROGRAMS))
 
@@ -30,6 +37,11 @@ def _host(**keys: Any) -> dict[str, Any]:
 
 
 _SIX = 6 << 20
+
+
+def _device(path: str) -> dict[str, str]:
+    return {"PathOnHost": path, "PathInContainer": "/dev/inside", "CgroupPermissions": "rwm"}
+
 
 _REFUSED: dict[str, dict[str, Any]] = {
     "little memory": _host(Memory=_SIX - 1),
@@ -99,6 +111,7 @@ _REFUSED: dict[str, dict[str, Any]] = {
     "negative restart count": _host(RestartPolicy={"Name": "on-failure", "MaximumRetryCount": -2}),
     "removed and restarted": _host(AutoRemove=True, RestartPolicy={"Name": "always"}),
     "isolation": _host(Isolation="hyperv"),
+    "runtime": _host(Runtime="weird"),
     "shared network": _host(NetworkMode="container:"),
     "shared network's name": {"Hostname": "me", **_host(NetworkMode="container:x")},
     "shared network's links": _host(NetworkMode="container:x", Links=["a:b"]),
@@ -126,16 +139,22 @@ _OTHER_WORDS = {
     "or 'unless-stopped'",
     "restart count": "invalid restart policy: maximum retry count can only be used with 'on-failure'",
     "negative restart count": "invalid restart policy: maximum retry count cannot be negative",
+    "runtime": "unknown or invalid runtime name: weird",
     "isolation": "invalid isolation (hyperv): linux only supports 'default'",
     "shared network": "invalid network mode: invalid container format container:<name|id>",
     "signal": "invalid signal: SIGWEIRD",
     "signal 0": "invalid signal: 0",
     "no command": "no command specified",
+    "group added": "unable to find group nobody-here: no matching entries in group file",
+    "directory below a file": "Cannot mkdir: /etc/passwd/below is not a directory",
+    "seccomp profile": "Decoding seccomp profile failed: Expecting property name enclosed in double quotes: line 1 "
+    "column 2 (char 1)",
 }
-"""Docker 28's words, by the case, where 20.10 has others."""
+"""Ours, by the case: those of Docker 28 where 20.10 has others; 20.10 tells a path of its own, and Go's JSON errors."""
 
 _TAKEN: dict[str, dict[str, Any]] = {
     "nothing": {},
+    "no limit of processes": _host(PidsLimit=-1),
     "limits": _host(
         Memory=_GB,
         MemoryReservation=_SIX,
@@ -189,18 +208,53 @@ _OUR_WARNING = "This host does not allow "
 """Docker says nothing and the container fails."""
 
 
+_NOT_STARTED: dict[str, dict[str, Any]] = {
+    "user": {"User": "nobody-here"},
+    "user of a group": {"User": "app:nobody-here"},
+    "user out of range": {"User": "4294967296"},
+    "negative user": {"User": "-1"},
+    "group out of range": {"User": "app:4294967296"},
+    "group added": _host(GroupAdd=["nobody-here"]),
+    "group added out of range": _host(GroupAdd=["4294967296"]),
+    "directory that is a file": {"WorkingDir": "/etc/passwd"},
+    "directory below a file": {"WorkingDir": "/etc/passwd/below"},
+    "absent device": _host(Devices=[_device("/dev/absent")]),
+    "device that is a file": _host(Devices=[_device("/proc/version")]),
+    "device that is an empty directory": _host(Devices=[_device("/proc/self/net/stat")]),
+    "device rule": _host(DeviceCgroupRules=["c 1:1  rwm"]),
+    "device rule's number": _host(DeviceCgroupRules=["c 99999999999999999999:1 rwm"]),
+    "tmpfs option": _host(Tmpfs={"/tmp": "weird"}),
+    "tmpfs option with a value": _host(Tmpfs={"/tmp": "weird=1"}),
+    "seccomp profile": _host(SecurityOpt=["seccomp={"]),
+    "seccomp profile that contradicts itself": _host(
+        SecurityOpt=['seccomp={"defaultAction":"A","architectures":["B"],"archMap":[{"architecture":"C"}]}']
+    ),
+    "seccomp rule that contradicts itself": _host(
+        SecurityOpt=['seccomp={"defaultAction":"A","syscalls":[{"name":"a","names":["b"],"action":"B"}]}']
+    ),
+    "bind that is not shared": _host(Binds=["/tmp:/b:rshared"]),
+    "disk": _host(BlkioDeviceReadBps=[{"Path": "/dev/absent", "Rate": 1}]),
+}
+"""Bodies of which dockerd finds out only with the root file system, mostly when the container starts."""
+
+
 @pytest.fixture(scope="module")
-def dockerd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dockerd]:
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_root(tmp_path_factory.mktemp("image") / "root")
+
+
+@pytest.fixture(scope="module")
+def dockerd(tmp_path_factory: pytest.TempPathFactory, root: Path) -> Iterator[Dockerd]:
     place = tmp_path_factory.mktemp("dockerd")
     with start_dockerd(place) as daemon:
-        root = make_root(tmp_path_factory.mktemp("image") / "root")
         daemon.docker("import", str(pack(root, place / "image.tar")), "image")
         yield daemon
 
 
 @pytest.fixture(scope="module")
 def host() -> Host:
-    return read_host(Programs(init=str(program("docker-init"))))
+    profile = ROOT / "usr/share/gocode/src/github.com/docker/docker/profiles/seccomp/default.json"
+    return read_host(Programs(init=str(program("docker-init")), seccomp_profile=str(profile)))
 
 
 def _records(body: dict[str, Any]) -> tuple[Config, HostConfig]:
@@ -221,16 +275,101 @@ def test_a_wrong_request_is_refused_in_docker_s_words(case: str, dockerd: Docker
     status, answer = request(dockerd, "POST", "/containers/create", body)
     assert status >= 400, answer
 
-    config, host_config = _records(body)
-    with pytest.raises(CnmError) as refused:
+    theirs = answer["message"].strip()
+    assert _verdict(*_records(body), host) == (400, _OTHER_WORDS.get(case, theirs))
+
+
+def _verdict(config: Config, host_config: HostConfig, host: Host) -> tuple[int, str]:
+    try:
         arguments(config)
         check(config, host_config, host)
+    except CnmError as error:
+        return error.status, str(error)
+    return 201, ""
+
+
+_UPDATES: dict[str, dict[str, Any]] = {
+    "swap alone": {"MemorySwap": _GB},
+    "little memory": {"Memory": 1},
+    "swap below memory": {"Memory": _GB, "MemorySwap": _SIX},
+    "cpus and quota": {"NanoCpus": 10**9, "CpuQuota": 1000},
+    "cpus over a quota": {"NanoCpus": 10**9},
+    "memory over swap": {"Memory": 4 * _GB},
+    "restart policy": {"RestartPolicy": {"Name": "always"}},
+    "quota": {"CpuQuota": 2000},
+    "all": {"Memory": _GB, "MemorySwap": 3 * _GB, "CpuShares": 7, "PidsLimit": 5, "CpusetCpus": "0"},
+    "no limit of processes": {"PidsLimit": -1},
+    "nothing": {},
+}
+"""Bodies of updates."""
+
+
+@pytest.mark.parametrize("case", _UPDATES)
+def test_an_update_is_taken_or_refused_as_docker_does(case: str, dockerd: Dockerd, host: Host) -> None:
+    body = _body(_host(Memory=2 * _GB, MemorySwap=2 * _GB, CpuQuota=1000, AutoRemove=True, PidsLimit=3))
+    _, made = request(dockerd, "POST", "/containers/create", body)
+    place = f"/containers/{made['Id']}"
+    status, answer = request(dockerd, "POST", f"{place}/update", _UPDATES[case])
+    _, inspect = request(dockerd, "GET", f"{place}/json")
+    request(dockerd, "DELETE", place)
+    _, theirs = _records(inspect)
+
+    update = decode_leniently(msgspec.json.encode(_UPDATES[case]), ContainerUpdate)
+    _, before = _records(body)
+    ours, refusal = _updated(settled(before, host), update, host)
+
+    words = "" if status == 200 else answer["message"].strip()
+    assert refusal == words.removeprefix(f"Cannot update container {made['Id']}: ")
+    assert {name: getattr(ours, name) or None for name in _KEPT} == {
+        name: getattr(theirs, name) or None for name in _KEPT
+    }
+
+
+def _updated(before: HostConfig, update: ContainerUpdate, host: Host) -> tuple[HostConfig, str]:
+    try:
+        check_update(update, host)
+        return updated(before, update), ""
+    except CnmError as error:
+        return before, str(error)
+
+
+@pytest.mark.parametrize("case", _NOT_STARTED)
+def test_what_cannot_start_is_told_in_docker_s_words(
+    case: str, dockerd: Dockerd, host: Host, root: Path
+) -> None:
+    status, answer = request(dockerd, "POST", "/containers/create", _body(_NOT_STARTED[case]))
+    if status == 201:
+        container = answer["Id"]
+        status, answer = request(dockerd, "POST", f"/containers/{container}/start")
+        request(dockerd, "DELETE", f"/containers/{container}")
+    assert status >= 400
+
+    config, host_config = _records(_body(_NOT_STARTED[case]))
+    with pytest.raises(InvalidParameter) as refused:
+        _start(config, host_config, host, str(root))
 
     theirs = answer["message"].strip()
-    assert (str(refused.value), refused.value.status) == (_OTHER_WORDS.get(case, theirs), 400), (
-        theirs,
-        status,
+    assert str(refused.value) == _OTHER_WORDS.get(case, theirs)
+
+
+def _start(config: Config, host_config: HostConfig, host: Host, root: str) -> None:
+    """As the engine would, up to the specification."""
+    check(config, host_config, host)
+    make_working_directory(root, config)
+    user = find_user(root, config.user or "", host_config.group_add or ())
+    mounts = resolve(mount_points(config, host_config), lambda point: "/", host)
+    container = Container(
+        id="0" * 64,
+        name="c",
+        created=0,
+        image="",
+        layers=(),
+        config=config,
+        host=host_config,
+        networks={},
+        args=arguments(config),
     )
+    spec(container, Inside(root, "", "c", user, mounts, {}, "/c"), host)
 
 
 @pytest.mark.parametrize("case", _TAKEN)

@@ -24,11 +24,13 @@ def read_until(client: socket.socket, wanted: bytes) -> bytes:
 
 def split(content: bytes) -> dict[int, bytes]:
     """The frames' contents, by stream."""
-    streams: defaultdict[int, bytes] = defaultdict(bytes)
-    while content:
-        number, zeros, length = struct.unpack_from(">B3sL", content)
+    streams: defaultdict[int, bytearray] = defaultdict(bytearray)
+    position = 0
+    while position < len(content):
+        number, zeros, length = struct.unpack_from(">B3sL", content, position)
         assert zeros == b"\0\0\0"
-        assert len(content) >= 8 + length
-        streams[number] += content[8 : 8 + length]
-        content = content[8 + length :]
-    return dict(streams)
+        position += 8
+        assert len(content) >= position + length
+        streams[number] += content[position : position + length]
+        position += length
+    return {number: bytes(said) for number, said in streams.items()}

@@ -36,7 +36,7 @@ def _normal(config: dict[str, Any]) -> dict[str, Any]:
     linux["namespaces"] = {space["type"]: space.get("path") or "new" for space in linux["namespaces"]}
     linux["devices"] = {device["path"]: device for device in linux.get("devices") or []}
     capabilities = found["process"]["capabilities"]
-    found["process"]["capabilities"] = {kind: sorted(names) for kind, names in capabilities.items()}
+    found["process"]["capabilities"] = {kind: sorted(set(names)) for kind, names in capabilities.items()}
     found["process"]["user"]["additionalGids"] = sorted(
         set(found["process"]["user"].get("additionalGids", []))
     )

@@ -5,6 +5,8 @@ from __future__ import annotations
 import http.client
 import json
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -39,14 +41,15 @@ class RecordingRuntime:
     def flags(self) -> tuple[str, ...]:
         return ("--add-runtime", f"{NAME}={self._program}")
 
-    def record(self, dockerd: Dockerd, *flags_image_command: str) -> Recorded:
-        """What `docker run` with these arguments gives its runtime; the container is gone again afterwards."""
+    @contextmanager
+    def recorded(self, dockerd: Dockerd, *flags_image_command: str) -> Iterator[Recorded]:
+        """What `docker run` with these arguments gives its runtime; the container is there, not running, meanwhile."""
         container = dockerd.docker("create", "--runtime", NAME, *flags_image_command)
         status, body = request(dockerd, "POST", f"/containers/{container}/start")
         assert (self._records / container).exists(), f"not started ({status}): {body}"
         _, inspect = request(dockerd, "GET", f"/containers/{container}/json")
+        yield Recorded(inspect, json.loads((self._records / container).read_text()))
         request(dockerd, "DELETE", f"/containers/{container}?v=1&force=1")
-        return Recorded(inspect, json.loads((self._records / container).read_text()))
 
 
 def request(dockerd: Dockerd, method: str, path: str, body: Any = None) -> tuple[int, Any]:

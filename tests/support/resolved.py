@@ -103,7 +103,7 @@ def running_resolved(host: Host, place: Path, *servers: str) -> Iterator[Resolve
         raise RuntimeError("/run would be everybody's: isolate the process first")
     make_private()
     _make_user()
-    with _bus(host, place):
+    with running_bus(host, place):
         resolved = Resolved(host, place / "resolved.log", servers)
         try:
             resolved.start()
@@ -114,7 +114,8 @@ def running_resolved(host: Host, place: Path, *servers: str) -> Iterator[Resolve
 
 
 @contextlib.contextmanager
-def _bus(host: Host, place: Path) -> Iterator[None]:
+def running_bus(host: Host, place: Path) -> Iterator[None]:
+    """A system bus for everybody, on the caller's own /run. Its log is below `place`."""
     config = place / "bus.conf"
     config.write_text(_BUS_CONFIG)
     _BUS.parent.mkdir()

@@ -43,6 +43,7 @@ class FakeDaemon:
     def __init__(self, socket: str) -> None:
         self.socket = socket
         self.requests: list[Request] = []
+        self._news = threading.Condition()
         self._answers: dict[tuple[str, str], Answer] = {}
 
     def answers(self, method: str, path: str, body: Any = None, status: int = 200) -> None:
@@ -59,12 +60,19 @@ class FakeDaemon:
     def sends(self, method: str, path: str, raw: bytes) -> None:
         self._answers[method, path] = Answer(raw=raw)
 
-    def holds(self, path: str, raw: bytes) -> None:
+    def holds(self, path: str, raw: bytes, method: str = "GET") -> None:
         """Send `raw` and then nothing more, without an end, until the client goes."""
-        self._answers["GET", path] = Answer(raw=raw, held=True)
+        self._answers[method, path] = Answer(raw=raw, held=True)
+
+    def wait_for(self, method: str, path: str, seconds: float = 20.0) -> None:
+        """Until it has been asked this."""
+        with self._news:
+            assert self._news.wait_for(lambda: (method, path) in self.asked, seconds), self.asked
 
     def answer(self, request: Request) -> Answer:
-        self.requests.append(request)
+        with self._news:
+            self.requests.append(request)
+            self._news.notify_all()
         missing = Answer(404, {"message": f"{request.method} {request.path} is not in this test"})
         return self._answers.get((request.method, request.path), missing)
 

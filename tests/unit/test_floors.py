@@ -12,7 +12,7 @@ import pytest
 
 _CHECKOUT = Path(__file__).parents[2]
 
-_GROUND = ("errors", "config")
+_GROUND = ("errors", "config", "log_format", "service_manager")
 _NOUNS = (
     *("network", "endpoint", "sandbox", "lease", "driver", "events", "names", "mac", "ports", "gateway"),
     *("hosts_file", "resolv_conf"),
@@ -52,7 +52,7 @@ _APART = {
     "sidecar": {"errors"},
     "relay": {"errors", "config", "sidecar"},
     "resolver": {"errors", "sidecar"},
-    "launcher": {"wire", "errors", "config"},
+    "launcher": {"wire", "errors", "config", "events", "http", "api", "log_format", "service_manager"},
 }
 """Processes of their own, and all that they may import."""
 
@@ -60,7 +60,7 @@ _NARROWER = {"kernel": {"errors", "config", "kernel.state", "endpoint", "ports"}
 """The kernel layer knows nothing of networks and sandboxes; the ports that it reserves are an endpoint's."""
 
 _ONLY_IN = {
-    "flask": {"api"},
+    "flask": {"api", "launcher"},
     "werkzeug": {"api"},
     "cheroot": {"http"},
     "pyroute2": set(),

@@ -110,6 +110,35 @@ def test_cnmd_and_its_sockets_are_there_before_dockerd(unit: str) -> None:
     assert ("Before", "docker.service") in _directives(unit)
 
 
+_INHERITED = """
+    AmbientCapabilities AppArmorProfile CapabilityBoundingSet LockPersonality MemoryDenyWriteExecute NoNewPrivileges
+    ProtectClock RestrictAddressFamilies RestrictFileSystems RestrictRealtime RestrictSUIDSGID SecureBits
+    SystemCallArchitectures SystemCallFilter SystemCallLog
+"""
+"""Directives of systemd.exec(5) whose restrictions a process hands down to all that it starts."""
+
+
+def test_the_launcher_has_whatever_its_containers_may_have() -> None:
+    """And its mounts are everybody's: cnmd's sandboxes are seen by it, and what it mounts by conmon and cnmd."""
+    restricted = {*_OWN_MOUNTS.split(), *_INHERITED.split()}
+
+    assert not restricted & {key for key, _ in _directives("cnm-launcher.service")}
+
+
+def test_a_restart_of_the_launcher_takes_no_container_along() -> None:
+    said = _directives("cnm-launcher.service")
+
+    assert {("KillMode", "process"), ("Delegate", "yes"), ("RuntimeDirectoryPreserve", "yes")} <= set(said)
+
+
+def test_the_launcher_comes_after_cnmd_and_runs_on_without_it() -> None:
+    said = dict(_directives("cnm-launcher.service"))
+
+    assert "cnmd.service" in said["After"].split()
+    assert said["Wants"] == "cnmd.service"
+    assert not {"Requires", "BindsTo", "PartOf"} & set(said)
+
+
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="systemd-analyze is not installed")
 def test_systemd_finds_nothing_wrong_in_the_units(tmp_path: Path) -> None:
     for unit in _UNITS.iterdir():

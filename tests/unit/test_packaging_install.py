@@ -37,6 +37,7 @@ def test_everything_is_where_it_is_looked_for(tmp_path: Path) -> None:
     assert _files(tmp_path) == {
         "etc/NetworkManager/conf.d/10-cnm-unmanaged.conf",
         "etc/systemd/network/10-cnm-unmanaged.network",
+        "etc/systemd/system/cnm-launcher.service",
         "etc/systemd/system/cnm-relay.service",
         "etc/systemd/system/cnm-relay.socket",
         "etc/systemd/system/cnm-resolver.service",
@@ -44,6 +45,7 @@ def test_everything_is_where_it_is_looked_for(tmp_path: Path) -> None:
         "etc/systemd/system/cnmd.service",
         "etc/systemd/system/cnmd.socket",
         "etc/sysusers.d/cnm.conf",
+        "opt/cnm/bin/cnm-launcher",
         "opt/cnm/bin/cnm-relay",
         "opt/cnm/bin/cnm-resolver",
         "opt/cnm/bin/cnmctl",

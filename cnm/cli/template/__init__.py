@@ -6,6 +6,6 @@ here is loaded before a format is asked for.
 
 from cnm.cli.template.execute import Template
 from cnm.cli.template.faults import TemplateError
-from cnm.cli.template.values import Moment, Struct, StructMap
+from cnm.cli.template.values import NIL, Moment, Struct, StructMap
 
-__all__ = ["Moment", "Struct", "StructMap", "Template", "TemplateError"]
+__all__ = ["NIL", "Moment", "Struct", "StructMap", "Template", "TemplateError"]

@@ -30,6 +30,16 @@ class StructMap(dict[str, Struct]):
         self.zero = zero
 
 
+class NilPointer:
+    """A pointer to nothing: what a field of Docker's records is where its key is left out of the JSON."""
+
+    def __bool__(self) -> bool:
+        return False
+
+
+NIL = NilPointer()
+
+
 class Moment(NamedTuple):
     """A time.Time: `text` is RFC 3339, which json shows; printed bare it reads as Go writes it."""
 
@@ -49,7 +59,7 @@ class Moment(NamedTuple):
 def kind(value: Any) -> str:
     """The Go type that a message calls the value."""
     match value:
-        case None:
+        case None | NilPointer():
             return "nil"
         case bool():
             return "bool"
@@ -78,6 +88,8 @@ def text_of(value: Any, nil: str = "<nil>") -> str:
     match value:
         case None:
             return nil
+        case NilPointer():
+            return "<nil>"
         case bool():
             return "true" if value else "false"
         case float():
@@ -115,6 +127,8 @@ def _plain(value: Any) -> Any:
     match value:
         case Struct():
             return value.json
+        case NilPointer():
+            return None
         case Moment():
             return value.text
         case dict():

@@ -15,6 +15,7 @@ from cnm.launcher import archive
 from cnm.launcher.api.calls import Call
 from cnm.launcher.api.streams import endless
 from cnm.launcher.container import Container
+from cnm.launcher.modes import UserMapping, user_mapping
 from cnm.launcher.unpacking import Rules
 from cnm.launcher.users import find_user
 from cnm.wire import codec
@@ -43,7 +44,7 @@ def read(call: Call[None], container: str) -> Response:
         root = stack.enter_context(call.engine.files_of(found))
         if request.method == "HEAD":
             return Response(headers=_stat_header(archive.stat(root, path, container=container)))
-        status, pieces = archive.read(root, path, container=container)
+        status, pieces = archive.read(root, path, container=container, mapping=_mapping(found))
         kept = stack.pop_all()
     call.engine.parts.tell("archive-path", found)
     response = endless(call, _closing(kept, pieces), _TAR)
@@ -57,12 +58,16 @@ def _closing(stack: ExitStack, pieces: Iterator[bytes]) -> Iterator[bytes]:
         yield from pieces
 
 
+def _mapping(container: Container) -> UserMapping | None:
+    return user_mapping(container.host.userns_mode)
+
+
 def write(call: Call[None], container: str) -> Response:
     """Unpack a tar at a path."""
     found, path = call.engine.registry.find(container), _path(call)
     read_only = bool(found.host.readonly_rootfs)
     with call.engine.files_of(found) as root:
-        rules = Rules(call.flag("noOverwriteDirNonDir"), _owner(call, found, root))
+        rules = Rules(call.flag("noOverwriteDirNonDir"), _owner(call, found, root), _mapping(found))
         archive.write(root, path, call.stream, container=container, rules=rules, read_only=read_only)
     call.engine.parts.tell("extract-to-dir", found)
     return Response(status=200)
@@ -84,7 +89,7 @@ def export(call: Call[None], container: str) -> Response:
     """A tar of a container's whole file system."""
     found = call.engine.registry.find(container)
     with ExitStack() as stack:
-        root = stack.enter_context(call.engine.files_of(found))
+        root = stack.enter_context(call.engine.own_files_of(found))
         kept: Any = stack.pop_all()
     call.engine.parts.tell("export", found)
-    return endless(call, _closing(kept, archive.export(root)), _TAR)
+    return endless(call, _closing(kept, archive.export(root, _mapping(found))), _TAR)

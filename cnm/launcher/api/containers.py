@@ -13,7 +13,7 @@ from cnm.errors import InvalidParameter, NotBuilt
 from cnm.launcher import present
 from cnm.launcher.api.calls import Call
 from cnm.launcher.container import Container
-from cnm.launcher.selection import CONTAINER_FILTERS, PRUNE_FILTERS, selected
+from cnm.launcher.selection import CONTAINER_FILTERS, PRUNE_FILTERS, Known, selected
 from cnm.launcher.top import Top
 from cnm.wire import codec
 from cnm.wire.containers import ContainerCreate, ContainerCreated, ContainerUpdate
@@ -56,9 +56,14 @@ def list_containers(call: Call[None]) -> list[dict[str, Any]]:
     """List containers."""
     engine = call.engine
     wanted = filters.decode(call.query.get("filters", ""), CONTAINER_FILTERS)
-    found = selected(
-        engine.registry.all(), wanted, engine, everything=call.flag("all"), limit=call.number("limit")
+    known = Known(
+        engine.registry.find,
+        lambda text: engine.parts.images.find(text).id,
+        lambda text: str(engine.parts.sandboxes.network(text)["Name"]),
+        engine.health.status,
     )
+    everything, limit = call.flag("all"), call.number("limit")
+    found = selected(engine.registry.all(), wanted, known, everything=everything, limit=limit)
     endpoints = engine.parts.sandboxes.all() if any(c.state.status.is_alive for c in found) else {}
     return _lines(call, found, endpoints, sizes=call.flag("size"))
 
@@ -91,6 +96,7 @@ def inspect(call: Call[None], container: str) -> dict[str, Any]:
     found = engine.registry.find(container)
     endpoints = engine.parts.sandboxes.endpoints(found.id) if found.state.status.is_alive else ()
     shown = present.inspected(found, endpoints, engine.parts.places)
+    shown["HostConfig"]["Links"] = engine.links.shown(found)
     if call.version < _NAMES_BESIDE_ALIASES_SINCE:
         present.with_old_aliases(shown["NetworkSettings"], found)
     shown["ExecIDs"] = [each.id for each in engine.entering.execs.of(found.id)] or None

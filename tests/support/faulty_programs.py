@@ -1,0 +1,58 @@
+"""runc, conmon and podman that fail when they are told to, and are themselves otherwise."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.support.unpacked import program
+
+_NAMES = ("runc", "conmon", "podman")
+_SCRIPT = """\
+#!/bin/sh
+if [ -e {fault} ]; then
+    verb=$(cat {fault})
+    [ -z "$verb" ] && {{ echo '{name} is broken' >&2; exit 1; }}
+    for word in "$@"; do
+        [ "$word" = "$verb" ] && {{ echo '{name} is broken' >&2; exit 1; }}
+    done
+fi
+exec {real} "$@"
+"""
+
+
+class FaultyPrograms:
+    """In `place`/faulty, beside a launcher that has `config` in its settings."""
+
+    def __init__(self, place: Path) -> None:
+        self._folder = place / "faulty"
+        self._folder.mkdir(exist_ok=True)
+        for name in _NAMES:
+            path = self._folder / name
+            path.write_text(_SCRIPT.format(name=name, fault=self._fault(name), real=program(name)))
+            path.chmod(0o755)
+
+    @property
+    def config(self) -> str:
+        return "\n".join(f'{name} = "{self._folder / name}"' for name in _NAMES)
+
+    def _fault(self, name: str) -> Path:
+        return self._folder / f"{name}.fault"
+
+    def fail(self, name: str, verb: str) -> None:
+        """From now on, wherever this word is among the arguments; always for ""."""
+        self._fault(name).write_text(verb)
+
+    def mend(self) -> None:
+        for name in _NAMES:
+            self._fault(name).unlink(missing_ok=True)
+
+    @contextmanager
+    def absent(self, name: str) -> Iterator[None]:
+        path = self._folder / name
+        path.rename(f"{path}.away")
+        try:
+            yield
+        finally:
+            Path(f"{path}.away").rename(path)

@@ -1,0 +1,65 @@
+"""What a power cut leaves of cnmd, the launcher and their containers: what is below the root directory, and no more."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+from contextlib import suppress
+from pathlib import Path
+
+from cnm.launcher.exits import has_ended
+from tests.support.launcher import Launcher
+from tests.support.launcher_left import pids
+
+_SECONDS = 20.0
+
+
+def cut_power(launcher: Launcher) -> None:
+    """Processes, mounts, namespaces, cgroups and the run directory are gone."""
+    assert launcher.cnmd.process is not None
+    network = _network_namespace(launcher.cnmd.process.pid)
+    launcher.kill()
+    launcher.cnmd.kill()
+    ended = pids(launcher) | _working_for(launcher.place) | _inside(network)
+    for pid in ended:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    assert all(has_ended(pid, _SECONDS) for pid in ended)
+    for point in _mounts(launcher.place):
+        subprocess.run(["umount", "--lazy", point], check=True)
+    for hierarchy in Path("/sys/fs/cgroup").iterdir():
+        for group in (hierarchy / launcher.cgroup).glob("*/"):
+            group.rmdir()
+    shutil.rmtree(launcher.place / "run")
+
+
+def _working_for(place: Path) -> set[int]:
+    """Processes that were told of the run directory, as conmons are."""
+    found = set()
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and int(entry.name) != os.getpid():
+            with suppress(OSError):
+                if str(place / "run").encode() in (entry / "cmdline").read_bytes():
+                    found.add(int(entry.name))
+    return found
+
+
+def _inside(network: str) -> set[int]:
+    """Processes of the host's network namespace: cnmd's resolver, for one, is told of no path."""
+    pids = (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit())
+    return {pid for pid in pids if pid != os.getpid() and _network_namespace(pid) == network}
+
+
+def _network_namespace(pid: int) -> str:
+    try:
+        return os.readlink(f"/proc/{pid}/ns/net")
+    except OSError:  # it ended meanwhile, or is dead
+        return ""
+
+
+def _mounts(place: Path) -> list[str]:
+    lines = Path("/proc/self/mountinfo").read_text().splitlines()
+    points = [line.split()[4] for line in lines]
+    return [point for point in reversed(points) if point.startswith(f"{place}/")]
