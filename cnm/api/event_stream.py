@@ -12,13 +12,9 @@ from flask import Response, request
 
 from cnm.api import filters, times
 from cnm.api.routes import Call
-from cnm.api.versions import Version
 from cnm.events import Event
 from cnm.http.server import LONG_STREAM
 from cnm.wire import codec, views
-
-_WITHOUT_STATUS: Version = (1, 52)
-"""Older clients are told what happened twice: docker-compose 1 reads nothing else."""
 
 HEARTBEAT = 1.0
 """Seconds after which a stream without news yields an empty chunk: its server then looks for the client."""
@@ -33,8 +29,7 @@ def respond(call: Call[None], now: int) -> Response:
     context = ExitStack()
     news = context.enter_context(call.backend.subscribe())
     past = [] if since is None else call.backend.past_events(since)
-    lines = _lines(past, news, until, selects, line=lambda event: _line(event, call.version))
-    response = Response(lines, content_type="application/json")
+    response = Response(_lines(past, news, until, selects), content_type="application/json")
     response.call_on_close(context.close)
     request.environ[LONG_STREAM] = True
     return response
@@ -45,26 +40,23 @@ def _moment(text: str, now: int) -> int | None:
 
 
 def _lines(
-    past: list[Event],
-    news: queue.Queue[Event],
-    until: int | None,
-    selects: Callable[[Event], bool],
-    line: Callable[[Event], bytes],
+    past: list[Event], news: queue.Queue[Event], until: int | None, selects: Callable[[Event], bool]
 ) -> Iterator[bytes]:
     for event in past:
         if (until is None or event.time_nano <= until) and selects(event):
-            yield line(event)
+            yield _line(event)
     told = set(map(id, past))  # what happened between the subscription and the look back is in both
     for happened in _news(news, until):
         if happened is None:
             yield b""
         elif id(happened) not in told and selects(happened):
-            yield line(happened)
+            yield _line(happened)
 
 
-def _line(event: Event, version: Version) -> bytes:
+def _line(event: Event) -> bytes:
+    """Of containers and images with what API 1.52 has no more: docker-compose 1 reads nothing else, at any version."""
     shown = views.event(event)
-    if version >= _WITHOUT_STATUS or event.type not in ("container", "image"):
+    if event.type not in ("container", "image"):
         return codec.encode(shown) + b"\n"
     old = {"status": event.action, "id": event.id}
     if event.type == "container":

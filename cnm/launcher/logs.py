@@ -106,10 +106,18 @@ def _past(descriptor: int, begin: int, end: int, joined: _Joined) -> Iterator[En
         yield from joined.add(content)
 
 
+_SOON, _LOOKS = 0.02, 100
+"""Seconds between looks, and how many: conmon closes the log a little before the record says that all is over.
+
+docker-compose 1 wants to hear of both within a tenth of a second.
+"""
+
+
 def _follow(
     path: str, descriptor: int, position: int, joined: _Joined, ended: Callable[[], bool]
 ) -> Iterator[Entry | None]:
     watch = FileWatch(path)
+    looks = 0
     try:
         while True:
             over = ended()  # before the last look
@@ -120,7 +128,7 @@ def _follow(
                 yield from joined.rest()
                 return
             yield None
-            watch.wait(HEARTBEAT)
+            looks = _LOOKS if watch.wait(_SOON if looks else HEARTBEAT) else max(looks - 1, 0)
     finally:
         watch.close()
 

@@ -5,6 +5,9 @@ Where Docker 28 answers otherwise than 20.10, the newest is what ours is like, a
 
 from __future__ import annotations
 
+import json
+import re
+import time
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -12,7 +15,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from tests.support.dockerd import PROGRAMS, start_dockerd
-from tests.support.engine_pair import Pair, normalised
+from tests.support.engine_pair import ABSENT, Pair, ask, differences, keys, normalised
 from tests.support.launcher import Launcher
 from tests.support.launcher_root import make_root, pack
 from tests.support.unpacked import lacking
@@ -442,3 +445,258 @@ def test_a_wrong_request_is_refused_as_docker_does(name: str, states: Pair) -> N
         assert answers[0] != answers[1], "it is like Docker's by now: take it out of the list"
     else:
         assert answers[0] == answers[1]
+
+
+# Right ones
+
+
+class Lives(NamedTuple):
+    """What both have been through, in the containers `full`, `made`, `ended`, `still` and `lived`."""
+
+    pair: Pair
+    begun: float
+    ended: float
+
+
+_FULL = (
+    *(
+        "-p",
+        "8080:80",
+        "-p",
+        "127.0.0.1:9090:90/udp",
+        "--expose",
+        "70",
+        "-v",
+        "/usr:/mnt:ro",
+        "--tmpfs",
+        "/t",
+    ),
+    *("--label", "x=y", "--health-cmd", "true", "--health-interval", "1h", "-m", "64m", "--cpus", "0.5"),
+    *("--network", "net1", "--network-alias", "al", "--ip", "10.77.0.9", "--hostname", "box", "-e", "A=b"),
+)
+_MADE = (
+    *("-it", "--restart", "on-failure:3", "--mount", "type=bind,source=/usr,target=/mnt,readonly"),
+    *("--mount", "type=tmpfs,target=/t", "--dns", "192.0.2.1", "--add-host", "h:192.0.2.2"),
+    *("--cap-add", "NET_ADMIN", "--init", "--stop-signal", "INT", "--ulimit", "nofile=100:200"),
+)
+_SLEEP = ("busybox", "sleep", "1000")
+_STEPS = (
+    ("network", "create", "net1", "--subnet", "10.77.0.0/24", "--label", "a=b"),
+    ("run", "-d", "--name", "full", *_FULL, *_SLEEP),
+    ("create", "--name", "made", *_MADE, "busybox", "sh", "-c", "echo 'a b'"),
+    ("run", "--name", "ended", "busybox", "sh", "-c", "echo x"),
+    ("run", "-d", "--name", "still", *_SLEEP),
+    ("pause", "still"),
+    ("run", "-d", "--name", "lived", *_SLEEP),
+    ("exec", "full", "touch", "/new"),
+    ("exec", "full", "rm", "/data/file"),
+    ("network", "connect", "bridge", "full"),
+    ("network", "disconnect", "bridge", "full"),
+    ("rename", "lived", "other"),
+    ("rename", "other", "lived"),
+    ("pause", "lived"),
+    ("unpause", "lived"),
+    ("stop", "-t", "0", "lived"),
+    ("start", "lived"),
+    ("restart", "-t", "0", "lived"),
+    ("kill", "-s", "USR1", "full"),
+    ("update", "--cpus", "0.7", "full"),
+    ("commit", "-m", "said", "ended", "committed"),
+    ("cp", "full:/etc/passwd", "-"),
+    ("export", "full"),
+    ("top", "full"),
+    ("rm", "-f", "lived"),
+)
+
+
+@pytest.fixture(scope="module")
+def lives(pair: Pair) -> Lives:
+    for socket in pair:
+        for line in ask(socket, "GET", "/containers/json?all=1").body:
+            ask(socket, "DELETE", f"/containers/{line['Id']}?force=1")
+    begun = time.time()
+    for step in _STEPS:
+        pair.docker(*step)
+    ended = time.time()
+    return Lives(pair, begun, ended)
+
+
+def _unlisted(found: Mapping[str, object], listed: Mapping[str, str]) -> dict[str, object]:
+    """What of the differences no pattern of the list explains."""
+    return {
+        path: pair for path, pair in found.items() if not any(re.fullmatch(each, path) for each in listed)
+    }
+
+
+PLACES = "each daemon has its own places"
+INSPECTED = {
+    r"GraphDriver\.Data\..*": PLACES,
+    r"(Hostname|Hosts|ResolvConf)Path": f"{PLACES}; ours are there while it runs",
+    r"LogPath": PLACES,
+    r"State\.Pid": "two processes",
+    r"HostConfig\.CgroupParent": "ours keeps the default with the container, whose cgroup stays when that is changed",
+    r"HostConfig\.MaskedPaths\.\d+": "Docker 28 masks more",
+    r"HostConfig\.NetworkMode": "Docker 28 says bridge, where 20.10 has default",
+    r"HostConfig\.Runtime": "known from the beginning; in 20.10 from the first start on",
+    r"NetworkSettings\.SandboxKey": PLACES,
+    r"NetworkSettings\.SandboxID": "the sandbox goes with the process; 20.10 shows what it was",
+    r"NetworkSettings\.Networks\.\w+\.(DNSNames(\.\d)?|GwPriority)": "Docker 28 has them",
+    r"NetworkSettings\.Networks\.\w+\.NetworkID": "asked for again at each start; 20.10 shows what it was",
+}
+
+
+@pytest.mark.parametrize("name", ["full", "made", "ended", "still"])
+def test_inspect_is_like_docker_s(name: str, lives: Lives) -> None:
+    found = differences(*lives.pair.do("GET", f"/v1.41/containers/{name}/json"))
+
+    assert _unlisted(found, INSPECTED) == {}
+
+
+LISTED = {
+    r"(HostConfig\.NetworkMode|NetworkSettings\.Networks\.\w+\.(DNSNames(\.\d)?|GwPriority|NetworkID))": "as inspected",
+    r"NetworkSettings\.Networks\.\w+\.Aliases(\.\d)?": "Docker 28 lists them, too",
+    r"Created|Status": "times",
+    r"SizeRootFs|SizeRw": "other file systems",
+}
+
+
+def test_ps_is_like_docker_s(lives: Lives) -> None:
+    ours, theirs = lives.pair.do("GET", "/containers/json?all=1&size=1")
+    names = [[line["Names"][0] for line in lines] for lines in (ours, theirs)]
+    assert names == [["/still", "/ended", "/made", "/full"]] * 2
+
+    for line, other in zip(ours, theirs, strict=True):
+        assert _unlisted(differences(line, other), LISTED) == {}
+        assert (
+            re.sub(r"\d+|Less than a|[Aa]bout an?", "N", line["Status"]).split()[0]
+            == other["Status"].split()[0]
+        )
+
+
+IMAGES = {
+    r"Container|Parent": "Docker 28 has them no more",
+    r"ContainerConfig(\..*)?": "of the image, not of the container that it was made from",
+    r"GraphDriver\.Data(\..*)?|DockerVersion": PLACES,
+    r"Size|VirtualSize": "counted by other file systems",
+}
+
+
+def test_an_image_is_like_docker_s(lives: Lives) -> None:
+    found = differences(*lives.pair.do("GET", "/images/committed/json"))
+    assert _unlisted(found, IMAGES) == {}
+
+    ours, theirs = lives.pair.do("GET", "/images/committed/history")
+    assert [(step["CreatedBy"], step["Comment"], step["Tags"]) for step in ours][:1] == [
+        (step["CreatedBy"], step["Comment"], step["Tags"]) for step in theirs
+    ][:1]
+    assert len(ours) == len(theirs)
+
+
+def test_processes_and_changes_are_like_docker_s(lives: Lives) -> None:
+    ours, theirs = lives.pair.do("GET", "/containers/full/top")
+    assert ours["Titles"] == theirs["Titles"]
+    assert (
+        [row[-1] for row in ours["Processes"]] == [row[-1] for row in theirs["Processes"]] == ["sleep 1000"]
+    )
+    for name in ("full", "ended"):
+        mine, others = (
+            answer if answer is None else {(each["Path"], each["Kind"]) for each in answer}
+            for answer in lives.pair.do("GET", f"/containers/{name}/changes")
+        )
+        assert mine == others
+
+
+COUNTED = {
+    r"memory_stats\.stats\..*": "all that this kernel's memory.stat has",
+    r"memory_stats\.failcnt": "20.10 leaves out a 0",
+    r"blkio_stats\.io_service(d|_bytes)_recursive(\..*)?": "where there was no input or output yet",
+}
+
+
+def test_stats_have_docker_s_keys(lives: Lives) -> None:
+    for name in ("full", "made"):
+        ours, theirs = lives.pair.do("GET", f"/containers/{name}/stats?stream=0")
+        found = dict.fromkeys(keys(ours) ^ keys(theirs))
+        assert _unlisted(found, COUNTED) == {}
+
+
+DESCRIBED = {
+    r"DriverStatus\..*|DriverStatus": "the overlay's details are dockerd's",
+    r"(Containerd|Runc|Init)Commit\.Expected": "Docker 28 has it no more",
+    r"Plugins\.(Log|Volume)(\.\*)?": "not listed here",
+    r"RegistryConfig(\..*)?|SystemStatus": "no registries yet",
+    r"Runtimes\..*": "other runtimes",
+    r"Warnings(\.\*)?": "cnmd's",
+    r"Components\.\*\.Details\..*": "of Go, and of containerd",
+}
+
+
+@pytest.mark.parametrize("path", ["/info", "/version"])
+def test_the_daemon_is_described_by_docker_s_keys(path: str, lives: Lives) -> None:
+    ours, theirs = lives.pair.do("GET", path)
+
+    assert _unlisted(dict.fromkeys(keys(ours) ^ keys(theirs)), DESCRIBED) == {}
+
+
+ENTERED = {
+    r"\w+\.Pid": "two processes",
+    r"after\.CanRemove": "true once it has ended, which dockerd notices a while later",
+}
+
+
+def test_an_exec_is_shown_as_docker_shows_it(lives: Lives) -> None:
+    shown = []
+    for socket in lives.pair:
+        made = ask(
+            socket, "POST", "/containers/full/exec", {"Cmd": ["sh", "-c", "exit 3"], "AttachStdout": True}
+        )
+        before = ask(socket, "GET", f"/exec/{made.body['Id']}/json").body
+        ask(socket, "POST", f"/exec/{made.body['Id']}/start", {"Tty": False})
+        after = ask(socket, "GET", f"/exec/{made.body['Id']}/json").body
+        shown.append({"before": before, "after": after})
+
+    assert _unlisted(differences(*shown), ENTERED) == {}
+
+
+def test_waiting_tells_the_code(lives: Lives) -> None:
+    ours, theirs = lives.pair.do("POST", "/containers/ended/wait")
+
+    assert differences(ours, theirs) == {"Error": (ABSENT, None)}  # Docker 28 leaves it out, too
+
+
+def _told(lives: Lives, kind: str) -> list[list[tuple[Any, ...]]]:
+    """Of both: what happened, to whom, and the names of what is told of it."""
+    told = []
+    for socket in lives.pair:
+        filters = '{"type":["' + kind + '"]}'
+        content = ask(
+            socket, "GET", f"/events?since={lives.begun:.6f}&until={lives.ended:.6f}&filters={filters}"
+        ).body
+        lines = [json.loads(line) for line in content.splitlines()]
+        told.append(
+            [
+                (
+                    each["Action"],
+                    each["Actor"]["Attributes"].get("name"),
+                    *sorted(each["Actor"]["Attributes"]),
+                )
+                for each in lines
+            ]
+        )
+    return told
+
+
+def test_containers_events_and_their_order_are_docker_s(lives: Lives) -> None:
+    ours, theirs = _told(lives, "container")
+
+    assert ours == theirs
+
+
+def test_networks_events_are_docker_s(lives: Lives) -> None:
+    """cnmd tells them before the container's own, dockerd behind them, and some twice."""
+    ours, theirs = _told(lives, "network")
+
+    assert {event[:2] for event in ours} == {event[:2] for event in theirs}
+    assert {attribute for event in ours for attribute in event[2:]} - {
+        attribute for event in theirs for attribute in event[2:]
+    } == {"endpoint"}

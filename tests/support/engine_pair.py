@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+import subprocess
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from tests.support.cnmd import UnixConnection
+from tests.support.unpacked import environment, program
 
 _NORMAL = (
     (re.compile(r"\b[0-9a-f]{64}\b"), "<id>"),
@@ -57,8 +58,7 @@ def _decoded(content: bytes) -> Any:
         return content.decode("utf-8", "replace")
 
 
-@dataclass(frozen=True)
-class Pair:
+class Pair(NamedTuple):
     """Sockets of the two daemons."""
 
     ours: str
@@ -68,6 +68,19 @@ class Pair:
         self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None
     ) -> tuple[Answer, Answer]:
         return ask(self.ours, method, path, body, headers), ask(self.theirs, method, path, body, headers)
+
+    def docker(self, *arguments: str) -> None:
+        """The docker CLI at both. Raises RuntimeError where it fails at one."""
+        for socket in self:
+            done = subprocess.run(
+                [program("docker"), "-H", f"unix://{socket}", *arguments],
+                env=environment(),
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                check=False,
+            )
+            if done.returncode != 0:
+                raise RuntimeError(f"{socket}: docker {' '.join(arguments)}: {done.stderr.decode()}")
 
     def do(self, method: str, path: str, body: Any = None) -> tuple[Any, Any]:
         """Both answers' bodies. Raises AssertionError where one fails."""

@@ -71,6 +71,7 @@ def inspect(call: Call[None], image: str) -> dict[str, Any]:
         "DockerVersion": "",
         "Author": found.author,
         "Config": docker_form.config(found.config),
+        "ContainerConfig": docker_form.config(found.config),  # docker-compose 1 reads the volumes there
         "Architecture": found.architecture,
         "Os": found.os,
         "Size": found.size,
