@@ -95,6 +95,8 @@ class Engine:
         name = requests.check_name(name) if name else ""
         image = p.images.find(body.image or "")
         made = requests.container(name, body, image, p.host, self._cgroup_parent, self.default_runtime)
+        networks = {p.sandboxes.called(key): settings for key, settings in made.networks.items()}
+        made = msgspec.structs.replace(made, networks=networks)
         p.runtime(made)
         host = self.links.settled(self.namespaces.settled(made.host))
         made = msgspec.structs.replace(made, host=host)
