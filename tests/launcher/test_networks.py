@@ -116,7 +116,7 @@ def test_ports_are_published_shown_and_free_again(networks: Launcher) -> None:
         *("busybox", "sh", "-c", "while :; do echo hello | nc -l -p 80; done"),
     )
 
-    assert docker.docker("port", "web").splitlines() == [
+    assert sorted(docker.docker("port", "web").splitlines()) == [
         "443/udp -> 127.0.0.1:8443",
         "80/tcp -> 0.0.0.0:8080",
         "80/tcp -> :::8080",
