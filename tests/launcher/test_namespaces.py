@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.launcher import Launcher
+from tests.support.launcher_api import Api
 
 _SLEEPER = ("busybox", "sleep", "1000")
 _SHAREABLE = ("--ipc", "shareable", *_SLEEPER)
@@ -142,6 +143,30 @@ def test_one_that_shares_processes_ends_with_the_others_first(docker: Launcher) 
     docker.docker("start", "one")
     docker.docker("start", "two")
     assert namespace(docker, "two", "pid") == namespace(docker, "one", "pid")
+
+
+# Network
+
+
+@pytest.mark.parametrize("users", ["host", "own"])
+def test_a_network_that_is_joined_is_left_behind_by_a_restart_until_its_guest_restarts(
+    docker: Launcher, users: str
+) -> None:
+    docker.place.chmod(0o711)
+    api = Api(docker.socket)
+    mode = "private" if users == "own" else "host"
+    body = {"Image": "busybox", "Cmd": ["sleep", "1000"]}
+    api.run("one", body | {"HostConfig": {"UsernsMode": mode}})
+    api.run("two", body | {"HostConfig": {"UsernsMode": mode, "NetworkMode": "container:one"}})
+    first = namespace(docker, "one", "net")
+    assert namespace(docker, "two", "net") == first
+
+    docker.docker("restart", "-t", "0", "one")
+
+    assert namespace(docker, "two", "net") == first != namespace(docker, "one", "net")
+    docker.docker("restart", "-t", "0", "two")
+    assert namespace(docker, "two", "net") == namespace(docker, "one", "net")
+    assert docker.docker("exec", "two", "ls", "/sys/class/net").split() == ["eth0", "lo"]
 
 
 # What cannot be joined
