@@ -7,7 +7,7 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from cnm.errors import CnmError, NotFound
 from cnm.launcher.attachments import Attachments
@@ -43,6 +43,7 @@ class Ender:
         self._takedown = takedown
         self._attachments = attachments
         self._remove = remove
+        self._kept: set[str] = set()
         self.restarts = Restarts(parts, starter, self.watch)
 
     def watch(self, container: Container) -> None:
@@ -50,6 +51,15 @@ class Ender:
         state = container.state
         self._watch(container, state.monitor_pid, state.monitor_started)
         self._started(container)
+
+    @contextlib.contextmanager
+    def kept(self, ident: str) -> Iterator[None]:
+        """In the block its end is not its removal, whatever was asked for: it is to start again."""
+        self._kept.add(ident)
+        try:
+            yield
+        finally:
+            self._kept.discard(ident)
 
     def _watch(self, container: Container, pid: int, begun: int) -> None:
         """Of this life of the container: it may have another one by the time it is told."""
@@ -81,7 +91,7 @@ class Ender:
                 self._watch(container, container.state.pid, container.state.pid_started)
                 return
             ended = self.end(container)
-            if ended.host.auto_remove:
+            if ended.host.auto_remove and ident not in self._kept:
                 self._remove(ended)
             else:
                 self.restarts.after(ended)

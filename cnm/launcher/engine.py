@@ -223,10 +223,11 @@ class Engine:
             if seconds is None:
                 given = container.config.stop_timeout
                 seconds = _STOP_SECONDS if given is None else given
+            number = signal_number(signal or container.config.stop_signal or "SIGTERM")
             ends = self.registry.ends(container.id)
             container = self.registry.note_state(container, stopped_by_user=True)
             with contextlib.suppress(Conflict):
-                self._signal(container, signal_number(signal or container.config.stop_signal or "SIGTERM"))
+                self._signal(container, number)
         if not self._await_end(container.id, ends, _FOR_EVER if seconds < 0 else float(seconds)):
             with contextlib.suppress(NotFound), self.registry.locked(container.id) as again:
                 self._killed(again)
@@ -277,7 +278,8 @@ class Engine:
     def restart(self, reference: str, seconds: int | None = None, signal: str = "") -> None:
         ident = self.registry.find(reference).id
         with _said_of("Cannot restart container", reference):
-            self.stop(ident, seconds, signal)
+            with self._ender.kept(ident):
+                self.stop(ident, seconds, signal)
             self.run(ident)
         self.parts.tell("restart", self.registry.get(ident))
 
@@ -318,14 +320,15 @@ class Engine:
 
         def is_over() -> bool:
             nonlocal last
+            last = registry.last(container)
             if not registry.is_there(ident):
                 return True
-            last = registry.get(ident)
             if condition == "removed":
                 return False
             if condition == "next-exit":
                 return registry.ends(ident) != ends
-            return not last.state.status.is_alive and last.state.status is not Status.RESTARTING
+            status = last.state.status
+            return not status.is_alive and status is not Status.RESTARTING
 
         while not registry.wait(is_over, 1.0):
             yield None

@@ -16,6 +16,8 @@ from cnm.launcher.records import Records
 
 log = logging.getLogger("cnm.launcher")
 
+_REMEMBERED = 256
+
 
 class Registry:
     """Thread-safe. A container is changed under its lock, and what was asked for is on the disk before it is seen."""
@@ -28,6 +30,8 @@ class Registry:
         self._locks: dict[str, threading.RLock] = {}
         self._ends: dict[str, int] = {}
         """How often each has ended since the launcher's start."""
+        self._gone: dict[str, Container] = {}
+        """The last ones that went, the oldest first: who waited for one may look only then."""
 
     def load(self) -> None:
         """What was kept."""
@@ -135,7 +139,10 @@ class Registry:
 
     def forget(self, container: Container) -> None:
         with self._changed:
-            self._containers.pop(container.id, None)
+            if self._containers.pop(container.id, None):
+                self._gone[container.id] = container
+                if len(self._gone) > _REMEMBERED:
+                    del self._gone[next(iter(self._gone))]
             if self._names.get(container.name) == container.id:
                 del self._names[container.name]
             self._locks.pop(container.id, None)
@@ -153,6 +160,11 @@ class Registry:
     def ends(self, ident: str) -> int:
         with self._changed:
             return self._ends.get(ident, 0)
+
+    def last(self, container: Container) -> Container:
+        """As it is now, or as it was when it went."""
+        with self._changed:
+            return self._containers.get(container.id) or self._gone.get(container.id, container)
 
     def is_there(self, ident: str) -> bool:
         with self._changed:

@@ -185,6 +185,16 @@ def test_one_that_waits_for_its_restart_is_started(docker: Launcher) -> None:
     assert (status(docker, "one"), state(docker, "one")["ExitCode"]) == ("exited", 5)
 
 
+def test_one_that_removes_itself_outlives_its_restart(docker: Launcher) -> None:
+    ident = docker.docker("run", "-d", "--rm", "--name", "one", *_SLEEPER)
+
+    docker.docker("restart", "-t", "0", "one")
+
+    assert (status(docker, "one"), inspect(docker, "one")["Id"]) == ("running", ident)
+    docker.docker("stop", "-t", "0", "one")
+    eventually(lambda: names(docker, "-a") == set())
+
+
 # cnmd
 
 
