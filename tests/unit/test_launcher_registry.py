@@ -73,8 +73,10 @@ def test_what_has_happened_is_so_where_it_cannot_be_written(registry: Registry, 
 
 
 def test_a_rename_that_fails_gives_the_name_back(registry: Registry, places: Places) -> None:
-    one = registry.put(container(places))
-    two = registry.put(container(places, "cd" * 32, "two"))
+    one, two = container(places), container(places, "cd" * 32, "two")
+    for each in (one, two):
+        registry.reserve(each)
+        registry.put(each)
 
     with pytest.raises(Conflict):
         registry.rename(one, "two")
