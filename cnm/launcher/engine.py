@@ -26,6 +26,7 @@ from cnm.launcher.generated_names import generated_name
 from cnm.launcher.health import HealthChecks
 from cnm.launcher.links import Links
 from cnm.launcher.modes import shared_with
+from cnm.launcher.namespaces import Namespaces
 from cnm.launcher.parts import Parts
 from cnm.launcher.recovery import Recovery
 from cnm.launcher.removal import User
@@ -61,7 +62,8 @@ class Engine:
         self.attachments, self.arrivals = Attachments(), Arrivals()
         self._takedown = Takedown(parts)
         self.links = Links(parts.registry, parts.sandboxes)
-        self._starter = Starter(parts, self.arrivals, self._takedown, self.links)
+        self.namespaces = Namespaces(parts.registry, parts.places)
+        self._starter = Starter(parts, self.arrivals, self._takedown, self.namespaces, self.links)
         self.entering = Entering(parts)
         self.health = HealthChecks(parts, self.entering)
         self._ender = Ender(
@@ -93,8 +95,11 @@ class Engine:
         name = requests.check_name(name) if name else ""
         image = p.images.find(body.image or "")
         made = requests.container(name, body, image, p.host, self._cgroup_parent, self.default_runtime)
+        networks = {p.sandboxes.called(key): settings for key, settings in made.networks.items()}
+        made = msgspec.structs.replace(made, networks=networks)
         p.runtime(made)
-        made = msgspec.structs.replace(made, host=self.links.settled(made.host))
+        host = self.links.settled(self.namespaces.settled(made.host))
+        made = msgspec.structs.replace(made, host=host)
         made = self._named(made)
         with contextlib.ExitStack() as undo:
             undo.callback(self.registry.drop, made)

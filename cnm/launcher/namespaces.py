@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 
+import msgspec
+
 from cnm.errors import CnmError, Conflict, InvalidParameter, NotFound
 from cnm.launcher import user_namespaces
 from cnm.launcher.container import Container, Status
 from cnm.launcher.modes import is_host, shared_with, user_mapping
 from cnm.launcher.places import Places
 from cnm.launcher.registry import Registry
+from cnm.wire.containers import HostConfig
 
 _HOSTS_SHM = "/dev/shm"
 
@@ -21,6 +24,19 @@ class Namespaces:
     def __init__(self, registry: Registry, places: Places) -> None:
         self._registry = registry
         self._places = places
+
+    def settled(self, host: HostConfig) -> HostConfig:
+        """As it is kept: other containers by their ids, so that they may be renamed.
+
+        Raises InvalidParameter for one that there is not: NotFound makes clients look for the image elsewhere.
+        """
+        modes = {kind: getattr(host, kind) for kind in ("network_mode", "pid_mode", "ipc_mode")}
+        joined = {kind: other for kind, mode in modes.items() if (other := shared_with(mode))}
+        try:
+            found = {kind: f"container:{self._registry.find(other).id}" for kind, other in joined.items()}
+        except NotFound as error:
+            raise InvalidParameter(str(error)) from None
+        return msgspec.structs.replace(host, **found)
 
     def paths(self, container: Container) -> Mapping[str, str]:
         """By kind, of those that are not new: "host" for the host's. Raises NotFound, Conflict, InvalidParameter."""

@@ -90,10 +90,9 @@ class Records:
 
 
 def _flush_names(folder: str) -> None:
-    """A file's name is on the disk when its folder is, and so is the folder's in the one above."""
-    for path in (folder, os.path.dirname(folder)):
-        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+    """A file's new name is on the disk when its folder is; a journal has what came before, so the folder's own too."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from cnm.errors import CnmError, InvalidParameter, NotFound, Unavailable
+from cnm.errors import CnmError, Conflict, InvalidParameter, NotFound, Unavailable
 from cnm.launcher.cnmd import Cnmd, escaped
 from cnm.launcher.container import Container
 from cnm.launcher.published import port_requests
@@ -41,23 +41,23 @@ class Sandboxes:
 
         What an earlier life of the container left is replaced. Raises what cnmd says; nothing is left then.
         """
-        self.remove(container.id)
         is_host = container.host.network_mode == "host"
-        made = self._cnmd.ask(
-            "POST",
-            _PATH,
-            {
-                "Id": container.id,
-                "Name": container.name,
-                "NetnsPath": "host" if is_host else netns,
-                "Hostname": hostname(container),
-                "Dns": container.host.dns or [],
-                "DnsSearch": container.host.dns_search or [],
-                "DnsOptions": container.host.dns_options or [],
-                "ExtraHosts": container.host.extra_hosts or [],
-                "Labels": {},
-            },
-        )
+        wanted = {
+            "Id": container.id,
+            "Name": container.name,
+            "NetnsPath": "host" if is_host else netns,
+            "Hostname": hostname(container),
+            "Dns": container.host.dns or [],
+            "DnsSearch": container.host.dns_search or [],
+            "DnsOptions": container.host.dns_options or [],
+            "ExtraHosts": container.host.extra_hosts or [],
+            "Labels": {},
+        }
+        try:
+            made = self._cnmd.ask("POST", _PATH, wanted)
+        except Conflict:
+            self.remove(container.id)
+            made = self._cnmd.ask("POST", _PATH, wanted)
         try:
             self._join(container, exposed)
         except BaseException:
@@ -73,13 +73,10 @@ class Sandboxes:
 
     def _publishing(self, container: Container) -> str:
         """The network that ports are published on: the first that leads out."""
-        known = {each["Name"]: each for each in self._cnmd.ask("GET", "/networks")}
-        for network in container.networks:
-            if (
-                known.get(network, {}).get("Driver") not in ("host", "null")
-                and not known[network]["Internal"]
-            ):
-                return network
+        for reference in container.networks:
+            found = self.network(reference)
+            if found["Driver"] not in ("host", "null") and not found["Internal"]:
+                return reference
         return ""
 
     def connect(
@@ -133,6 +130,15 @@ class Sandboxes:
     def records(self) -> dict[str, dict[str, Any]]:
         """cnmd's (`cnm.wire.control.Sandbox`) by their ids, those of others too. Raises what cnmd says."""
         return {each["Id"]: each for each in self._cnmd.ask("GET", _PATH)}
+
+    def called(self, reference: str) -> str:
+        """The name of a network; what was given where there is none, or nobody to ask: its use will tell."""
+        if reference in PREDEFINED:
+            return reference
+        try:
+            return str(self.network(reference)["Name"])
+        except CnmError:
+            return reference
 
     def network(self, reference: str) -> dict[str, Any]:
         """As the Engine API shows it. Raises NotFound."""

@@ -38,12 +38,19 @@ _MONITOR_SECONDS = 5.0
 class Starter:
     """Callers hold the container's lock."""
 
-    def __init__(self, parts: Parts, arrivals: Arrivals, takedown: Takedown, links: Links) -> None:
+    def __init__(
+        self,
+        parts: Parts,
+        arrivals: Arrivals,
+        takedown: Takedown,
+        namespaces: Namespaces,
+        links: Links,
+    ) -> None:
         self._p = parts
         self._takedown = takedown
         self._arrivals = arrivals
         self._links = links
-        self._namespaces = Namespaces(parts.registry, parts.places)
+        self._namespaces = namespaces
 
     def start(self, container: Container) -> Container:
         """Running when this returns. Raises what stood in the way, which the container keeps; nothing is left then."""

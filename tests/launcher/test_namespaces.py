@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.launcher import Launcher
+from tests.support.launcher_api import Api
 
 _SLEEPER = ("busybox", "sleep", "1000")
 _SHAREABLE = ("--ipc", "shareable", *_SLEEPER)
@@ -52,10 +53,7 @@ def test_a_private_container_does_not_let_others_share(docker: Launcher) -> None
     code, error = docker.fails("run", "--rm", "--ipc", "container:one", "busybox", "true")
 
     assert code == 125
-    assert (
-        "can't join IPC of container one: non-shareable IPC (hint: use IpcMode:shareable for the donor container)"
-        in error
-    )
+    assert "non-shareable IPC (hint: use IpcMode:shareable for the donor container)" in error
 
 
 def test_the_hosts_ipc_has_the_hosts_shared_memory(docker: Launcher) -> None:
@@ -147,6 +145,30 @@ def test_one_that_shares_processes_ends_with_the_others_first(docker: Launcher) 
     assert namespace(docker, "two", "pid") == namespace(docker, "one", "pid")
 
 
+# Network
+
+
+@pytest.mark.parametrize("users", ["host", "own"])
+def test_a_network_that_is_joined_is_left_behind_by_a_restart_until_its_guest_restarts(
+    docker: Launcher, users: str
+) -> None:
+    docker.place.chmod(0o711)
+    api = Api(docker.socket)
+    mode = "private" if users == "own" else "host"
+    body = {"Image": "busybox", "Cmd": ["sleep", "1000"]}
+    api.run("one", body | {"HostConfig": {"UsernsMode": mode}})
+    api.run("two", body | {"HostConfig": {"UsernsMode": mode, "NetworkMode": "container:one"}})
+    first = namespace(docker, "one", "net")
+    assert namespace(docker, "two", "net") == first
+
+    docker.docker("restart", "-t", "0", "one")
+
+    assert namespace(docker, "two", "net") == first != namespace(docker, "one", "net")
+    docker.docker("restart", "-t", "0", "two")
+    assert namespace(docker, "two", "net") == namespace(docker, "one", "net")
+    assert docker.docker("exec", "two", "ls", "/sys/class/net").split() == ["eth0", "lo"]
+
+
 # What cannot be joined
 
 
@@ -155,7 +177,7 @@ def test_one_that_shares_processes_ends_with_the_others_first(docker: Launcher) 
     [
         ("--network", "cannot join network of a non running container: {id}"),
         ("--pid", "container {id} is not running"),
-        ("--ipc", "can't join IPC of container one: container {id} is not running"),
+        ("--ipc", "can't join IPC of container {id}: container {id} is not running"),
     ],
 )
 def test_one_that_does_not_run_is_not_joined(docker: Launcher, option: str, words: str) -> None:
@@ -170,18 +192,24 @@ def test_one_that_does_not_run_is_not_joined(docker: Launcher, option: str, word
     assert docker.docker("start", "-a", "two") == ""
 
 
-@pytest.mark.parametrize(
-    ("option", "words"),
-    [
-        ("--pid", "cannot join PID of a non running container: nosuch: No such container: nosuch"),
-        ("--ipc", "can't join IPC of container nosuch: No such container: nosuch"),
-    ],
-)
-def test_one_that_there_is_not_is_not_joined(docker: Launcher, option: str, words: str) -> None:
+@pytest.mark.parametrize("option", ["--pid", "--ipc", "--network"])
+def test_one_that_there_is_not_is_not_joined(docker: Launcher, option: str) -> None:
     code, error = docker.fails("run", option, "container:nosuch", "busybox", "true")
 
     assert code == 125
-    assert words in error
+    assert "No such container: nosuch" in error
+
+
+def test_one_that_is_joined_may_be_renamed(docker: Launcher) -> None:
+    docker.docker("run", "-d", "--name", "one", *_SLEEPER)
+    docker.docker(
+        "create", "--name", "two", "--pid", "container:one", "--network", "container:one", *_SLEEPER
+    )
+
+    docker.docker("rename", "one", "eins")
+
+    docker.docker("start", "two")
+    assert namespace(docker, "two", "pid") == namespace(docker, "eins", "pid")
 
 
 # UTS and cgroup

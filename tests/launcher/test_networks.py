@@ -50,6 +50,16 @@ def test_containers_find_each_other_by_name_alias_and_address(networks: Launcher
     assert (found["Gateway"], found["IPPrefixLen"]) == ("10.9.0.1", 24)
 
 
+def test_a_network_is_asked_for_by_its_id_too(networks: Launcher) -> None:
+    docker = networks
+    ident = docker.docker("network", "inspect", "-f", "{{.Id}}", "front")
+
+    docker.docker("run", "-d", "--name", "one", "--network", ident[:12], "-p", "8090:80", *_SLEEPER)
+
+    assert list(shown(docker, "one")["Networks"]) == ["front"]
+    assert docker.docker("port", "one").splitlines()[0] == "80/tcp -> 0.0.0.0:8090"
+
+
 def test_a_running_container_is_connected_and_disconnected(networks: Launcher) -> None:
     docker = networks
     docker.docker("run", "-d", "--name", "one", "--network", "front", *_SLEEPER)
@@ -106,7 +116,7 @@ def test_ports_are_published_shown_and_free_again(networks: Launcher) -> None:
         *("busybox", "sh", "-c", "while :; do echo hello | nc -l -p 80; done"),
     )
 
-    assert docker.docker("port", "web").splitlines() == [
+    assert sorted(docker.docker("port", "web").splitlines()) == [
         "443/udp -> 127.0.0.1:8443",
         "80/tcp -> 0.0.0.0:8080",
         "80/tcp -> :::8080",

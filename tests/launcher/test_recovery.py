@@ -23,7 +23,7 @@ from tests.support.launcher_left import left, monitors
 from tests.support.power_cut import cut_power
 from tests.support.small_containers import eventually
 from tests.support.thorough import THOROUGH
-from tests.support.unpacked import lacking
+from tests.support.unpacked import environment, lacking
 
 _SLEEPER = ("busybox", "sleep", "1000")
 _SECOND_LIFE = "[ -e /second ] && exec sleep 1000; touch /second; "
@@ -158,15 +158,29 @@ def test_what_was_stopped_stays_so_unless_it_is_to_run_always(docker: Launcher) 
     eventually(lambda: names(docker) == {"always"})
 
 
+def test_a_creation_does_not_go_on_without_its_launcher(docker: Launcher, programs: FaultyPrograms) -> None:
+    docker.docker("create", "--name", "one", *_SLEEPER)
+    with programs.held("runc"):
+        starting = subprocess.Popen(
+            docker.command("start", "one"), env=environment(), stderr=subprocess.DEVNULL
+        )
+        eventually(lambda: len(monitors(docker)) == 1)
+        again(docker)
+        assert monitors(docker) == []
+        starting.wait(20)
+
+    assert status(docker, "one") == "created"
+    assert left(docker) == [f"file {_ident(docker, 'one')}"]
+    docker.docker("start", "one")
+
+
 def test_one_that_waits_for_its_restart_is_started(docker: Launcher) -> None:
-    script = f"{_SECOND_LIFE}exit 1"
     docker.docker("run", "-d", "--name", "one", "--restart", "always", "busybox", "sh", "-c", "exit 5")
     eventually(lambda: status(docker, "one") == "restarting")
 
     again(docker)
 
     eventually(lambda: status(docker, "one") in ("running", "restarting"))
-    assert script
     docker.docker("stop", "one")
     assert (status(docker, "one"), state(docker, "one")["ExitCode"]) == ("exited", 5)
 
@@ -214,12 +228,7 @@ def test_the_launcher_may_start_before_cnmd(docker: Launcher) -> None:
     docker.docker("run", "-d", "--name", "two", *_SLEEPER)
     docker.cnmd.kill()
     with away(docker):
-        for name in ("one", "two"):
-            pid = monitors(docker)[0]
-            os.kill(pid, signal.SIGKILL)
-            has_ended(pid, 20)
-            assert name
-        for pid in _first_processes(docker):
+        for pid in (*monitors(docker), *_first_processes(docker)):
             os.kill(pid, signal.SIGKILL)
             assert has_ended(pid, 20)
 
@@ -355,7 +364,7 @@ def test_a_runtime_that_fails_to_start_leaves_nothing(
     assert code == 125
     assert "runc is broken" in error
     assert (status(docker, "one"), state(docker, "one")["ExitCode"]) == ("created", 128)
-    assert [each for each in left(docker) if _ident(docker, "one") not in each] == []
+    assert left(docker) == [f"file {_ident(docker, 'one')}"]
     programs.mend()
     docker.docker("start", "one")
     assert status(docker, "one") == "running"
@@ -427,8 +436,7 @@ def test_a_monitor_that_fails_leaves_nothing(docker: Launcher, programs: FaultyP
 
 @pytest.mark.parametrize("name", ["runc", "conmon", "podman"])
 def test_a_program_that_is_not_there_is_named(docker: Launcher, programs: FaultyPrograms, name: str) -> None:
-    command = ("image", "prune", "-af") if name == "podman" else ("run", "--rm", *_SLEEPER)
-    command = ("tag", "busybox", "other") if name == "podman" else command
+    command = ("tag", "busybox", "other") if name == "podman" else ("run", "--rm", *_SLEEPER)
     with programs.absent(name):
         assert "is not installed: install it, or say where it is" in docker.fails(*command)[1]
         again(docker)  # what it does not need does not keep it from starting

@@ -196,6 +196,24 @@ def test_it_runs_on_while_the_launcher_is_killed(docker: Launcher, api: Api) -> 
     assert not list((docker.place / "run/launcher/namespaces").iterdir())
 
 
+def test_its_network_stays_while_cnmd_is_killed(docker: Launcher, api: Api) -> None:
+    make(api, "one")
+
+    docker.cnmd.kill()
+    docker.cnmd.start()
+
+    make(api, "two")
+    docker.docker("exec", "one", "ping", "-c1", "-w3", "two")
+    docker.docker("exec", "two", "ping", "-c1", "-w3", "one")
+
+
+def test_processes_and_usage_are_shown(docker: Launcher, api: Api) -> None:
+    make(api, "one")
+
+    assert str(_FIRST) in docker.docker("top", "one", "-eo", "pid,uid,cmd")
+    assert "one" in docker.docker("stats", "--no-stream", "--format", "{{.Name}}")
+
+
 def test_changes_are_those_it_made(docker: Launcher, api: Api) -> None:
     make(api, "one")
     # Opened to be written, and left as it was: overlayfs copies it.

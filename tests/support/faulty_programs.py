@@ -18,6 +18,7 @@ if [ -e {fault} ]; then
         [ "$word" = "$verb" ] && {{ echo '{name} is broken' >&2; exit 1; }}
     done
 fi
+while [ -e {held} ]; do sleep 0.02; done
 exec {real} "$@"
 """
 
@@ -30,7 +31,9 @@ class FaultyPrograms:
         self._folder.mkdir(exist_ok=True)
         for name in _NAMES:
             path = self._folder / name
-            path.write_text(_SCRIPT.format(name=name, fault=self._fault(name), real=program(name)))
+            held = self._folder / f"{name}.held"
+            script = _SCRIPT.format(name=name, fault=self._fault(name), held=held, real=program(name))
+            path.write_text(script)
             path.chmod(0o755)
 
     @property
@@ -47,6 +50,16 @@ class FaultyPrograms:
     def mend(self) -> None:
         for name in _NAMES:
             self._fault(name).unlink(missing_ok=True)
+
+    @contextmanager
+    def held(self, name: str) -> Iterator[None]:
+        """In the block it does not begin with what it is asked for."""
+        held = self._folder / f"{name}.held"
+        held.touch()
+        try:
+            yield
+        finally:
+            held.unlink()
 
     @contextmanager
     def absent(self, name: str) -> Iterator[None]:

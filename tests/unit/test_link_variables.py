@@ -1,4 +1,4 @@
-"""Variables of legacy links; what is expected is what dockerd 20.10 gives for the same containers."""
+"""Variables of legacy links; a real dockerd's are compared in tests/launcher/test_joined_like_docker.py."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ def test_without_ports_there_is_the_name_alone() -> None:
     assert variables("/web/db", "db", "172.17.0.2", (), ()) == ["DB_NAME=/web/db"]
 
 
-def test_ports_that_follow_each_other_are_told_as_a_run_too() -> None:
-    found = variables("/web/db", "db", "172.17.0.2", ("81/tcp", "80/tcp", "90/tcp"), ())
+def test_three_ports_that_follow_each_other_are_told_as_a_run_too() -> None:
+    found = variables("/web/db", "db", "172.17.0.2", ("82/tcp", "81/tcp", "80/tcp"), ())
 
     assert found[:7] == [
         "DB_PORT=tcp://172.17.0.2:80",
@@ -18,14 +18,16 @@ def test_ports_that_follow_each_other_are_told_as_a_run_too() -> None:
         "DB_PORT_80_TCP_ADDR=172.17.0.2",
         "DB_PORT_80_TCP_PROTO=tcp",
         "DB_PORT_80_TCP_PORT_START=80",
-        "DB_PORT_80_TCP_END=tcp://172.17.0.2:81",
-        "DB_PORT_80_TCP_PORT_END=81",
+        "DB_PORT_80_TCP_END=tcp://172.17.0.2:82",
+        "DB_PORT_80_TCP_PORT_END=82",
     ]
-    assert [entry.partition("=")[0] for entry in found[7::4]][:3] == [
-        "DB_PORT_80_TCP",
-        "DB_PORT_81_TCP",
-        "DB_PORT_90_TCP",
-    ]
+    assert [entry.partition("=")[0] for entry in found[7:-1:4]] == [f"DB_PORT_{n}_TCP" for n in (80, 81, 82)]
+
+
+def test_two_ports_are_no_run() -> None:
+    found = variables("/web/db", "db", "172.17.0.2", ("80/tcp", "81/tcp"), ())
+
+    assert not any("START" in entry for entry in found)
 
 
 def test_tcp_comes_before_udp_of_the_same_number() -> None:
