@@ -439,7 +439,7 @@ class Engine:
         if container.state.status.is_alive:
             yield f"/proc/{container.state.pid}/root"
             return
-        with self.registry.locked(container.id) as now, self.parts.rootfs(now).mounted() as root:
+        with self._visits.of(container) as root:
             yield root
 
     @contextlib.contextmanager

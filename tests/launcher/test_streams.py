@@ -38,8 +38,8 @@ def test_a_shell_on_a_terminal_is_typed_at_and_ends_with_its_code(docker: Launch
 def test_a_terminal_has_the_size_of_the_clients_and_follows_it(docker: Launcher) -> None:
     with typed(docker, "run", "-it", "--rm", "busybox", "sh", rows=31, columns=97) as shell:
         shell.expect("/ #")
-        shell.type("stty size\n")
-        shell.expect("31 97")
+        shell.type("until stty size | grep '^31 97$'; do sleep 0.1; done\n")
+        shell.expect("\n31 97")
         shell.resize(40, 120)
         shell.type("until stty size | grep '^40 120$'; do sleep 0.1; done\n")
         shell.expect("\n40 120")
