@@ -42,7 +42,7 @@ _LONG = (
 """Files that take most of a minute or more, the longest first."""
 _SAMPLED = {
     "cluster/test_adopted_shared.py": 3,
-    "docker/test_cli_containers.py": 8,
+    "docker/test_cli_containers.py": 6,
     "docker/test_cli_copied_files.py": 8,
     "docker/test_cli_shown_containers.py": 12,
     "docker/test_cli_snapshots.py": 4,
@@ -52,14 +52,22 @@ _SAMPLED = {
     "kernel/test_firewall_ruleset_packets.py": 3,
     "launcher/test_archive.py": 6,
     "launcher/test_cli_run.py": 5,
+    "launcher/test_clients.py": 3,
+    "launcher/test_docker_py.py": 2,
     "launcher/test_images.py": 4,
+    "launcher/test_like_docker.py": 2,
+    "launcher/test_namespaces.py": 2,
     "launcher/test_ocispec_like_docker.py": 6,
+    "launcher/test_recovery.py": 3,
     "launcher/test_requests_like_docker.py": 2,
+    "launcher/test_rootfs.py": 3,
+    "launcher/test_userns.py": 3,
     "packet/test_fails_closed.py": 2,
     "packet/test_table.py": 3,
     "unit/test_cli_run_requests.py": 8,
+    "unit/test_cli_run_verbs.py": 2,
 }
-"""Files of long tables whose tests need nothing of each other: `make test` plays every so many of a function's."""
+"""Files whose tests are many and need nothing of each other: `make test` plays the first of every so many."""
 _LEFT_OUT = ("cluster/test_overlay_chaos.py", "packet/test_br_netfilter_repeated.py")
 """Files that only `make test-thorough` plays: the same as others, at random and for longer."""
 _NEED_ROOT = ("kernel", "packet", "docker", "cluster", "faults", "launcher")
@@ -98,10 +106,9 @@ def _sample(items: list[pytest.Item], here: Path) -> None:
     kept, left = [], []
     for item in items:
         file = str(item.path.relative_to(here)) if item.path.is_relative_to(here) else ""
-        function = f"{item.path}::{getattr(item, 'originalname', item.name)}"
-        is_left = file in _LEFT_OUT or seen[function] % _SAMPLED.get(file, 1)
+        is_left = file in _LEFT_OUT or seen[file] % _SAMPLED.get(file, 1)
         (left if is_left else kept).append(item)
-        seen[function] += 1
+        seen[file] += 1
     if left:
         items[0].config.hook.pytest_deselected(items=left)
         items[:] = kept
