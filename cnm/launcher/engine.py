@@ -240,7 +240,7 @@ class Engine:
         )
 
     def _killed(self, container: Container) -> Container:
-        """Its processes are gone when this returns, and what they had."""
+        """Its processes are gone when this returns, and what they had; so is the container, if it removes itself."""
         if container.state.status is Status.RESTARTING:
             self._ender.restarts.cancel(container.id)
             return self.registry.note_state(container, status=Status.EXITED, stopped_by_user=True)
@@ -250,7 +250,7 @@ class Engine:
         with contextlib.suppress(Conflict):
             self._signal(container, signals.SIGKILL)
         self._ender.settle_now(container, _KILL_SECONDS)
-        return self.registry.get(container.id)
+        return self.registry.last(container)
 
     def _signal(self, container: Container, number: int) -> None:
         """Raises Conflict where it has just ended by itself."""

@@ -197,3 +197,11 @@ def test_a_container_that_removes_itself(docker: Launcher) -> None:
     docker.docker("stop", "-t", "0", "one")
 
     eventually(lambda: docker.docker("ps", "-aq") == "")
+
+
+def test_one_that_removes_itself_is_removed_by_force(docker: Launcher) -> None:
+    docker.docker("run", "-d", "--rm", "--name", "one", *_SLEEPER)
+
+    docker.docker("rm", "-f", "one")
+
+    assert docker.docker("ps", "-aq") == ""
