@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from typing import Any
 
 from cnm.errors import Conflict, InvalidParameter
@@ -20,6 +21,8 @@ class Entering:
 
     def __init__(self, parts: Parts) -> None:
         self._p = parts
+        self._lock = threading.Lock()
+        self._told: set[str] = set()
         self.execs = Execs(parts.exits, parts.places.execs, self._ended)
 
     def create(self, container: Container, wanted: ExecCreate) -> Exec:
@@ -59,10 +62,23 @@ class Entering:
         check_runs(self._p.registry.get(made.container))
 
     def started(self, made: Exec) -> None:
-        self._tell("exec_start", made)
+        self._tell_start(made)
 
     def _ended(self, made: Exec) -> None:
-        self._p.workers.submit(self._tell, "exec_die", made)
+        self._p.workers.submit(self._tell_end, made)
+
+    def _tell_end(self, made: Exec) -> None:
+        self._tell_start(made)
+        self._tell("exec_die", made)
+
+    def _tell_start(self, made: Exec) -> None:
+        """Once, by whoever comes first: a short command may have ended before its start was told."""
+        with self._lock:
+            if made.id in self._told:
+                self._told.discard(made.id)
+                return
+            self._told.add(made.id)
+            self._tell("exec_start", made)
 
     def _tell(self, action: str, made: Exec) -> None:
         if not self._p.registry.is_there(made.container):

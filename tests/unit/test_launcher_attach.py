@@ -92,7 +92,7 @@ def test_detach_keys_are_read_as_docker_writes_them(text: str, keys: bytes) -> N
 
 @pytest.mark.parametrize("text", ["ctrl-", "ctrl-ab", "ab", "a,,b", "ctrl-1", "ctrl-A"])
 def test_keys_that_are_none_are_refused(text: str) -> None:
-    with pytest.raises(InvalidParameter, match=r"Invalid escape keys \(.*\) provided"):
+    with pytest.raises(InvalidParameter, match=r"Invalid detach keys \(.*\) provided"):
         detach_keys(text)
 
 
