@@ -52,7 +52,10 @@ _APART = {
     "sidecar": {"errors"},
     "relay": {"errors", "config", "sidecar"},
     "resolver": {"errors", "sidecar"},
-    "launcher": {"wire", "errors", "config", "events", "http", "api", "log_format", "service_manager"},
+    "launcher": {
+        *("wire", "errors", "config", "events", "http", "api", "log_format", "service_manager"),
+        *("kernel", "neighbours", "store", "hosts_file"),
+    },
 }
 """Processes of their own, and all that they may import."""
 
