@@ -371,7 +371,7 @@ def test_a_file_system_without_idmapped_mounts_is_told(tmp_path: Path) -> None:
     layer = tmp_path / "storage/overlay/layer/diff"
     layer.mkdir(parents=True)
     (tmp_path / "place").mkdir()
-    for parent in (tmp_path.parent, tmp_path.parent.parent):
+    for parent in list(tmp_path.parents)[:-2]:  # but for / and /tmp itself
         parent.chmod(0o711)
     rootfs = Rootfs(str(tmp_path / "place"), str(tmp_path / "storage"), ["layer"], UserMapping(_FIRST, 65536))
 
