@@ -430,14 +430,15 @@ class TestExec:
 
 class TestAttach:
     def test_output_until_the_end_and_its_exit_code(self, cli: Cli) -> None:
-        script = "while ! test -e /go; do sleep 0.05; done; echo late; exit 8"
+        script = "while ! test -e /go; do echo tick; sleep 0.05; done; echo late; exit 8"
         cli.said("run", "-d", "--name", "web", "busybox", "sh", "-c", script)
         with cli.open("attach", "web") as process:
             stdin, stdout, _ = pipes(process)
             stdin.close()
+            assert stdout.readline() == b"tick\n"
             cli.said("exec", "web", "touch", "/go")
 
-            assert stdout.read() == b"late\n"
+            assert stdout.read().endswith(b"tick\nlate\n")
             assert process.wait(PATIENCE) == 8
 
     def test_stopped_container_is_refused(self, cli: Cli) -> None:
