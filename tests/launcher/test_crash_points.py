@@ -254,8 +254,8 @@ _PATHS = {
     "connect": ("POST", "/networks/other/connect", {"Container": "one"}),
     "disconnect": ("POST", "/networks/bridge/disconnect", {"Container": "one"}),
 }
-_DONE_BEFORE = {"remove": 404, "rename": 404} | dict.fromkeys(
-    ("create", "kill", "pause", "unpause", "connect", "disconnect"), 409
+_DONE_BEFORE = {"remove": 404, "rename": 404, "connect": 403} | dict.fromkeys(
+    ("create", "kill", "pause", "unpause", "disconnect"), 409
 )
 """What is answered where the verb was wholly done when the launcher died."""
 
