@@ -46,7 +46,6 @@ class Launcher(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     runc: str = "runc"
     crun: str = "crun"
     conmon: str = "conmon"
-    buildah: str = "buildah"
     podman: str = "podman"
     init: str = "docker-init"
     """The first process of containers that ask for one (tini)."""

@@ -47,7 +47,7 @@ def decode(text: str, known: Collection[str]) -> Filters:
 
 def network_selector(filters: Filters) -> Callable[[Network, bool], bool]:
     """Whether a network, given whether it is in use, passes `filters` (those of NETWORK_FILTERS)."""
-    dangling = _dangling(filters)
+    unused = dangling(filters)
     kinds = _kinds(filters)
     names, ids = (_patterns(filters.get(key, ())) for key in ("name", "id"))
     drivers, scopes, wanted = (filters.get(key, ()) for key in ("driver", "scope", "label"))
@@ -59,7 +59,7 @@ def network_selector(filters: Filters) -> Callable[[Network, bool], bool]:
             and names(network.name)
             and ids(network.id)
             and has_labels(network.labels, wanted)
-            and (dangling is None or dangling is not (in_use or network.predefined))
+            and (unused is None or unused is not (in_use or network.predefined))
             and (not kinds or ("builtin" if network.predefined else "custom") in kinds)
         )
 
@@ -111,7 +111,8 @@ def _values(name: str, values: Any) -> tuple[str, ...]:
     raise InvalidParameter(f"invalid values of filter '{name}': give a list of strings")
 
 
-def _dangling(filters: Filters) -> bool | None:
+def dangling(filters: Filters) -> bool | None:
+    """What is said of objects that nothing uses, None for nothing. Raises InvalidParameter."""
     values = filters.get("dangling", ())
     if len(values) > 1:
         raise InvalidParameter('got more than one value for filter key "dangling"')

@@ -96,7 +96,6 @@ def make_engine(settings: Settings, places: Places) -> Engine:
         runc=table.runc,
         crun=table.crun,
         conmon=table.conmon,
-        buildah=table.buildah,
         podman=table.podman,
         init=table.init,
         seccomp_profile=table.seccomp_profile,

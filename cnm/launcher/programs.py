@@ -17,7 +17,6 @@ class Programs(msgspec.Struct, frozen=True, kw_only=True):
     runc: str = "runc"
     crun: str = "crun"
     conmon: str = "conmon"
-    buildah: str = "buildah"
     podman: str = "podman"
     init: str = "docker-init"
     """tini, for containers with an init of their own."""

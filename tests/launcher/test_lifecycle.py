@@ -205,3 +205,24 @@ def test_one_that_removes_itself_is_removed_by_force(docker: Launcher) -> None:
     docker.docker("rm", "-f", "one")
 
     assert docker.docker("ps", "-aq") == ""
+
+
+def test_images_are_filtered(docker: Launcher) -> None:
+    docker.docker("run", "--name", "one", "busybox", "touch", "/made")
+    docker.docker("commit", "--change", "LABEL colour=red", "one", "red:1")
+    nameless = docker.docker("commit", "one")
+
+    def names(*filters: str) -> list[str]:
+        flags = [word for each in filters for word in ("--filter", each)]
+        return sorted(docker.docker("images", "--format", "{{.Repository}}", *flags).split())
+
+    try:
+        assert names("label=colour=red") == ["red"]
+        assert names("dangling=true") == ["<none>"]
+        assert names("before=red:1") == ["busybox"]
+        assert names("since=busybox", "dangling=false") == ["red"]
+        assert names("reference=b*") == ["busybox"]
+        assert "No such image: nosuch" in docker.fails("images", "--filter", "since=nosuch")[1]
+    finally:
+        docker.docker("rm", "one")
+        docker.docker("rmi", "red:1", nameless)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from flask import Response
 
-from cnm.api import filters
+from cnm.api import filters, times
 from cnm.api.routes import Routes
 from cnm.errors import CnmError, NotBuilt
 from cnm.launcher import docker_form
@@ -29,7 +30,7 @@ _FILTERS = frozenset({"dangling", "label", "before", "since", "reference", "unti
 def list_images(call: Call[None]) -> list[dict[str, Any]]:
     """List images."""
     wanted = filters.decode(call.query.get("filters", ""), _FILTERS)
-    references = wanted.get("reference", ())
+    selects = _selector(call, wanted)
     found = sorted(call.engine.parts.images.all(), key=lambda image: image.created, reverse=True)
     used = [container.image for container in call.engine.registry.all()]
     return [
@@ -46,8 +47,29 @@ def list_images(call: Call[None]) -> list[dict[str, Any]]:
             "Containers": used.count(image.id),
         }
         for image in found
-        if not references or any(_is_called(image, text) for text in references)
+        if selects(image)
     ]
+
+
+def _selector(call: Call[None], wanted: filters.Filters) -> Callable[[Image], bool]:
+    """Raises NotFound for an image that others are compared with, InvalidParameter."""
+    find = call.engine.parts.images.find
+    before = [find(text).created for text in wanted.get("before", ())]
+    since = [find(text).created for text in wanted.get("since", ())]
+    before += [times.parse(text, time.time_ns()) for text in wanted.get("until", ())]
+    dangling = filters.dangling(wanted)
+    references = wanted.get("reference", ())
+
+    def selects(image: Image) -> bool:
+        return (
+            (not references or any(_is_called(image, text) for text in references))
+            and (dangling is None or dangling is not bool(image.names))
+            and filters.has_labels(image.config.labels or {}, wanted.get("label", ()))
+            and all(image.created < moment for moment in before)
+            and all(image.created > moment for moment in since)
+        )
+
+    return selects
 
 
 def _is_called(image: Image, text: str) -> bool:
