@@ -12,11 +12,11 @@ from cnm.config import Settings
 def start_logging(settings: Settings) -> None:
     """In the format and from the level that the settings say."""
     handler = logging.StreamHandler()
-    handler.setFormatter(_JsonFormatter() if settings.log_format == "json" else _TextFormatter())
+    handler.setFormatter(JsonFormatter() if settings.log_format == "json" else TextFormatter())
     logging.basicConfig(level=settings.log_level.upper(), handlers=[handler], force=True)
 
 
-class _TextFormatter(logging.Formatter):
+class TextFormatter(logging.Formatter):
     """One line of key=value; whatever has spaces is quoted."""
 
     def format(self, record: logging.LogRecord) -> str:
@@ -26,7 +26,7 @@ class _TextFormatter(logging.Formatter):
         )
 
 
-class _JsonFormatter(logging.Formatter):
+class JsonFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         return json.dumps(_fields(self, record))
 

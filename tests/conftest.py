@@ -42,33 +42,55 @@ _LONG = (
 """Files that take most of a minute or more, the longest first."""
 _SAMPLED = {
     "cluster/test_adopted_shared.py": 3,
+    "cluster/test_membership_leaving.py": 2,
     "docker/test_cli_containers.py": 6,
     "docker/test_cli_copied_files.py": 8,
     "docker/test_cli_shown_containers.py": 12,
     "docker/test_cli_snapshots.py": 4,
     "docker/test_cli_streams.py": 4,
+    "docker/test_neighbour_firewall.py": 2,
     "docker/test_neighbour_packets.py": 3,
-    "faults/test_crash_points.py": 2,
+    "docker/test_overlay_shown.py": 2,
+    "docker/test_plugin_networks.py": 2,
+    "docker/test_plugin_ports.py": 2,
+    "docker/test_plugin_restarts.py": 2,
+    "faults/test_crash_points.py": 3,
+    "faults/test_crash_starts.py": 2,
     "kernel/test_firewall_ruleset_packets.py": 3,
+    "kernel/test_kernel_repair.py": 2,
+    "kernel/test_neighbours_resolved.py": 2,
+    "kernel/test_nft.py": 2,
+    "kernel/test_reservations.py": 3,
     "launcher/test_archive.py": 6,
     "launcher/test_cli_run.py": 5,
     "launcher/test_clients.py": 3,
+    "launcher/test_crash_points.py": 2,
     "launcher/test_docker_py.py": 2,
     "launcher/test_images.py": 4,
-    "launcher/test_like_docker.py": 2,
+    "launcher/test_like_docker.py": 4,
     "launcher/test_namespaces.py": 2,
-    "launcher/test_ocispec_like_docker.py": 6,
+    "launcher/test_ocispec_like_docker.py": 12,
     "launcher/test_recovery.py": 3,
     "launcher/test_requests_like_docker.py": 2,
     "launcher/test_rootfs.py": 3,
     "launcher/test_userns.py": 3,
     "packet/test_fails_closed.py": 2,
+    "packet/test_forwarding.py": 2,
+    "packet/test_macvlan.py": 2,
+    "packet/test_restart.py": 2,
     "packet/test_table.py": 3,
     "unit/test_cli_run_requests.py": 8,
     "unit/test_cli_run_verbs.py": 2,
+    "unit/test_ipam_pools.py": 3,
+    "unit/test_verbs_remote_atomicity.py": 2,
 }
 """Files whose tests are many and need nothing of each other: `make test` plays the first of every so many."""
-_LEFT_OUT = ("cluster/test_overlay_chaos.py", "packet/test_br_netfilter_repeated.py")
+_LEFT_OUT = (
+    "cluster/test_overlay_chaos.py",
+    "docker/test_plugin_crash_points.py",
+    "launcher/test_stress.py",
+    "packet/test_br_netfilter_repeated.py",
+)
 """Files that only `make test-thorough` plays: the same as others, at random and for longer."""
 _NEED_ROOT = ("kernel", "packet", "docker", "cluster", "faults", "launcher")
 _MACHINE = pytest.StashKey[Machine]()
@@ -120,7 +142,10 @@ def _places(files: Collection[str]) -> dict[str, int]:
     So processes that run side by side have no load at the same time, and none ends long after the others.
     """
     here = Path(__file__).parent
-    assert not (gone := [name for name in _LONG if not (here / name).exists()]), f"mend _LONG: {gone}"
+    named = (*_LONG, *_SAMPLED, *_LEFT_OUT)
+    assert not (gone := [name for name in named if not (here / name).exists()]), (
+        f"named here, and gone: {gone}"
+    )
     long = [f"tests/{name}" for name in _LONG if f"tests/{name}" in files]
     short = sorted((name for name in files if name not in long), key=lambda name: zlib.crc32(name.encode()))
     every = max(1, len(short) // (len(long) + 1))

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from cnm import daemon
+from cnm import daemon, log_format
 from cnm.config import AddressPool, Settings, load
 from cnm.errors import InvalidParameter
 
@@ -81,13 +81,13 @@ def record() -> logging.LogRecord:
 
 
 def test_text_log_is_one_line_of_key_and_value(record: Any) -> None:
-    line = daemon._TextFormatter().format(record)
+    line = log_format.TextFormatter().format(record)
 
     assert " level=warning from=cnm.x " in line
     assert line.endswith(r'msg="network \"web\" is gone"')
 
 
 def test_json_log_is_one_object_a_line(record: Any) -> None:
-    fields = json.loads(daemon._JsonFormatter().format(record))
+    fields = json.loads(log_format.JsonFormatter().format(record))
 
     assert (fields["level"], fields["from"], fields["msg"]) == ("warning", "cnm.x", 'network "web" is gone')
