@@ -220,6 +220,8 @@ class TestRun:
 
     @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP])
     def test_signal_goes_to_the_process(self, cli: Cli, number: signal.Signals) -> None:
+        if signal.getsignal(number) is signal.SIG_IGN:
+            pytest.skip("the tests run under nohup, whose children do not hear of it")
         trap = f"trap 'echo caught; exit 5' {number.name.removeprefix('SIG')}"
         script = f"{trap}; echo ready; while :; do sleep 0.05; done"
         with cli.open("run", "--rm", "busybox", "sh", "-c", script) as process:
