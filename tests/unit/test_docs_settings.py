@@ -8,14 +8,15 @@ from pathlib import Path
 import msgspec
 
 from cnm import daemon
-from cnm.config import PluginTcp, Settings
+from cnm.config import Launcher, PluginTcp, Settings
 
-_PAGE = (Path(__file__).parents[2] / "docs/cnmd.md").read_text()
+_DOCS = Path(__file__).parents[2] / "docs"
+_PAGE = (_DOCS / "cnmd.md").read_text()
 
 
-def _rows(heading: str) -> list[list[str]]:
+def _rows(heading: str, page: str = _PAGE) -> list[list[str]]:
     """Cells of the table below a heading, without its head."""
-    section = _PAGE.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+    section = page.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
     lines = [line for line in section.splitlines() if line.startswith("|")]
     return [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines[2:]]
 
@@ -23,10 +24,21 @@ def _rows(heading: str) -> list[list[str]]:
 def test_every_setting_is_there_with_its_default() -> None:
     said = {key.strip("`"): default.strip("`") for key, default, _ in _rows("Settings")}
     defaults = msgspec.to_builtins(Settings())
+    del defaults["launcher"]
 
     assert said == {
         key: "" if value is None else msgspec.json.encode(value).decode().replace("60.0", "60")
         for key, value in defaults.items()
+    }
+
+
+def test_every_setting_of_the_launcher_is_on_its_page() -> None:
+    rows = _rows("Settings", (_DOCS / "launcher.md").read_text())
+
+    said = {key.strip("`"): default.strip("`") for key, default, _ in rows}
+
+    assert said == {
+        key: msgspec.json.encode(value).decode() for key, value in msgspec.to_builtins(Launcher()).items()
     }
 
 
