@@ -43,6 +43,7 @@ _LONG = (
 _SAMPLED = {
     "cluster/test_adopted_shared.py": 3,
     "cluster/test_membership_leaving.py": 2,
+    "cluster/test_overlay_clock.py": 4,
     "cluster/test_overlay_refusals.py": 2,
     "docker/test_cli_containers.py": 6,
     "docker/test_cli_copied_files.py": 8,
@@ -51,6 +52,7 @@ _SAMPLED = {
     "docker/test_cli_streams.py": 4,
     "docker/test_neighbour_firewall.py": 3,
     "docker/test_neighbour_packets.py": 3,
+    "docker/test_overlay_networks.py": 14,
     "docker/test_overlay_shown.py": 2,
     "docker/test_plugin_direct.py": 2,
     "docker/test_plugin_networks.py": 2,
@@ -87,8 +89,6 @@ _SAMPLED = {
 """Files whose tests are many and need nothing of each other: `make test` plays the first of every so many."""
 _LEFT_OUT = (
     "cluster/test_overlay_chaos.py",
-    "cluster/test_overlay_clock.py",
-    "docker/test_overlay_networks.py",
     "docker/test_plugin_crash_points.py",
     "docker/test_plugin_restarts.py",
     "launcher/test_joined_like_docker.py",
