@@ -90,7 +90,7 @@ class Engine:
     # Made and removed
 
     def create(self, name: str, body: ContainerCreate) -> tuple[Container, list[str]]:
-        """The container and warnings. Raises NotFound for its image or network, Conflict for its name."""
+        """The container and warnings. Raises NotFound for its image, Conflict for its name."""
         p = self.parts
         name = requests.check_name(name) if name else ""
         image = p.images.find(body.image or "")
@@ -124,7 +124,7 @@ class Engine:
                 return named
         raise Conflict("no name is free: give one with --name")
 
-    def remove(self, reference: str, *, force: bool = False, volumes: bool = False) -> None:
+    def remove(self, reference: str, *, force: bool = False) -> None:
         """Raises Conflict for one that runs, unless `force`."""
         with self.registry.locked(reference) as container:
             status = container.state.status

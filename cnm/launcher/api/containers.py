@@ -179,13 +179,17 @@ def update(call: Call[ContainerUpdate], container: str) -> dict[str, Any]:
 @routes.delete(
     "/containers/{container}",
     status=204,
-    query={"force": "kill it first", "v": "with its anonymous volumes", "link": "not built"},
+    query={
+        "force": "kill it first",
+        "v": "makes no difference yet: there are no volumes",
+        "link": "not built",
+    },
 )
 def remove(call: Call[None], container: str) -> None:
     """Remove a container."""
     if call.flag("link"):
         raise NotBuilt("links cannot be removed: make the container again without it")
-    call.engine.remove(container, force=call.flag("force"), volumes=call.flag("v"))
+    call.engine.remove(container, force=call.flag("force"))
 
 
 @routes.post("/containers/prune", query=_ONLY_BY_FILTER)
