@@ -7,6 +7,7 @@ import socket
 import struct
 import threading
 import time
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -63,11 +64,18 @@ class PacketStream:
             thread.join()
         self._sending.close()
         self._receiving.close()
-        return max(0, self.sent - len(self._arrived) - (self._crowded_out() - self._crowded_before))
+        crowded = self._crowded_out() - self._crowded_before  # A counter that is gone, as its link is, counts nothing.
+        return max(0, self.sent - len(self._arrived) - crowded.total())
 
-    def _crowded_out(self) -> int:
-        """Packets that found no room so far."""
-        return sum(map(_overflows, self._through))
+    def _crowded_out(self) -> Counter[tuple[int, str]]:
+        """Packets that found no room so far, by host and place."""
+        return Counter(
+            {
+                (number, where): packets
+                for number, host in enumerate(self._through)
+                for where, packets in _overflows(host).items()
+            }
+        )
 
     def _send(self) -> None:
         """What was late is made up for; what cannot be sent at all counts as sent."""
@@ -90,8 +98,8 @@ class PacketStream:
             self._arrived.add(_NUMBER.unpack(data)[0])
 
 
-def _overflows(place: Place) -> int:
-    """Of the receive buffers of UDP sockets, and of the queues of tunnels' interfaces."""
+def _overflows(place: Place) -> dict[str, int]:
+    """Of the receive buffers of UDP sockets, and of the queues of tunnels' interfaces by their names."""
     with place.enter():
         here = Path("/proc/thread-self/net")
         names, values = (
@@ -102,4 +110,4 @@ def _overflows(place: Place) -> int:
             line.split() for line in (here / "dev").read_text().splitlines() if line.strip().startswith("cw")
         ]
     buffers = int(values[names.index("RcvbufErrors")]) + int(ipv6.get("Udp6RcvbufErrors", 0))
-    return buffers + sum(int(link[_DROPPED_SENDING]) for link in links)
+    return {"buffers": buffers} | {link[0]: int(link[_DROPPED_SENDING]) for link in links}
