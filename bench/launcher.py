@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -28,7 +28,7 @@ from tests.support import unpacked
 
 _RESULTS = Path(__file__).with_name("LAUNCHER.md")
 _TOGETHER = 20
-_MANY = 200
+_MANY, _RUNNING = 200, 50
 _SLEEP = ("sleep", "100000")
 
 
@@ -96,11 +96,12 @@ def main() -> int:
 
 
 class Figures(NamedTuple):
-    """What is no time: kilobytes of a container's monitor, of the launcher for each of `_MANY`, and without any."""
+    """What is no time: kilobytes of a running container's monitor, of both daemons more for each, and without any."""
 
     monitor: float
-    launcher_each: float
+    daemons_each: float
     launcher: float
+    cnmd: float
 
 
 def _measure(samples: Samples, *, rounds: int) -> Figures:
@@ -116,6 +117,8 @@ def _measure(samples: Samples, *, rounds: int) -> Figures:
         for number in range(max(rounds // 5, 2)):
             for engine in (docker, ours) if number % 2 else (ours, docker):
                 _together(engine, samples, number)
+        for number in range(2 * rounds):
+            _starts(ours, samples, number)
         return _with_many(ours, samples, launcher)
 
 
@@ -161,13 +164,33 @@ def _together(engine: Engine, samples: Samples, number: int) -> None:
     samples.time(f"{engine.name} rm together", lambda: engine.docker("rm", "-f", *names))
 
 
+def _starts(ours: Engine, samples: Samples, number: int) -> None:
+    """One container on a bridge network, and one on none, started by the API; what the bridge takes more."""
+    with Client(ours.socket) as client:
+        took = {}
+        for network in ("bridge", "none") if number % 2 else ("none", "bridge"):
+            wanted = {"Image": ours.image, "Cmd": list(_SLEEP), "HostConfig": {"NetworkMode": network}}
+            ident = client.ask("POST", "/containers/create", wanted)["Id"]
+            began = time.perf_counter()
+            client.ask("POST", f"/containers/{ident}/start")
+            took[network] = (time.perf_counter() - began) * 1000
+            client.ask("DELETE", f"/containers/{ident}?force=1")
+        for network, milliseconds in took.items():
+            samples.add(f"start {network}", milliseconds)
+        samples.add("network's share", took["bridge"] - took["none"])
+
+
 def _with_many(ours: Engine, samples: Samples, launcher: launcher_support.Launcher) -> Figures:
-    """Two hundred containers that exist, twenty of which run: what lists take, and what they weigh."""
+    """Many containers that exist, some of which run: what lists take, and what those that run weigh."""
     assert launcher.process is not None
-    before = _resident(launcher.process.pid)
-    for number in range(_MANY):
+    assert launcher.cnmd.process is not None
+    daemons = (launcher.process.pid, launcher.cnmd.process.pid)
+    before = [_resident(pid) for pid in daemons]
+    for number in range(_RUNNING):
+        ours.docker("run", "-d", "--name", f"m{number}", ours.image, *_SLEEP)
+    more = sum(_resident(pid) for pid in daemons) - sum(before)
+    for number in range(_RUNNING, _MANY):
         ours.docker("create", "--name", f"m{number}", ours.image, *_SLEEP)
-    ours.docker("start", *(f"m{number}" for number in range(_TOGETHER)))
     command = [sys.executable, "-m", "cnm.cli", "-H", f"unix://{launcher.cnmd.socket}", "ps", "-a"]
     for _ in range(15):
         samples.time("cnmctl ps", _whole(command))
@@ -178,7 +201,7 @@ def _with_many(ours: Engine, samples: Samples, launcher: launcher_support.Launch
         samples.time("api ps", client.ask, "GET", "/containers/json?all=1", None)
     client.close()
     monitors = [_resident(pid) for pid in _monitors(launcher.place)]
-    return Figures(median(monitors), (_resident(launcher.process.pid) - before) / _MANY, before)
+    return Figures(median(monitors), more / _RUNNING, *before)
 
 
 def _whole(command: list[str]) -> Callable[[], None]:
@@ -211,11 +234,13 @@ in turn, in the same rounds; milliseconds of the whole command. *× Docker* is t
 def markdown(samples: Samples, figures: Figures, loads: str) -> str:
     rows = [_row(row, samples) for row in _ROWS]
     heads = ("", "n", "cnm", "p90", "min", "Docker 20.10", "p90", "min", "× Docker", "target", "met")
+    share = table(("`POST /containers/ID/start`", "n", "median", "min", "target", "met"), _shares(samples))
     many = table(
-        ("with 200 containers, 20 of which run", "n", "median", "min", "target", "met"), _lists(samples)
+        (f"with {_MANY} containers, {_RUNNING} of which run", "n", "median", "min", "target", "met"),
+        _lists(samples),
     )
     weight = table(("weight", "", "target", "met"), _weights(figures))
-    return f"{_HEAD.format(machine=machine(loads))}\n{table(heads, rows)}\n{many}\n{weight}"
+    return f"{_HEAD.format(machine=machine(loads))}\n{table(heads, rows)}\n{share}\n{many}\n{weight}"
 
 
 def _row(row: _Row, samples: Samples) -> tuple[str, ...]:
@@ -231,31 +256,40 @@ def _row(row: _Row, samples: Samples) -> tuple[str, ...]:
     return (row.words, str(len(ours)), *shown, f"{times:.2f}", target, met)
 
 
+def _shares(samples: Samples) -> Iterator[tuple[str, ...]]:
+    yield _figure("with a bridge network, ms", samples.of("start bridge"))
+    yield _figure("with none, ms", samples.of("start none"))
+    yield _figure(
+        "the network's share: what the bridge takes more, round by round", samples.of("network's share"), 5
+    )
+
+
 def _lists(samples: Samples) -> Iterator[tuple[str, ...]]:
-    for words, name, most in (
-        ("`cnmctl ps -a`, whole process", "cnmctl ps", 100),
-        ("`docker ps -a`, whole process", "docker ps", 0),
-        ("`GET /containers/json?all=1`", "api ps", 0),
-        ("`python -c pass`: what any Python costs", "python", 0),
-    ):
-        values = samples.of(name)
-        met = "" if not most else "yes" if median(values) <= most else "**no**"
-        yield (
-            words,
-            str(len(values)),
-            f"{median(values):.1f}",
-            f"{min(values):.1f}",
-            f"≤ {most}" if most else "",
-            met,
-        )
+    yield _figure("`cnmctl ps -a`, whole process, ms", samples.of("cnmctl ps"), 100)
+    yield _figure("`docker ps -a`, whole process", samples.of("docker ps"))
+    yield _figure("`GET /containers/json?all=1`", samples.of("api ps"))
+    yield _figure("`python -c pass`: what any Python costs", samples.of("python"))
+
+
+def _figure(words: str, values: Sequence[float], most: float = 0) -> tuple[str, ...]:
+    """A row; `most` 0: nothing asked."""
+    met = "" if not most else "yes" if median(values) <= most else "**no**"
+    shown = (f"{median(values):.1f}", f"{min(values):.1f}", f"≤ {most:g}" if most else "")
+    return (words, str(len(values)), *shown, met)
 
 
 def _weights(figures: Figures) -> Iterator[tuple[str, ...]]:
-    each = (figures.monitor + figures.launcher_each) / 1024
-    yield "a running container: its monitor", f"{figures.monitor / 1024:.1f} MiB", "", ""
-    yield "a container: in the launcher", f"{figures.launcher_each / 1024:.3f} MiB", "", ""
+    each = (figures.monitor + figures.daemons_each) / 1024
+    yield (
+        "a running container: its monitor (resident, with what it shares)",
+        f"{figures.monitor / 1024:.1f} MiB",
+        "",
+        "",
+    )
+    yield "a running container: in cnm-launcher and cnmd", f"{figures.daemons_each / 1024:.2f} MiB", "", ""
     yield "both", f"{each:.1f} MiB", "≤ 3 MB", "yes" if each * 1.048576 <= 3 else "**no**"
-    yield "the launcher without containers", f"{figures.launcher / 1024:.0f} MiB", "", ""
+    yield "cnm-launcher before", f"{figures.launcher / 1024:.0f} MiB", "", ""
+    yield "cnmd before", f"{figures.cnmd / 1024:.0f} MiB", "", ""
 
 
 if __name__ == "__main__":

@@ -129,10 +129,8 @@ def _run(runtime: Runtime, container: str, place: str, ends: _Pipes | _Terminal)
         start_new_session=True,
     )
     try:
-        code = child.wait(PATIENCE)
+        code = exits.exit_code(child, PATIENCE)
     except subprocess.TimeoutExpired:
-        child.kill()
-        child.wait()
         raise runtime.silent("exec") from None
     if code != 0:
         raise failure("exec", _said(place), f"{runtime.program} ended with {code}")

@@ -12,6 +12,7 @@ import logging
 import os
 import select
 import signal
+import subprocess
 import threading
 import time
 from collections.abc import Callable
@@ -69,6 +70,24 @@ def has_ended(pid: int, seconds: float, begun: int = 0) -> bool:
         return bool(poll.poll(seconds * 1000))
     finally:
         os.close(descriptor)
+
+
+def exit_code(child: subprocess.Popen[bytes], seconds: float) -> int:
+    """Of a child that is waited for here, by nobody else; one that takes longer is killed. Raises TimeoutExpired.
+
+    `Popen.wait` with a time limit sleeps, up to 50 ms at a time: of an exec that takes 55 ms it was a sixth.
+    """
+    descriptor = os.pidfd_open(child.pid)
+    try:
+        poll = select.poll()
+        poll.register(descriptor, select.POLLIN)
+        if not poll.poll(seconds * 1000):
+            child.kill()
+            child.wait()
+            raise subprocess.TimeoutExpired(child.args, seconds)
+    finally:
+        os.close(descriptor)
+    return child.wait()
 
 
 def kill(pid: int, number: int, begun: int = 0) -> bool:

@@ -23,7 +23,7 @@ from typing import NamedTuple
 
 from cnm.errors import Conflict
 from cnm.launcher.abandoned import sweep
-from cnm.launcher.exits import reap
+from cnm.launcher.exits import exit_code, reap
 from cnm.launcher.runtime import Runtime, RuntimeFailed, failure
 
 _PATIENCE = 120.0
@@ -208,11 +208,8 @@ def was_out_of_memory(bundle: str) -> bool:
 
 def _await_parting(child: subprocess.Popen[bytes]) -> None:
     """conmon goes on in a process of its own, soon."""
-    try:
-        child.wait(_PATIENCE)
-    except subprocess.TimeoutExpired:
-        child.kill()
-        child.wait()
+    with suppress(subprocess.TimeoutExpired):
+        exit_code(child, _PATIENCE)
 
 
 def _line(told: int) -> bytes:
