@@ -12,7 +12,7 @@ import pytest
 
 _CHECKOUT = Path(__file__).parents[2]
 
-_GROUND = ("errors", "config", "log_format", "service_manager")
+_GROUND = ("errors", "config", "log_format", "service_manager", "daemon_process")
 _NOUNS = (
     *("network", "endpoint", "sandbox", "lease", "driver", "events", "names", "mac", "ports", "gateway"),
     *("hosts_file", "resolv_conf"),
@@ -53,7 +53,7 @@ _APART = {
     "relay": {"errors", "config", "sidecar"},
     "resolver": {"errors", "sidecar"},
     "launcher": {
-        *("wire", "errors", "config", "events", "http", "api", "log_format", "service_manager"),
+        *("wire", "errors", "config", "events", "http", "api", "service_manager", "daemon_process"),
         *("kernel", "neighbours", "store", "hosts_file"),
     },
 }
@@ -68,6 +68,7 @@ _ONLY_IN = {
     "cheroot": {"http"},
     "pyroute2": set(),
     "nftables": {"kernel"},
+    "ctypes": {"kernel", "cli", "sidecar", "relay", "resolver"},
     "jeepney": {"neighbours"},
     "grpc": {"cluster"},
     "google": {"cluster"},
@@ -164,6 +165,7 @@ def test_module_imports_only_from_below(module: str, path: Path) -> None:
         ("cnm.network", "from cnm import kernel"),
         ("cnm.controller", "from cnm.api.app import create_app"),
         ("cnm.ipam.pools", "import pyroute2.iproute"),
+        ("cnm.launcher.rootfs", "import ctypes"),
         ("cnm.ipam.pools", "from cnm.firewall import elements"),
         ("cnm.cli.network", "from cnm.network import Network"),
         ("cnm.relay.main", "from cnm.kernel.state import HOST"),
