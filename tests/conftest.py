@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from netns_fixtures import IsolationError, isolate
+from tests.support.forked import end_fork_server
 from tests.support.machine import Machine, processes_left
 from tests.support.thorough import SAMPLED
 
@@ -181,6 +182,7 @@ def _namespaces() -> tuple[str, ...]:
 def machine_is_left_as_it_was(pytestconfig: pytest.Config) -> Iterator[None]:
     """Nothing of ours is outside the test's own namespaces at the end, and no process inside them."""
     yield
+    end_fork_server()
     if machine := pytestconfig.stash.get(_MACHINE, None):
         assert processes_left() == []
         assert machine.changes() == []

@@ -10,12 +10,14 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
+
+from tests.support.daemon_starts import Popen, Process, run_program, start_daemon
 
 PYTHON = sys.executable
 START_SECONDS = 20.0
@@ -39,17 +41,17 @@ class Cnmd:
     """One daemon over one directory; it can be killed and started again.
 
     `popen` starts a program in the namespace that plays the host, by default that of the calling thread; a
-    netns_fixtures host's `popen` fits.
+    netns_fixtures host's `popen` fits. Whether that is a start from nothing is for `daemon_starts` to say.
     """
 
     place: Path
-    popen: Callable[..., subprocess.Popen[Any]] = subprocess.Popen
+    popen: Popen = subprocess.Popen
     config: str = ""
     plugin_dir: str = ""
     """Where its plugin sockets are; "": in its own place, where no dockerd looks."""
     docker_host: str = ""
     """The dockerd that it may ask, as a URL; "": none."""
-    process: subprocess.Popen[Any] | None = field(default=None, init=False)
+    process: Process | None = field(default=None, init=False)
 
     @property
     def socket(self) -> str:
@@ -80,7 +82,7 @@ class Cnmd:
             self.docker_host,
         ]
         with (self.place / "log").open("ab") as log:
-            self.process = self.popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            self.process = start_daemon(self.popen, command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         deadline = time.monotonic() + START_SECONDS
         while not self._answers():
             if self.process.poll() is not None or time.monotonic() > deadline:
@@ -155,14 +157,11 @@ class Cnmd:
 
     def cnmctl(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run the command line against this daemon."""
-        command = [PYTHON, "-m", "cnm.cli", "-H", f"unix://{self.socket}", *arguments]
-        return subprocess.run(command, capture_output=True, text=True, timeout=60)
+        return run_program([PYTHON, "-m", "cnm.cli", "-H", f"unix://{self.socket}", *arguments])
 
 
 @contextlib.contextmanager
-def running(
-    place: Path, popen: Callable[..., subprocess.Popen[Any]] = subprocess.Popen, config: str = ""
-) -> Iterator[Cnmd]:
+def running(place: Path, popen: Popen = subprocess.Popen, config: str = "") -> Iterator[Cnmd]:
     """A daemon for the block; at its end everything that it made is taken away, its namespaces too."""
     daemon = Cnmd(place, popen, config)
     daemon.start()

@@ -8,14 +8,14 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from netns_fixtures import Topology
 from tests.support.cnmd import PYTHON, Cnmd, UnixConnection
+from tests.support.daemon_starts import Popen, Process, start_daemon
 from tests.support.launcher_root import make_root, pack
 from tests.support.unpacked import ROOT, environment, program
 
@@ -24,17 +24,15 @@ IMAGE = "busybox"
 SECCOMP = ROOT / "usr/share/gocode/src/github.com/docker/docker/profiles/seccomp/default.json"
 START_SECONDS = 20.0
 
-_Popen = Callable[..., subprocess.Popen[Any]]
-
 
 @dataclass
 class Launcher:
     """One launcher over one directory, which is its cnmd's too; it can be killed and started again."""
 
     cnmd: Cnmd
-    popen: _Popen = subprocess.Popen
+    popen: Popen = subprocess.Popen
     config: str = ""
-    process: subprocess.Popen[Any] | None = field(default=None, init=False)
+    process: Process | None = field(default=None, init=False)
 
     @property
     def place(self) -> Path:
@@ -61,8 +59,9 @@ class Launcher:
         command = [PYTHON, "-m", "cnm.launcher.daemon", "--config", str(config)]
         command += ["--root", str(self.place / "root"), "--run", str(self.place / "run")]
         with (self.place / "launcher.log").open("ab") as log:
-            self.process = self.popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env={**os.environ, **environment()}
+            env = {**os.environ, **environment()}
+            self.process = start_daemon(
+                self.popen, command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=env
             )
         deadline = time.monotonic() + START_SECONDS
         while not self._answers():

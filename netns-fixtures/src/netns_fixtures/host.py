@@ -106,7 +106,7 @@ class Host:
 
     def popen(self, command: Sequence[str], *, sysfs: bool = False, **options: Any) -> process.Process:
         """Start a command and return at once; `close()`, or closing the host, ends its process group."""
-        return self._keep(process.start(self._namespace, command, sysfs=sysfs, **options))
+        return self.keep(process.start(self._namespace, command, sysfs=sysfs, **options))
 
     def sysctl(self, key: str, value: str | int | None = None) -> str:
         """Read a value under /proc/sys/net of this host, after setting it if `value` is given."""
@@ -188,18 +188,18 @@ class Host:
         With `echo` a connection stays open after the answer, and what the client sends comes back.
         """
         where = (address, port)
-        return self._keep(TcpServer(self._namespace, where, self._payload(payload), echo))
+        return self.keep(TcpServer(self._namespace, where, self._payload(payload), echo))
 
     def serve_udp(self, port: int = 0, address: str = "::", *, payload: bytes | None = None) -> UdpServer:
         """Answer datagrams with `payload` (default: the host's name), from the address they were sent to."""
-        return self._keep(UdpServer(self._namespace, (address, port), self._payload(payload)))
+        return self.keep(UdpServer(self._namespace, (address, port), self._payload(payload)))
 
     def capture(self, interface: str, filter: Callable[[Packet], bool] | None = None) -> Capture:
         """Collect from now on the packets that pass an interface, in or out, and that `filter` accepts."""
         from netns_fixtures.capture import Capture, any_packet
 
         where = f"{self.name}:{interface}"
-        return self._keep(Capture(self._namespace, interface, filter or any_packet, where))
+        return self.keep(Capture(self._namespace, interface, filter or any_packet, where))
 
     def send(self, packet: Packet | bytes, interface: str) -> None:
         """Send an Ethernet frame out of an interface.
@@ -208,6 +208,13 @@ class Host:
         become the interface's own; the destination MAC must be given. Bytes are sent as they are.
         """
         self._transmitter(interface).send(packet)
+
+    def keep(self, resource: C) -> C:
+        """Have something closed with the host, before what was opened earlier; `closed` says that it is already."""
+        with self._lock:
+            self._open = [kept for kept in self._open if not kept.closed]
+            self._open.append(resource)
+        return resource
 
     def close(self) -> None:
         """End the processes, servers and captures that were opened through this host."""
@@ -225,13 +232,6 @@ class Host:
 
     def _payload(self, given: bytes | None) -> bytes:
         return self.name.encode() if given is None else given
-
-    def _keep(self, resource: C) -> C:
-        """Remember what must be closed with the host, and forget what has ended since."""
-        with self._lock:
-            self._open = [kept for kept in self._open if not kept.closed]
-            self._open.append(resource)
-        return resource
 
     def _transmitter(self, interface: str) -> Transmitter:
         from netns_fixtures.transmit import Transmitter
