@@ -16,6 +16,7 @@ from cnm.launcher.container import Container, Status
 from cnm.launcher.exits import has_ended, started
 from cnm.launcher.failures import exit_code_of, explained
 from cnm.launcher.links import Links, environment, write_hosts
+from cnm.launcher.log_options import keeps_log, largest
 from cnm.launcher.modes import user_mapping
 from cnm.launcher.monitor import Created
 from cnm.launcher.mount_points import MountPoint, mount_points
@@ -146,7 +147,8 @@ class Starter:
             tty=bool(config.tty),
             stdin=bool(config.open_stdin),
             stdin_once=bool(config.stdin_once),
-            log=p.places.log(container.id),
+            log=p.places.log(container.id) if keeps_log(container.host.log_config) else "",
+            log_size=largest(container.host.log_config),
             placed=p.scopes.placed(container.id, container.name),
         )
         undo.callback(self._end_monitor, container, created)
