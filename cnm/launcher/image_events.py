@@ -27,9 +27,11 @@ class ImageEvents:
         self._events.publish("image", action, ident, **{**labels, "name": name or ident})
 
     def tell_tagged(self, ident: str, reference: str) -> None:
-        """`reference` is what a client calls it from now on; "" for nothing."""
+        """`reference` is what a client calls it from now on; "" for nothing. A tag that it does not say is not told."""
         if reference:
-            self.tell("tag", ident, familiar(normalised(reference)))
+            name = familiar(normalised(reference))
+            has_tag = ":" in reference.rpartition("/")[2]
+            self.tell("tag", ident, name if has_tag else name.rpartition(":")[0])
 
     def tell_loaded(self, lines: Iterable[str]) -> None:
         """Of the answer to a load: an event of each image."""

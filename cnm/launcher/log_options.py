@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from cnm.errors import InvalidParameter
+from cnm.launcher import log_details
 from cnm.wire.containers import LogConfig
 
 JSON_FILE, LOCAL, NONE = "json-file", "local", "none"
@@ -70,6 +71,7 @@ def check(config: LogConfig | None) -> None:
     try:
         limits = _limits(driver, options)
         _check_compression(driver, options, limits)
+        log_details.check(options)
     except InvalidParameter as error:
         raise InvalidParameter(f"failed to initialize logging driver: {error}") from None
 

@@ -67,12 +67,18 @@ def read(
             yield entry
 
 
-def render(entries: Iterable[Entry | None], *, tty: bool, timestamps: bool = False) -> Iterator[bytes]:
-    """Docker's answer, in few and large pieces: frames, raw with a terminal. A pause is b"" or what was gathered."""
+def render(
+    entries: Iterable[Entry | None], *, tty: bool, timestamps: bool = False, details: bytes = b""
+) -> Iterator[bytes]:
+    """Docker's answer, in few and large pieces: frames, raw with a terminal. A pause is b"" or what was gathered.
+
+    `details` come before each text.
+    """
     gathered = bytearray()
     for entry in entries:
         if entry is not None:
-            text = _stamp(entry.time) + entry.text if timestamps else entry.text
+            stamp = _stamp(entry.time) if timestamps else b""
+            text = stamp + details + entry.text
             gathered += text if tty else frame(entry.stream, text)
         if entry is None or len(gathered) >= _BLOCK:
             yield bytes(gathered)

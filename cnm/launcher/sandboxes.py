@@ -190,11 +190,15 @@ def publishes(network: Mapping[str, Any]) -> bool:
 
 def hostname(container: Container) -> str:
     """With its domain; "" where it is the host's, or another container's."""
+    name, domain = own_name(container), container.config.domainname
+    return f"{name}.{domain}" if name and domain else name
+
+
+def own_name(container: Container) -> str:
+    """The same without its domain: what the container's kernel calls it."""
     if container.host.network_mode == "host" and not container.config.hostname:
         return ""
-    domain = container.config.domainname
-    name = container.config.hostname or container.short
-    return f"{name}.{domain}" if domain else name
+    return container.config.hostname or container.short
 
 
 def _sandbox(found: Mapping[str, Any], is_host: bool) -> Sandbox:

@@ -25,9 +25,10 @@ from cnm.launcher.namespaces import Namespaces
 from cnm.launcher.ocispec import SHM_SIZE, Inside, cgroup_path, spec
 from cnm.launcher.parts import Parts
 from cnm.launcher.process import make_working_directory
-from cnm.launcher.sandboxes import Sandbox, hostname
+from cnm.launcher.sandboxes import Sandbox, own_name
 from cnm.launcher.takedown import Takedown
 from cnm.launcher.users import find_user
+from cnm.store import in_place
 from cnm.wire import codec
 
 log = logging.getLogger("cnm.launcher")
@@ -126,10 +127,12 @@ class Starter:
         sandbox = network.result()
         linked = self._links.linked(container)
         write_hosts(sandbox, linked)
+        if container.config.domainname and sandbox.netns:
+            in_place.rewrite(sandbox.hostname, lambda _: f"{own_name(container)}\n".encode())
         return Inside(
             rootfs=root,
             netns=sandbox.netns,
-            hostname=hostname(container),
+            hostname=own_name(container),
             user=user,
             mounts=(*_files(container, sandbox, points), *binds),
             namespaces=self._namespaces.paths(container),
