@@ -49,7 +49,7 @@ def network_selector(filters: Filters) -> Callable[[Network, bool], bool]:
     """Whether a network, given whether it is in use, passes `filters` (those of NETWORK_FILTERS)."""
     unused = dangling(filters)
     kinds = _kinds(filters)
-    names, ids = (_patterns(filters.get(key, ())) for key in ("name", "id"))
+    names, ids = (patterns(filters.get(key, ())) for key in ("name", "id"))
     drivers, scopes, wanted = (filters.get(key, ()) for key in ("driver", "scope", "label"))
 
     def selects(network: Network, in_use: bool) -> bool:
@@ -98,6 +98,16 @@ def has_labels(labels: Mapping[str, str], wanted: Collection[str]) -> bool:
     return all(_has_label(labels, *label.partition("=")) for label in wanted)
 
 
+def patterns(values: Collection[str]) -> Callable[[str], bool]:
+    """Docker's match: a value is the text itself or a regular expression found in it; any one suffices."""
+    expressions = [_expression(value) for value in values]
+
+    def matches(text: str) -> bool:
+        return not values or text in values or any(e is not None and e.search(text) for e in expressions)
+
+    return matches
+
+
 def _has_label(labels: Mapping[str, str], key: str, equals: str, value: str) -> bool:
     return key in labels and (not equals or labels[key] == value)
 
@@ -133,16 +143,6 @@ def _kinds(filters: Filters) -> tuple[str, ...]:
     return kinds
 
 
-def _patterns(values: tuple[str, ...]) -> Callable[[str], bool]:
-    """Docker's match: a value is the text itself or a regular expression found in it; any one suffices."""
-    expressions = [_expression(value) for value in values]
-
-    def matches(text: str) -> bool:
-        return not values or text in values or any(e is not None and e.search(text) for e in expressions)
-
-    return matches
-
-
 def _expression(value: str) -> re.Pattern[str] | None:
     """A value that is no regular expression only matches itself.
 
@@ -164,7 +164,7 @@ def _event_passes(event: Event, name: str, values: tuple[str, ...]) -> bool:
         case "type":
             return event.type in values
         case "event":
-            return event.action in values
+            return any(_is_action(event.action, value) for value in values)
         case "scope":
             return "local" in values
         case "label":
@@ -173,6 +173,14 @@ def _event_passes(event: Event, name: str, values: tuple[str, ...]) -> bool:
             return _names(event, ("sandbox", "container"), values)
         case _:
             return _names(event, (name,), values)
+
+
+_BEGINNINGS = ("health_status", "exec_create", "exec_start")
+
+
+def _is_action(action: str, value: str) -> bool:
+    """Docker's actions of some kinds go on with what exactly it was, as `health_status: healthy`."""
+    return action == value or (value in _BEGINNINGS and action.startswith(value))
 
 
 def _names(event: Event, kinds: tuple[str, ...], values: tuple[str, ...]) -> bool:

@@ -10,7 +10,7 @@ import time
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
-_IN_MODIFY, _IN_CLOSE_WRITE = 0x2, 0x8
+_IN_MODIFY, _IN_ATTRIB, _IN_CLOSE_WRITE = 0x2, 0x4, 0x8
 """<sys/inotify.h>."""
 _EVENT = struct.Struct("iIII")
 """Watch, mask, cookie, length of the name that follows: none, for a file."""
@@ -25,12 +25,15 @@ class FileWatch:
             _libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
         )  # -1: a user may have 128 only
         if self._descriptor >= 0:
-            wanted = _IN_MODIFY | _IN_CLOSE_WRITE
+            wanted = _IN_MODIFY | _IN_ATTRIB | _IN_CLOSE_WRITE  # ATTRIB: it has lost its name
             if _libc.inotify_add_watch(self._descriptor, os.fsencode(path), wanted) < 0:
                 self.close()
 
     def wait(self, seconds: float) -> bool:
-        """Until something was written since the last call, or the time is over; whether its writer closed the file."""
+        """Until something was written since the last call, or the file has lost its name, or the time is over.
+
+        Whether its writer closed the file.
+        """
         if self._descriptor < 0:
             time.sleep(min(seconds, _SLEEP_SECONDS))
             return False

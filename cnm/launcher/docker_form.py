@@ -9,15 +9,10 @@ from typing import Any
 
 import msgspec
 
+from cnm.launcher.log_options import JSON_FILE
 from cnm.wire.containers import Config, HostConfig
 
-LOG_DRIVER = "json-file"
-"""What clients are told of the file that conmon writes: its lines are read as those of Docker's own are.
-
-docker-compose 1 shows the logs of drivers only that it knows.
-"""
-
-_NO_LOG = {"Type": LOG_DRIVER, "Config": {}}
+_NO_LOG = {"Type": JSON_FILE, "Config": {}}
 _NO_POLICY = {"Name": "", "MaximumRetryCount": 0}
 _OF_WINDOWS = {"CpuCount": 0, "CpuPercent": 0, "IOMaximumIOps": 0, "IOMaximumBandwidth": 0}
 _OMITTED_IF_EMPTY = (
@@ -36,7 +31,7 @@ def host_config(record: HostConfig) -> dict[str, Any]:
     """`HostConfig` of a container."""
     shown = _without_empty(msgspec.to_builtins(record))
     log = shown["LogConfig"] or _NO_LOG
-    shown["LogConfig"] = {"Type": log["Type"] or LOG_DRIVER, "Config": log["Config"] or {}}
+    shown["LogConfig"] = {"Type": log["Type"] or JSON_FILE, "Config": log["Config"] or {}}
     shown["RestartPolicy"] = shown["RestartPolicy"] or _NO_POLICY
     shown["ConsoleSize"] = shown["ConsoleSize"] or [0, 0]
     if (record.pids_limit or 0) <= 0:

@@ -6,7 +6,9 @@ import contextlib
 import logging
 import os
 import signal
+import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 
 from cnm.errors import CnmError, NotFound
@@ -43,7 +45,8 @@ class Ender:
         self._takedown = takedown
         self._attachments = attachments
         self._remove = remove
-        self._kept: set[str] = set()
+        self._kept: Counter[str] = Counter()
+        self._counting = threading.Lock()
         self.restarts = Restarts(parts, starter, self.watch)
 
     def watch(self, container: Container) -> None:
@@ -54,12 +57,20 @@ class Ender:
 
     @contextlib.contextmanager
     def kept(self, ident: str) -> Iterator[None]:
-        """In the block its end is not its removal, whatever was asked for: it is to start again."""
-        self._kept.add(ident)
+        """In the block its end is not its removal, whatever was asked for: it is to start again. Blocks may overlap."""
+        self._count(ident, 1)
         try:
             yield
         finally:
-            self._kept.discard(ident)
+            with contextlib.suppress(NotFound), self._p.registry.locked(ident):
+                pass  # whoever settles an end, which others hear of before, has looked by now
+            self._count(ident, -1)
+
+    def _count(self, ident: str, change: int) -> None:
+        with self._counting:
+            self._kept[ident] += change
+            if not self._kept[ident]:
+                del self._kept[ident]
 
     def _watch(self, container: Container, pid: int, begun: int) -> None:
         """Of this life of the container: it may have another one by the time it is told."""

@@ -6,14 +6,13 @@ import contextlib
 import logging
 import os
 import queue
-import signal as signals
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
 
 import msgspec
 
-from cnm.errors import CnmError, Conflict, Forbidden, InvalidParameter, NotBuilt, NotFound
+from cnm.errors import CnmError, Conflict, InvalidParameter, NotBuilt, NotFound
 from cnm.events import Event
 from cnm.kernel.processes import is_running
 from cnm.launcher import monitor, requests
@@ -22,34 +21,31 @@ from cnm.launcher.attachments import Attachments
 from cnm.launcher.container import Container, Status
 from cnm.launcher.ending import Ender
 from cnm.launcher.entering import Entering, check_runs
+from cnm.launcher.failures import check_alive, said_of, while_it_runs
 from cnm.launcher.generated_names import generated_name
 from cnm.launcher.health import HealthChecks
+from cnm.launcher.image_events import ImageEvents
+from cnm.launcher.joining import Joining
 from cnm.launcher.links import Links
+from cnm.launcher.log_options import keeps_log
 from cnm.launcher.modes import shared_with
 from cnm.launcher.namespaces import Namespaces
 from cnm.launcher.parts import Parts
 from cnm.launcher.recovery import Recovery
 from cnm.launcher.removal import User
-from cnm.launcher.runtime import RuntimeFailed
 from cnm.launcher.selection import has_labels
-from cnm.launcher.signals import signal_number
 from cnm.launcher.starting import Starter
 from cnm.launcher.stats import Stats
+from cnm.launcher.stopping import Stopper
 from cnm.launcher.streams import ContainerStreams
 from cnm.launcher.takedown import Takedown
 from cnm.launcher.top import Top, top
 from cnm.launcher.updating import apply_update, updated
 from cnm.launcher.validation import check_update, settled, warnings
 from cnm.launcher.visits import Visits
-from cnm.wire.containers import ContainerCreate, ContainerUpdate, HostConfig, LogConfig
-from cnm.wire.engine import EndpointSettings
+from cnm.wire.containers import ContainerCreate, ContainerUpdate, HostConfig
 
 log = logging.getLogger("cnm.launcher")
-
-_STOP_SECONDS = 10
-_KILL_SECONDS = 10.0
-"""For the kernel to end what was killed."""
-_FOR_EVER = 3.0e7
 
 
 class Engine:
@@ -69,8 +65,11 @@ class Engine:
         self._ender = Ender(
             parts, self._starter, self._takedown, self.attachments, self._remove, self.health.follow
         )
+        self.stopper = Stopper(parts, self._ender, self.run)
+        self.joining = Joining(parts)
         self._recovery = Recovery(parts, self._ender, self._takedown, self._remove)
         self.stats = Stats(parts)
+        self.image_events = ImageEvents(parts.images, parts.events)
         self._visits = Visits(parts)
 
     def start(self) -> None:
@@ -135,7 +134,7 @@ class Engine:
                         f'cannot remove container "{container.name}": container is {state}: stop the container before '
                         "removing or force remove"
                     )
-                container = self._killed(container)
+                container = self.stopper.killed(container)
             if self.registry.is_there(container.id):  # one that removes itself is gone by now
                 self._remove(container)
 
@@ -172,7 +171,7 @@ class Engine:
             slashed = name if name.startswith("/") else f"/{name}"
             if slashed == f"/{container.name}":
                 raise InvalidParameter("Renaming a container with the same name as its current name")
-            with _said_of("Error when allocating new name"):
+            with said_of("Error when allocating new name"):
                 name = requests.check_name(slashed)
                 renamed = self.registry.rename(container, name)
             if renamed.state.status.is_alive and self._has_sandbox(renamed):
@@ -211,84 +210,12 @@ class Engine:
             self._ender.watch(running)
             return True
 
-    def stop(self, reference: str, seconds: int | None = None, signal: str = "") -> bool:
-        """Asked, then killed after `seconds` (-1: never); False where it does not run."""
-        with self.registry.locked(reference) as container:
-            if container.state.status is Status.RESTARTING:
-                self._ender.restarts.cancel(container.id)
-                self.registry.note_state(container, status=Status.EXITED, stopped_by_user=True)
-                return True
-            if not container.state.status.is_alive:
-                return False
-            if seconds is None:
-                given = container.config.stop_timeout
-                seconds = _STOP_SECONDS if given is None else given
-            number = signal_number(signal or container.config.stop_signal or "SIGTERM")
-            ends = self.registry.ends(container.id)
-            container = self.registry.note_state(container, stopped_by_user=True)
-            with contextlib.suppress(Conflict):
-                self._signal(container, number)
-        if not self._await_end(container.id, ends, _FOR_EVER if seconds < 0 else float(seconds)):
-            with contextlib.suppress(NotFound), self.registry.locked(container.id) as again:
-                self._killed(again)
-        self.parts.tell("stop", container)
-        return True
-
-    def _await_end(self, ident: str, ends: int, seconds: float) -> bool:
-        return self.registry.wait(
-            lambda: not self.registry.is_there(ident) or self.registry.ends(ident) != ends, seconds
-        )
-
-    def _killed(self, container: Container) -> Container:
-        """Its processes are gone when this returns, and what they had; so is the container, if it removes itself."""
-        if container.state.status is Status.RESTARTING:
-            self._ender.restarts.cancel(container.id)
-            return self.registry.note_state(container, status=Status.EXITED, stopped_by_user=True)
-        if not container.state.status.is_alive:
-            return container
-        container = self.registry.note_state(container, stopped_by_user=True)
-        with contextlib.suppress(Conflict):
-            self._signal(container, signals.SIGKILL)
-        self._ender.settle_now(container, _KILL_SECONDS)
-        return self.registry.last(container)
-
-    def _signal(self, container: Container, number: int) -> None:
-        """Raises Conflict where it has just ended by itself."""
-        runtime = self.parts.runtime(container)
-        with _while_it_runs(container):
-            if container.state.status is Status.PAUSED and number == signals.SIGKILL:
-                runtime.resume(container.id)
-            runtime.kill(container.id, number)
-        self.parts.tell("kill", container, signal=str(number))
-
-    def kill(self, reference: str, signal: str = "") -> None:
-        with _said_of("cannot kill container", reference):
-            self._kill(reference, signal_number(signal or "SIGKILL"))
-
-    def _kill(self, reference: str, number: int) -> None:
-        with self.registry.locked(reference) as container:
-            self._check_runs(container)
-            if number in (signals.SIGKILL, signal_number(container.config.stop_signal or "SIGTERM")):
-                container = self.registry.note_state(container, stopped_by_user=True)
-            ends = self.registry.ends(container.id)
-            self._signal(container, number)
-        if number == signals.SIGKILL:
-            self._await_end(container.id, ends, _KILL_SECONDS)
-
-    def restart(self, reference: str, seconds: int | None = None, signal: str = "") -> None:
-        ident = self.registry.find(reference).id
-        with _said_of("Cannot restart container", reference):
-            with self._ender.kept(ident):
-                self.stop(ident, seconds, signal)
-            self.run(ident)
-        self.parts.tell("restart", self.registry.get(ident))
-
     def pause(self, reference: str) -> None:
         with self.registry.locked(reference) as container:
-            self._check_runs(container)
+            check_alive(container)
             if container.state.status is Status.PAUSED:
                 raise Conflict(f"Container {container.id} is already paused")
-            with _while_it_runs(container):
+            with while_it_runs(container):
                 self.parts.runtime(container).pause(container.id)
             self.parts.tell("pause", self.registry.note_state(container, status=Status.PAUSED))
 
@@ -296,13 +223,9 @@ class Engine:
         with self.registry.locked(reference) as container:
             if container.state.status is not Status.PAUSED:
                 raise Conflict(f"Container {container.id} is not paused")
-            with _while_it_runs(container):
+            with while_it_runs(container):
                 self.parts.runtime(container).resume(container.id)
             self.parts.tell("unpause", self.registry.note_state(container, status=Status.RUNNING))
-
-    def _check_runs(self, container: Container) -> None:
-        if not container.state.status.is_alive:
-            raise Conflict(f"Container {container.id} is not running")
 
     def wait(self, reference: str, condition: str) -> Iterator[int | None]:
         """None again and again while it waits, then the exit code.
@@ -345,46 +268,16 @@ class Engine:
             except Conflict as error:
                 raise Conflict(f"Cannot update container {container.id}: {error}") from None
             host = settled(wanted, self.parts.host)
-            with _while_it_runs(container):
+            with while_it_runs(container):
                 changed = apply_update(self.parts, container, host)
             self.parts.tell("update", changed)
             return warnings(wanted, self.parts.host)
 
     def resize(self, reference: str, rows: int, columns: int) -> None:
         container = self.registry.find(reference)
-        self._check_runs(container)
+        check_alive(container)
         monitor.resize(self.parts.places.bundle(container.id), rows, columns)
         self.parts.tell("resize", container, height=str(rows), width=str(columns))
-
-    # Networks
-
-    def connect(self, network: str, reference: str, settings: EndpointSettings) -> None:
-        """One that does not run joins when it starts."""
-        found = self.parts.sandboxes.network(network)
-        with self.registry.locked(reference) as container:
-            name = str(found["Name"])
-            if shared_with(container.host.network_mode):
-                raise Conflict(
-                    "container sharing network namespace with another container or host cannot be connected "
-                    "to any other network"
-                )
-            if name in container.networks:
-                raise Forbidden(f"endpoint with name {container.name} already exists in network {name}")
-            if container.state.status.is_alive:
-                self.parts.sandboxes.connect(name, container.id, settings)
-            kept = msgspec.structs.replace(container, networks={**container.networks, name: settings})
-            self.registry.put(kept)
-
-    def disconnect(self, network: str, reference: str, *, force: bool) -> None:
-        found = self.parts.sandboxes.network(network)
-        with self.registry.locked(reference) as container:
-            name = str(found["Name"])
-            if name not in container.networks and not force:
-                raise Conflict(f"container {container.id} is not connected to network {name}")
-            if container.state.status.is_alive:
-                self.parts.sandboxes.disconnect(name, container.id, force=force)
-            kept = {key: value for key, value in container.networks.items() if key != name}
-            self.registry.put(msgspec.structs.replace(container, networks=kept))
 
     # Streams
 
@@ -406,8 +299,7 @@ class Engine:
 
     def check_readable(self, container: Container) -> None:
         """Raises NotBuilt for a container that keeps no log."""
-        driver = (container.host.log_config or LogConfig()).type
-        if driver == "none":
+        if not keeps_log(container.host.log_config):
             raise NotBuilt("configured logging driver does not support reading")
 
     def may_speak(self, ident: str) -> bool:
@@ -474,6 +366,7 @@ class Engine:
             finally:
                 if runs:
                     self.parts.runtime(container).resume(container.id)
+            self.image_events.tell_tagged(ident, name)
             self.parts.tell("commit", container, comment=message, imageID=ident, imageRef=name)
             return ident
 
@@ -498,30 +391,9 @@ class Engine:
         return removed, space
 
 
-@contextlib.contextmanager
-def _while_it_runs(container: Container) -> Iterator[None]:
-    """What the runtime refuses of one that has just ended by itself is no fault of the runtime's. Raises Conflict."""
-    try:
-        yield
-    except RuntimeFailed:
-        if is_running(container.state.pid, container.state.pid_started):
-            raise
-        raise Conflict(f"Container {container.id} is not running") from None
-
-
 def _make_folder(path: str) -> None:
     """Raises CnmError."""
     try:
         os.makedirs(path, mode=0o711)
     except OSError as error:
         raise CnmError(f"cannot make {path}: {os.strerror(error.errno or 0).lower()}") from None
-
-
-@contextlib.contextmanager
-def _said_of(what: str, reference: str = "") -> Iterator[None]:
-    """Docker's words before those of what went wrong in the block."""
-    try:
-        yield
-    except CnmError as error:
-        error.args = (": ".join(filter(None, (what, reference, str(error)))),)
-        raise

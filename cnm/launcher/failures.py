@@ -1,8 +1,13 @@
-"""Why a container did not start, in Docker's words and exit codes."""
+"""Why a container did not start, or was not what it had to be, in Docker's words and exit codes."""
 
 from __future__ import annotations
 
-from cnm.errors import CnmError, InvalidParameter
+import contextlib
+from collections.abc import Iterator
+
+from cnm.errors import CnmError, Conflict, InvalidParameter
+from cnm.launcher.container import Container
+from cnm.launcher.exits import is_running
 from cnm.launcher.runtime import RuntimeFailed
 
 _NOT_STARTED = 128
@@ -27,3 +32,30 @@ def exit_code_of(error: CnmError, command: str) -> int:
     """What a container that could not be started has ended with (docker-run(1), exit status)."""
     code = error.command_exit_code(command) if isinstance(error, RuntimeFailed) else None
     return _NOT_STARTED if code is None else code
+
+
+def check_alive(container: Container) -> None:
+    """Raises Conflict for one that does not run."""
+    if not container.state.status.is_alive:
+        raise Conflict(f"Container {container.id} is not running")
+
+
+@contextlib.contextmanager
+def while_it_runs(container: Container) -> Iterator[None]:
+    """What the runtime refuses of one that has just ended by itself is no fault of the runtime's. Raises Conflict."""
+    try:
+        yield
+    except RuntimeFailed:
+        if is_running(container.state.pid, container.state.pid_started):
+            raise
+        raise Conflict(f"Container {container.id} is not running") from None
+
+
+@contextlib.contextmanager
+def said_of(what: str, reference: str = "") -> Iterator[None]:
+    """Docker's words before those of what went wrong in the block."""
+    try:
+        yield
+    except CnmError as error:
+        error.args = (": ".join(filter(None, (what, reference, str(error)))),)
+        raise

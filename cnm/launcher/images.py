@@ -65,6 +65,14 @@ class Images:
         """
         return self._index.find(reference)
 
+    def family(self, reference: str) -> set[str]:
+        """Ids of an image and of all that are made of it. Raises as `find`."""
+        found = {self.find(reference).id}
+        images = self.all()
+        while made := {image.id for image in images if image.parent in found} - found:
+            found |= made
+        return found
+
     def load(self, archive: BinaryIO) -> list[str]:
         """Takes in what `docker save` wrote, or an OCI archive, compressed or not.
 

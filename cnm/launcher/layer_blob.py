@@ -49,11 +49,15 @@ def written(directory: str, chunks: Iterable[bytes]) -> Blob:
 
 
 def changes_of(upper: str, mapping: UserMapping | None = None) -> Iterator[bytes]:
-    """An overlay's upper directory as the tar of a layer, with whiteouts in the form of layers.
+    """An overlay's upper directory as the tar of a layer, with whiteouts in the form of layers; it need not exist yet.
 
     `mapping`: of the users that have written it; the layer has their ids inside.
     """
-    top = os.open(upper, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        top = os.open(upper, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    except FileNotFoundError:  # it has never been mounted
+        yield END
+        return
     try:
         yield from Packer(top, layer=True, mapping=mapping).tree(".", "")
         yield END

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from cnm.errors import CnmError, InvalidParameter, NotFound
+from cnm.errors import CnmError, Conflict, InvalidParameter, NotFound
 from cnm.hosts_file import Line
 from cnm.launcher.container import Container
 from cnm.launcher.link_variables import variables
@@ -112,6 +112,26 @@ class Links:
             if self._registry.is_there(ident):
                 yield self._registry.get(ident), alias
 
+    def remove(self, name: str) -> None:
+        """`name` is of the link, "PARENT/ALIAS"; variables in the environment of what runs stay.
+
+        Raises NotFound for one that there is not, Conflict for a container's own name.
+        """
+        parent, _, alias = name.strip("/").rpartition("/")
+        if not parent:
+            self._registry.find(alias)
+            raise Conflict("Conflict, cannot remove the default link name of the container")
+        with self._registry.locked(parent) as container:
+            target = next((each for each, known in self._targets(container) if known == alias), None)
+            if target is None:
+                raise NotFound(f"No such container: {name}")
+            kept = [text for text in container.host.links or () if text != f"{target.id}:{alias}"]
+            host = msgspec.structs.replace(container.host, links=kept or None)
+            self._registry.put(msgspec.structs.replace(container, host=host))
+            if container.state.status.is_alive:
+                path = self._sandboxes.find(container.id).hosts
+                _replace_lines(path, Linked(alias, target, ("",)).lines, [])
+
     def follow(self, started: Container) -> None:
         """It has begun another life: containers that are linked to it find it at its new addresses."""
         for container in self._registry.all():
@@ -139,7 +159,12 @@ def write_hosts(sandbox: Sandbox, linked: Sequence[Linked]) -> None:
 
 def write_lines(path: str, lines: Sequence[Line]) -> None:
     """In the place of those with the same names. Raises CnmError."""
-    names = {line.names for line in lines}
+    _replace_lines(path, lines, lines)
+
+
+def _replace_lines(path: str, like: Sequence[Line], lines: Sequence[Line]) -> None:
+    """`lines` in the place of those that have the names of one of `like`. Raises CnmError."""
+    names = {line.names for line in like}
 
     def changed(content: bytes) -> bytes:
         kept = [line for line in content.decode().splitlines() if line.partition("\t")[2] not in names]

@@ -52,8 +52,8 @@ def read(
     """The entries of a log; a log that does not exist has none.
 
     `since` and `until` are nanoseconds since 1970, 0 for no limit. `tail` counts the last entries of both streams, None
-    for all. With `follow` it goes on until `ended()` and everything is read, or until `until`; None is yielded before
-    it waits, and about once a second.
+    for all. With `follow` it goes on until `ended()` and everything is read, or until `until`, also in files
+    that are begun anew in its place; None is yielded before it waits, and about once a second.
     """
     wanted = {stream for stream, asked in ((Stream.STDOUT, stdout), (Stream.STDERR, stderr)) if asked}
     for entry in _entries(path, tail, follow, ended):
@@ -67,12 +67,18 @@ def read(
             yield entry
 
 
-def render(entries: Iterable[Entry | None], *, tty: bool, timestamps: bool = False) -> Iterator[bytes]:
-    """Docker's answer, in few and large pieces: frames, raw with a terminal. A pause is b"" or what was gathered."""
+def render(
+    entries: Iterable[Entry | None], *, tty: bool, timestamps: bool = False, details: bytes = b""
+) -> Iterator[bytes]:
+    """Docker's answer, in few and large pieces: frames, raw with a terminal. A pause is b"" or what was gathered.
+
+    `details` come before each text.
+    """
     gathered = bytearray()
     for entry in entries:
         if entry is not None:
-            text = _stamp(entry.time) + entry.text if timestamps else entry.text
+            stamp = _stamp(entry.time) if timestamps else b""
+            text = stamp + details + entry.text
             gathered += text if tty else frame(entry.stream, text)
         if entry is None or len(gathered) >= _BLOCK:
             yield bytes(gathered)
@@ -116,21 +122,45 @@ docker-compose 1 wants to hear of both within a tenth of a second.
 def _follow(
     path: str, descriptor: int, position: int, joined: _Joined, ended: Callable[[], bool]
 ) -> Iterator[Entry | None]:
+    while True:
+        yield from _grown(path, descriptor, position, joined, ended)
+        if not _is_begun_anew(path, descriptor):
+            yield from joined.rest()
+            return
+        try:
+            with open(path, "rb") as file:
+                os.dup2(file.fileno(), descriptor, inheritable=False)
+        except FileNotFoundError:
+            return
+        position = 0
+
+
+def _grown(
+    path: str, descriptor: int, position: int, joined: _Joined, ended: Callable[[], bool]
+) -> Iterator[Entry | None]:
+    """What comes into a file, until all is over, or conmon has begun another one in its place."""
     watch = FileWatch(path)
     looks = 0
     try:
         while True:
-            over = ended()  # before the last look
+            over = ended() or _is_begun_anew(path, descriptor)  # before the last look
             while content := os.pread(descriptor, _BLOCK, position):
                 position += len(content)
                 yield from joined.add(content)
             if over:
-                yield from joined.rest()
                 return
             yield None
             looks = _LOOKS if watch.wait(_SOON if looks else HEARTBEAT) else max(looks - 1, 0)
     finally:
         watch.close()
+
+
+def _is_begun_anew(path: str, descriptor: int) -> bool:
+    """conmon's way with a log that is too large: a new file is renamed to the old one's name."""
+    try:
+        return not os.path.samestat(os.stat(path), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
 
 
 def _tail_start(descriptor: int, end: int, tail: int | None) -> int:

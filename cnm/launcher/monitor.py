@@ -54,10 +54,12 @@ class Monitor:
         stdin: bool,
         stdin_once: bool = False,
         log: str = "",
+        log_size: int = 0,
         runtime: Runtime | None = None,
         placed: Callable[[int], None] | None = None,
     ) -> Created:
-        """Create the container of `bundle`/config.json, up to its start. `log` "" keeps none.
+        """Create the container of `bundle`/config.json, up to its start. `log` "" keeps none; one
+        of more than `log_size` bytes (0: of any size) is begun anew.
 
         `stdin_once`: the standard input ends with the first attacher's, unless it is a terminal. `placed` is called
         with the monitor's process before that does anything: whoever puts it into a cgroup puts the container's
@@ -67,6 +69,7 @@ class Monitor:
         os.makedirs(self._exits, mode=0o700, exist_ok=True)
         _clear([*(os.path.join(bundle, name) for name in _FILES), self._exit_file(container)])
         options = ["--bundle", bundle, "--log-path", f"k8s-file:{log}" if log else "none:"]
+        options += ["--log-size-max", str(log_size)] if log_size else []
         options += ["--terminal"] if tty else []
         options += ["--stdin"] if stdin else []
         options += ["--leave-stdin-open"] if stdin and (tty or not stdin_once) else []

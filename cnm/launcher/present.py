@@ -11,6 +11,7 @@ import msgspec
 
 from cnm.launcher import docker_form
 from cnm.launcher.container import Container, Status
+from cnm.launcher.log_options import keeps_log
 from cnm.launcher.places import Places
 from cnm.launcher.references import familiar
 from cnm.launcher.sandboxes import PREDEFINED
@@ -48,7 +49,7 @@ def inspected(container: Container, endpoints: Endpoints, places: Places) -> dic
         "ResolvConfPath": _file(container, places, "resolv.conf"),
         "HostnamePath": _file(container, places, "hostname"),
         "HostsPath": _file(container, places, "hosts"),
-        "LogPath": places.log(container.id) if container.state.started else "",
+        "LogPath": _log(container, places),
         "Name": f"/{container.name}",
         "RestartCount": container.state.restart_count,
         "Driver": container.driver,
@@ -84,6 +85,11 @@ def state(container: Container) -> dict[str, Any]:
 
 def _file(container: Container, places: Places, name: str) -> str:
     return f"{places.root}/sandboxes/{container.id}/{name}" if container.state.status.is_alive else ""
+
+
+def _log(container: Container, places: Places) -> str:
+    is_there = container.state.started and keeps_log(container.host.log_config)
+    return places.log(container.id) if is_there else ""
 
 
 def _graph(container: Container, places: Places) -> dict[str, str]:
@@ -197,7 +203,7 @@ def endpoint_settings(
 def with_old_aliases(settings: dict[str, Any], container: Container) -> dict[str, Any]:
     """Up to API 1.44 the aliases had what is in `DNSNames` since; docker-compose 1 connects anew without."""
     for name, network in settings["Networks"].items():
-        if name not in PREDEFINED and network["EndpointID"]:
+        if name not in PREDEFINED and network["NetworkID"]:
             own = [container.short, container.config.hostname or container.short]
             network["Aliases"] = list(dict.fromkeys([*(network["Aliases"] or ()), *own]))
     return settings

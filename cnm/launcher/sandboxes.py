@@ -74,8 +74,7 @@ class Sandboxes:
     def _publishing(self, container: Container) -> str:
         """The network that ports are published on: the first that leads out."""
         for reference in container.networks:
-            found = self.network(reference)
-            if found["Driver"] not in ("host", "null") and not found["Internal"]:
+            if publishes(self.network(reference)):
                 return reference
         return ""
 
@@ -89,6 +88,25 @@ class Sandboxes:
     def disconnect(self, network: str, ident: str, *, force: bool) -> None:
         body = {"Container": ident, "Force": force}
         self._cnmd.ask("POST", f"/networks/{escaped(network)}/disconnect", body)
+
+    def publish(self, ident: str, ports: list[dict[str, Any]]) -> None:
+        """Ports as they were published before (`cnm.wire.control.Port`), on the network that is the way out.
+
+        Nothing where there is none. Raises what cnmd says.
+        """
+        if gateway := self.record(ident)["Gateway"]:
+            wanted = [
+                {
+                    "Protocol": port["Protocol"],
+                    "ContainerPort": port["ContainerPort"],
+                    "ContainerPortEnd": port["ContainerPort"] + port["Count"] - 1,
+                    "HostPort": port["HostPort"],
+                    "HostPortEnd": port["HostPort"] + port["Count"] - 1,
+                    "HostIp": port["HostIp"],
+                }
+                for port in ports
+            ]
+            self._cnmd.ask("POST", f"/cnm/v1/endpoints/{gateway}/ports", {"Ports": wanted})
 
     def remove(self, ident: str) -> None:
         """Raises what cnmd says; one that is not there is no error."""
@@ -122,6 +140,25 @@ class Sandboxes:
             log.warning("containers are shown without their networks: %s", error)
             return {}
 
+    def left(self, container: Container) -> list[dict[str, Any]]:
+        """What one that has run and does not has of `endpoints`: which networks those are that it was on."""
+        if container.state.status.is_alive or not container.state.started:
+            return []
+        ids = self._network_ids() if container.networks else {}
+        return [
+            {"Network": name, "NetworkId": ids[name], "Ports": []}
+            for name in container.networks
+            if name in ids
+        ]
+
+    def _network_ids(self) -> dict[str, str]:
+        """By name; nothing where cnmd is away."""
+        try:
+            return {each["Name"]: each["Id"] for each in self._cnmd.ask("GET", "/networks")}
+        except CnmError as error:
+            log.warning("containers are shown without their networks: %s", error)
+            return {}
+
     def record(self, ident: str) -> dict[str, Any]:
         """cnmd's. Raises NotFound."""
         found: dict[str, Any] = self._cnmd.ask("GET", f"{_PATH}/{ident}")
@@ -146,13 +183,22 @@ class Sandboxes:
         return found
 
 
+def publishes(network: Mapping[str, Any]) -> bool:
+    """Whether a network, as the Engine API shows it, leads out, so that ports can be published on it."""
+    return network["Driver"] not in ("host", "null") and not network["Internal"]
+
+
 def hostname(container: Container) -> str:
     """With its domain; "" where it is the host's, or another container's."""
+    name, domain = own_name(container), container.config.domainname
+    return f"{name}.{domain}" if name and domain else name
+
+
+def own_name(container: Container) -> str:
+    """The same without its domain: what the container's kernel calls it."""
     if container.host.network_mode == "host" and not container.config.hostname:
         return ""
-    domain = container.config.domainname
-    name = container.config.hostname or container.short
-    return f"{name}.{domain}" if domain else name
+    return container.config.hostname or container.short
 
 
 def _sandbox(found: Mapping[str, Any], is_host: bool) -> Sandbox:

@@ -1,12 +1,13 @@
-"""Which containers a list is to show: Docker's filters of `ps` and `prune`."""
+"""Which containers a list is to show: Docker's filters of `ps` and `prune` (daemon/list.go of 20.10)."""
 
 from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, NamedTuple
 
+from cnm.api.filters import patterns
 from cnm.errors import CnmError, InvalidParameter, NotFound
 from cnm.launcher.container import Container, Status
 from cnm.launcher.mount_points import mount_points
@@ -37,12 +38,14 @@ class Known(NamedTuple):
 
     container: Callable[[str], Container]
     """Raises NotFound."""
-    image: Callable[[str], str]
-    """The id. Raises NotFound."""
+    images: Callable[[str], Collection[str]]
+    """Ids of an image and of those that are made of it. Raises NotFound."""
     network: Callable[[str], str]
     """The name. Raises NotFound, Unavailable."""
     health: Callable[[str], str]
     """Of a container's id, "" where it is not checked."""
+    ports: Callable[[Container], Sequence[Mapping[str, Any]]]
+    """Those that it has now, as a list of containers shows them."""
 
 
 def selected(
@@ -56,8 +59,10 @@ def selected(
     images = _images(wanted, known)
     networks = _networks(wanted, known)
     published, exposed = (_ports(name, wanted.get(name, ())) for name in ("publish", "expose"))
+    called = patterns(wanted.get("name", ()))
     _check_values(wanted)
-    shows_all = everything or bool(states or codes or limits or since) or limit is not None
+    most = limit if limit is not None and limit > 0 else None
+    shows_all = everything or bool(states) or most is not None
 
     def passes(container: Container) -> bool:
         state = container.state
@@ -70,11 +75,10 @@ def selected(
             and all(container.created < each for each in limits)
             and all(container.created > each for each in since)
             and (images is None or container.image in images)
-            and _any(wanted, "name", lambda text: text.removeprefix("/") in container.name)
+            and (called(container.name) or called(f"/{container.name}"))
             and _any(wanted, "id", container.id.startswith)
             and (networks is None or not networks.isdisjoint(container.networks))
-            and (not published or not published.isdisjoint(container.host.port_bindings or ()))
-            and (not exposed or not exposed.isdisjoint(container.config.exposed_ports or ()))
+            and (not (published or exposed) or _has_port(known.ports(container), published, exposed))
             and _any(wanted, "volume", lambda text: _has_volume(container, text))
             and _any(wanted, "is-task", lambda text: text in _FALSE)
             and _any(wanted, "health", lambda text: text == (known.health(container.id) or "none"))
@@ -82,7 +86,7 @@ def selected(
         )
 
     found = [container for container in containers if passes(container)]
-    return found[:limit] if limit is not None and limit > 0 else found
+    return found[:most]
 
 
 def _any(wanted: Filters, name: str, matches: Callable[[str], bool]) -> bool:
@@ -94,10 +98,10 @@ def _images(wanted: Filters, known: Known) -> set[str] | None:
     """Ids; None for all. A name that no image has selects nothing."""
     if "ancestor" not in wanted:
         return None
-    found = set()
+    found: set[str] = set()
     for reference in wanted["ancestor"]:
         with contextlib.suppress(NotFound, InvalidParameter):
-            found.add(known.image(reference))
+            found.update(known.images(reference))
     return found
 
 
@@ -110,6 +114,15 @@ def _networks(wanted: Filters, known: Known) -> set[str] | None:
         with contextlib.suppress(CnmError):
             found.add(known.network(reference))
     return found
+
+
+def _has_port(ports: Sequence[Mapping[str, Any]], published: set[str], exposed: set[str]) -> bool:
+    """Either suffices, the host's or its own: of one that does not run, none."""
+    return any(
+        f"{port.get('PublicPort', 0)}/{port['Type']}" in published
+        or f"{port['PrivatePort']}/{port['Type']}" in exposed
+        for port in ports
+    )
 
 
 def _has_volume(container: Container, text: str) -> bool:

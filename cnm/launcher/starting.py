@@ -16,6 +16,7 @@ from cnm.launcher.arrivals import Arrivals
 from cnm.launcher.container import Container, Status
 from cnm.launcher.failures import exit_code_of, explained
 from cnm.launcher.links import Links, environment, write_hosts
+from cnm.launcher.log_options import keeps_log, largest
 from cnm.launcher.modes import user_mapping
 from cnm.launcher.monitor import Created
 from cnm.launcher.mount_points import MountPoint, mount_points
@@ -24,9 +25,10 @@ from cnm.launcher.namespaces import Namespaces
 from cnm.launcher.ocispec import SHM_SIZE, Inside, cgroup_path, spec
 from cnm.launcher.parts import Parts
 from cnm.launcher.process import make_working_directory
-from cnm.launcher.sandboxes import Sandbox, hostname
+from cnm.launcher.sandboxes import Sandbox, own_name
 from cnm.launcher.takedown import Takedown
 from cnm.launcher.users import find_user
+from cnm.store import in_place
 from cnm.wire import codec
 
 log = logging.getLogger("cnm.launcher")
@@ -125,10 +127,12 @@ class Starter:
         sandbox = network.result()
         linked = self._links.linked(container)
         write_hosts(sandbox, linked)
+        if container.config.domainname and sandbox.netns:
+            in_place.rewrite(sandbox.hostname, lambda _: f"{own_name(container)}\n".encode())
         return Inside(
             rootfs=root,
             netns=sandbox.netns,
-            hostname=hostname(container),
+            hostname=own_name(container),
             user=user,
             mounts=(*_files(container, sandbox, points), *binds),
             namespaces=self._namespaces.paths(container),
@@ -146,7 +150,8 @@ class Starter:
             tty=bool(config.tty),
             stdin=bool(config.open_stdin),
             stdin_once=bool(config.stdin_once),
-            log=p.places.log(container.id),
+            log=p.places.log(container.id) if keeps_log(container.host.log_config) else "",
+            log_size=largest(container.host.log_config),
             placed=p.scopes.placed(container.id, container.name),
         )
         undo.callback(self._end_monitor, container, created)

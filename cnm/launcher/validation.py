@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import msgspec
 
 from cnm.errors import InvalidParameter, Unavailable
-from cnm.launcher import seccomp
+from cnm.launcher import log_options, seccomp
 from cnm.launcher.capabilities import NAMES, normalised
 from cnm.launcher.devices import cgroup_rules
 from cnm.launcher.host import Feature, Host
@@ -38,6 +38,7 @@ def check(config: Config, host_config: HostConfig, host: Host) -> None:
     _check_host_config(config, host_config)
     check_resources(host_config, host)
     _check_numbers(host_config, host)
+    log_options.check(host_config.log_config)
     check_modes(host_config)
     _check_user_namespace(host_config)
     _check_security(host_config, host)

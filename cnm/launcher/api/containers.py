@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from typing import Any
 
@@ -9,7 +10,7 @@ from flask import Response, request
 
 from cnm.api import filters, times
 from cnm.api.routes import Routes
-from cnm.errors import InvalidParameter, NotBuilt
+from cnm.errors import InvalidParameter
 from cnm.launcher import present
 from cnm.launcher.api.calls import Call
 from cnm.launcher.container import Container
@@ -56,16 +57,18 @@ def list_containers(call: Call[None]) -> list[dict[str, Any]]:
     """List containers."""
     engine = call.engine
     wanted = filters.decode(call.query.get("filters", ""), CONTAINER_FILTERS)
+    endpoints = functools.cache(engine.parts.sandboxes.all)
     known = Known(
         engine.registry.find,
-        lambda text: engine.parts.images.find(text).id,
+        engine.parts.images.family,
         lambda text: str(engine.parts.sandboxes.network(text)["Name"]),
         engine.health.status,
+        lambda each: present.ports_listed(each, endpoints().get(each.id, ())),
     )
     everything, limit = call.flag("all"), call.number("limit")
     found = selected(engine.registry.all(), wanted, known, everything=everything, limit=limit)
-    endpoints = engine.parts.sandboxes.all() if any(c.state.status.is_alive for c in found) else {}
-    return _lines(call, found, endpoints, sizes=call.flag("size"))
+    joined = endpoints() if any(c.state.status.is_alive for c in found) else {}
+    return _lines(call, found, joined, sizes=call.flag("size"))
 
 
 def list_all(call: Call[None]) -> list[dict[str, Any]]:
@@ -94,7 +97,8 @@ def inspect(call: Call[None], container: str) -> dict[str, Any]:
     """Inspect a container."""
     engine = call.engine
     found = engine.registry.find(container)
-    endpoints = engine.parts.sandboxes.endpoints(found.id) if found.state.status.is_alive else ()
+    sandboxes = engine.parts.sandboxes
+    endpoints = sandboxes.endpoints(found.id) if found.state.status.is_alive else sandboxes.left(found)
     shown = present.inspected(found, endpoints, engine.parts.places)
     shown["HostConfig"]["Links"] = engine.links.shown(found)
     if call.version < _NAMES_BESIDE_ALIASES_SINCE:
@@ -129,7 +133,7 @@ def start(call: Call[None], container: str) -> Response:
 )
 def stop(call: Call[None], container: str) -> Response:
     """Stop a container; 304 where it does not run."""
-    return _done(call.engine.stop(container, call.number("t"), call.query.get("signal", "")))
+    return _done(call.engine.stopper.stop(container, call.number("t"), call.query.get("signal", "")))
 
 
 def _done(changed: bool) -> Response:
@@ -143,13 +147,13 @@ def _done(changed: bool) -> Response:
 )
 def restart(call: Call[None], container: str) -> None:
     """Stop a container and start it."""
-    call.engine.restart(container, call.number("t"), call.query.get("signal", ""))
+    call.engine.stopper.restart(container, call.number("t"), call.query.get("signal", ""))
 
 
 @routes.post("/containers/{container}/kill", status=204, query={"signal": "SIGKILL where nothing is said"})
 def kill(call: Call[None], container: str) -> None:
     """Send a container's first process a signal."""
-    call.engine.kill(container, call.query.get("signal", ""))
+    call.engine.stopper.kill(container, call.query.get("signal", ""))
 
 
 @routes.post("/containers/{container}/pause", status=204)
@@ -182,13 +186,14 @@ def update(call: Call[ContainerUpdate], container: str) -> dict[str, Any]:
     query={
         "force": "kill it first",
         "v": "makes no difference yet: there are no volumes",
-        "link": "not built",
+        "link": "its link of this name, `PARENT/ALIAS`, not the container",
     },
 )
 def remove(call: Call[None], container: str) -> None:
-    """Remove a container."""
+    """Remove a container, or a link."""
     if call.flag("link"):
-        raise NotBuilt("links cannot be removed: make the container again without it")
+        call.engine.links.remove(container)
+        return
     call.engine.remove(container, force=call.flag("force"))
 
 

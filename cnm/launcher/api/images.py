@@ -144,6 +144,8 @@ def create(call: Call[None]) -> Response:
     ident = call.engine.parts.images.import_tar(
         call.stream, reference, changes, call.query.get("message", "") or "Imported from -"
     )
+    call.engine.image_events.tell_tagged(ident, reference)
+    call.engine.image_events.tell("import", ident)
     return Response(codec.encode({"status": ident}) + b"\r\n", content_type="application/json")
 
 
@@ -153,7 +155,9 @@ def load(call: Call[None]) -> Response:
 
     def pieces() -> Iterator[bytes]:
         try:
-            for line in call.engine.parts.images.load(call.stream):
+            lines = call.engine.parts.images.load(call.stream)
+            call.engine.image_events.tell_loaded(lines)
+            for line in lines:
                 yield codec.encode({"stream": f"{line}\n"}) + b"\r\n"
         except CnmError as error:
             yield codec.encode({"errorDetail": {"message": str(error)}, "error": str(error)}) + b"\r\n"
@@ -165,7 +169,10 @@ def load(call: Call[None]) -> Response:
 def tag(call: Call[None], image: str) -> None:
     """Call an image otherwise too."""
     name, word = call.query.get("repo", ""), call.query.get("tag", "")
-    call.engine.parts.images.tag(image, f"{name}:{word}" if word else name)
+    reference = f"{name}:{word}" if word else name
+    images = call.engine.parts.images
+    images.tag(image, reference)
+    call.engine.image_events.tell_tagged(images.find(reference).id, reference)
 
 
 @routes.delete(
@@ -173,9 +180,12 @@ def tag(call: Call[None], image: str) -> None:
 )
 def remove(call: Call[None], image: str) -> Response:
     """Remove an image, or one of its names."""
-    removed = call.engine.parts.images.remove(
+    images = call.engine.parts.images
+    found, known = images.find(image), {each.id for each in images.all()}
+    removed = images.remove(
         image, force=call.flag("force"), in_use=call.engine.users_of, prune=not call.flag("noprune")
     )
+    call.engine.image_events.tell_removed(found, removed, known)
     return Response(codec.encode(removed) + b"\n", content_type="application/json")
 
 

@@ -16,13 +16,13 @@ routes = Routes()
 def connect(call: Call[NetworkConnect], network: str) -> None:
     """Connect a container."""
     settings = call.body.endpoint_config or EndpointSettings()
-    call.engine.connect(network, _container(call.body.container), settings)
+    call.engine.joining.connect(network, _container(call.body.container), settings)
 
 
 @routes.post("/networks/{network}/disconnect", body=NetworkDisconnect)
 def disconnect(call: Call[NetworkDisconnect], network: str) -> None:
     """Disconnect a container."""
-    call.engine.disconnect(network, _container(call.body.container), force=bool(call.body.force))
+    call.engine.joining.disconnect(network, _container(call.body.container), force=bool(call.body.force))
 
 
 def _container(reference: str | None) -> str:

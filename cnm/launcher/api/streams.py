@@ -19,6 +19,7 @@ from cnm.launcher import logs
 from cnm.launcher.api.calls import Call
 from cnm.launcher.attach import Ended, Wish, detach_keys
 from cnm.launcher.container import Container
+from cnm.launcher.log_details import details
 from cnm.launcher.streams import ContainerStreams
 from cnm.wire import codec
 
@@ -134,7 +135,7 @@ def is_gone(connection: Connection) -> bool:
         "until": "up to this time",
         "timestamps": "with each line's time",
         "tail": "the last so many, or all",
-        "details": "makes no difference here",
+        "details": "with the labels and variables that its log options name",
     },
 )
 def show_logs(call: Call[None], container: str) -> Response:
@@ -157,7 +158,8 @@ def show_logs(call: Call[None], container: str) -> Response:
         ended=_has_ended(call, found),
     )
     tty = bool(found.config.tty)
-    pieces = logs.render(entries, tty=tty, timestamps=call.flag("timestamps"))
+    said = f"{details(found)} ".encode() if call.flag("details") else b""
+    pieces = logs.render(entries, tty=tty, timestamps=call.flag("timestamps"), details=said)
     return endless(call, pieces, content_type(call, tty))
 
 

@@ -17,8 +17,8 @@ from cnm.launcher.api.calls import Call
 from cnm.launcher.api.containers import list_all
 from cnm.launcher.api.images import list_images
 from cnm.launcher.container import Status
-from cnm.launcher.docker_form import LOG_DRIVER
 from cnm.launcher.host import Feature
+from cnm.launcher.log_options import JSON_FILE
 from cnm.wire import codec, engine
 
 routes = Routes()
@@ -68,7 +68,7 @@ def info(call: Call[None]) -> Response:
         "ServerVersion": cnm.__version__,
         "CgroupDriver": "cgroupfs",
         "CgroupVersion": str(parts.host.cgroup_version),
-        "LoggingDriver": LOG_DRIVER,
+        "LoggingDriver": JSON_FILE,
         **_facts(call),
         "Runtimes": {name: {"path": runtime.program} for name, runtime in parts.runtimes.items()},
         "DefaultRuntime": call.engine.default_runtime,
