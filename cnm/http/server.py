@@ -53,6 +53,8 @@ _NEXT_REQUEST_SECONDS = 0.002
 """For which a worker that nobody else waits for stays with a connection: it saves two changes of threads."""
 _DRAINED = 16 * 1024 * 1024
 """Bytes of a refused body that are read and dropped, so that its sender comes to read the refusal."""
+_LINGER_SECONDS = 1.0
+"""For which a body that nobody wants is taken off its sender, who has the answer by then: Go's waits half of it."""
 
 
 class Server:
@@ -121,7 +123,7 @@ class _Request(server.HTTPRequest):
         if self.status[:3] == b"413":  # type: ignore[comparison-overlap]
             self._drain(self.rfile)
         if self.chunked_read and not self.rfile.closed:
-            self.close_connection = True
+            self.close_connection = self.conn.lingers = True  # type: ignore[attr-defined]
         super().send_headers()
 
     def _drain(self, body: Any) -> None:
@@ -134,6 +136,8 @@ class _Request(server.HTTPRequest):
 class _Connection(server.HTTPConnection):
     RequestHandlerClass = _Request
     stream: _Stream | _Taken | None = None
+    lingers = False
+    """Whether the client may be sending a body of unknown length to an answer that did without."""
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
@@ -144,6 +148,19 @@ class _Connection(server.HTTPConnection):
         if isinstance(self.socket, ssl.SSLSocket) and self.socket.version() is None:
             return self._shake_hands(self.socket)
         return bool(self.communicate())  # type: ignore[no-untyped-call]
+
+    def close(self) -> None:
+        if self.lingers:
+            with suppress(OSError):
+                self._linger()
+        super().close()  # type: ignore[no-untyped-call]
+
+    def _linger(self) -> None:
+        """Who is refused while it writes shall read why, and not find the connection closed (RFC 9112, 9.6)."""
+        self.socket.shutdown(socket.SHUT_WR)
+        until = time.monotonic() + _LINGER_SECONDS
+        while self._poll(select.POLLIN, max(0.0, until - time.monotonic())) and self.socket.recv(65536):
+            pass
 
     def _shake_hands(self, connection: ssl.SSLSocket) -> bool:
         progress = tls.step(connection, self.server.place)

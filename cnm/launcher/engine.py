@@ -14,7 +14,6 @@ import msgspec
 
 from cnm.errors import CnmError, Conflict, InvalidParameter, NotBuilt, NotFound
 from cnm.events import Event
-from cnm.kernel.processes import is_running
 from cnm.launcher import monitor, requests
 from cnm.launcher.arrivals import Arrival, Arrivals
 from cnm.launcher.attachments import Attachments

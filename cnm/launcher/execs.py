@@ -22,12 +22,13 @@ from cnm.kernel import processes
 from cnm.launcher.attach import Ended, Wish, detach_keys, frame, relay
 from cnm.launcher.exec_start import begin
 from cnm.launcher.exits import Exits
+from cnm.launcher.failures import exec_refused
 from cnm.launcher.runtime import Runtime, RuntimeFailed
 from cnm.launcher.streams import Stream, Streams, TerminalStreams, drain
 from cnm.wire.containers import ExecCreate
 
 NOT_STARTED = 126
-"""Exit code of what could not be run, unless the command is not there: then 127 (dockerd 20.10 has 126 there, too)."""
+"""Exit code of what could not be run, unless something is not there: then 127 (dockerd 20.10 has 126 there, too)."""
 
 _KEPT_SECONDS = 300.0
 """For which an exec that has ended is remembered; Docker's time."""
@@ -42,12 +43,14 @@ class Stage(Enum):
     ENDED = "ended"
 
 
-class Exec:
-    """One exec. `wanted` is what was asked for, `process` the OCI process that it becomes."""
+OciProcess = Callable[[], Mapping[str, Any]]
+"""The OCI process that an exec becomes, made when it starts: Docker looks for its user no earlier."""
 
-    def __init__(
-        self, container: str, wanted: ExecCreate, process: Mapping[str, Any], runtime: Runtime
-    ) -> None:
+
+class Exec:
+    """One exec. `wanted` is what was asked for."""
+
+    def __init__(self, container: str, wanted: ExecCreate, process: OciProcess, runtime: Runtime) -> None:
         self.id = secrets.token_hex(32)
         self.container, self.wanted, self.process, self.runtime = container, wanted, process, runtime
         self.stage = Stage.CREATED
@@ -118,10 +121,8 @@ class Execs:
         self._execs: dict[str, Exec] = {}
         os.makedirs(folder, mode=0o700, exist_ok=True)
 
-    def create(
-        self, container: str, wanted: ExecCreate, process: Mapping[str, Any], runtime: Runtime
-    ) -> Exec:
-        """Remember an exec of a running container; `process` as the function of that name makes it."""
+    def create(self, container: str, wanted: ExecCreate, process: OciProcess, runtime: Runtime) -> Exec:
+        """Remember an exec of a running container; `process` returns what the function of that name makes."""
         detach_keys(wanted.detach_keys or "")
         made = Exec(container, wanted, process, runtime)
         with self._lock:
@@ -152,16 +153,18 @@ class Execs:
     def start(self, reference: str, *, detach: bool = False, size: tuple[int, int] | None = None) -> Running:
         """Start the process; `size` is rows and columns of its terminal. Detached, its output goes nowhere.
 
-        Raises NotFound, Conflict where it was started before, RuntimeFailed.
+        Raises NotFound, Conflict where it was started before, what its `process` raises, StartFailed for what is wrong
+        with the request and RuntimeFailed for the rest.
         """
         found = self.find(reference)
         self._claim(found)
         try:
             return self._launch(found, detach, size or _size(found.wanted.console_size))
-        except BaseException as error:
-            command = next(iter(found.wanted.cmd or ()), "")
-            code = error.command_exit_code(command) if isinstance(error, RuntimeFailed) else None
-            self._end(found, NOT_STARTED if code is None else code)
+        except RuntimeFailed as error:
+            self._end(found, error.exit_code or NOT_STARTED)
+            raise exec_refused(error) from None
+        except BaseException:
+            self._end(found, NOT_STARTED)
             raise
 
     def attach(
@@ -258,7 +261,7 @@ class Execs:
         begun = begin(
             found.runtime,
             found.container,
-            {**found.process, **sized},
+            {**found.process(), **sized},
             attached=(not detach and bool(asked) for asked in _asked(found.wanted)),
             folder=self._folder,
         )

@@ -1,4 +1,4 @@
-"""Why a container did not start, or was not what it had to be, in Docker's words and exit codes."""
+"""Why a container or an exec did not start, or was not what it had to be, in Docker's words and exit codes."""
 
 from __future__ import annotations
 
@@ -14,23 +14,28 @@ _NOT_STARTED = 128
 
 
 class StartFailed(InvalidParameter):
-    """The command is not there (exit code 127), or cannot be run (126): the request is wrong, as Docker has it."""
+    """Something is not there (exit code 127), or cannot be run (126): the request is wrong, as Docker has it."""
 
 
-def explained(error: CnmError, command: str) -> CnmError:
+def explained(error: CnmError) -> CnmError:
     """What a client is told: Docker's words around the runtime's."""
     if not isinstance(error, RuntimeFailed):
         return error
     text = (
         "failed to create task for container: failed to create shim task: OCI runtime create failed: "
-        f"{error.words}: unknown"
+        f"{error.told}"
     )
-    return StartFailed(text) if error.command_exit_code(command) is not None else CnmError(text)
+    return CnmError(text) if error.exit_code is None else StartFailed(text)
 
 
-def exit_code_of(error: CnmError, command: str) -> int:
+def exec_refused(error: RuntimeFailed) -> CnmError:
+    """The same of an exec, whose words are the runtime's."""
+    return error if error.exit_code is None else StartFailed(str(error))
+
+
+def exit_code_of(error: CnmError) -> int:
     """What a container that could not be started has ended with (docker-run(1), exit status)."""
-    code = error.command_exit_code(command) if isinstance(error, RuntimeFailed) else None
+    code = error.exit_code if isinstance(error, RuntimeFailed) else None
     return _NOT_STARTED if code is None else code
 
 

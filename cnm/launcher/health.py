@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from cnm.errors import CnmError, NotFound
 from cnm.launcher.container import Container
 from cnm.launcher.entering import Entering
+from cnm.launcher.failures import StartFailed
 from cnm.launcher.parts import Parts
 from cnm.launcher.present import moment
 from cnm.wire.containers import ExecCreate, Health
@@ -128,12 +129,17 @@ class HealthChecks:
         return state.status.is_alive and state.started == container.state.started
 
     def _probe(self, container: Container, command: list[str], health: Health) -> Probe | None:
-        """None for a container that could not be asked: it has just ended, or is frozen."""
+        """None for a container that could not be asked: it has just ended, or is frozen.
+
+        A command that cannot be run in it is a failed probe, whose exit code is -1 (Docker's).
+        """
         began = time.time_ns()
         wanted = ExecCreate(cmd=command, attach_stdout=True, attach_stderr=True)
         try:
             made = self._entering.create(self._p.registry.get(container.id), wanted)
             running = self._entering.execs.start(made.id)
+        except StartFailed as error:
+            return Probe(began, time.time_ns(), -1, str(error))
         except CnmError as error:
             log.debug("health of container %s: %s", container.short, error)
             return None

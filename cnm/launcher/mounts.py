@@ -58,10 +58,10 @@ def check_source(point: MountPoint) -> None:
 
 
 def _make_source(path: str) -> None:
-    """A file in its place stays what it is."""
+    """A file in its place, or on the way to it, stays what it is: the runtime says what cannot be mounted."""
     try:
         os.makedirs(path, 0o755, exist_ok=True)
-    except FileExistsError:
+    except (FileExistsError, NotADirectoryError):
         return
     except OSError as error:
         raise InvalidParameter(

@@ -14,34 +14,61 @@ from cnm.launcher.programs import Programs
 PATIENCE = 60.0
 """Seconds after which a runtime that does not answer is killed."""
 
-_NOT_FOUND = ("executable file not found", "no such file or directory")
-_NOT_EXECUTABLE = ("permission denied", "not a directory", "is a directory")
+_BEGINNING = ("create", "start", "exec")
 _ERRORS = ("error", "fatal")
 _ENDED = ("not running", "no such process", "process already finished")
 _ABSENT = ("does not exist",)
+
+
+class _Blame(NamedTuple):
+    """What a process that does not begin ends with where the runtime says `words`, and what Docker adds to them."""
+
+    words: str
+    exit_code: int
+    hint: str = ""
+
+
+_BLAMES = (
+    _Blame("permission denied", 126),
+    # Clients know by the hint that it is 126.
+    _Blame("is a directory", 126, ": permission denied"),
+    _Blame(
+        "not a directory",
+        127,
+        ": Are you trying to mount a directory onto a file (or vice-versa)? "
+        "Check if the specified host path exists and is the expected type",
+    ),
+    _Blame("executable file not found", 127),
+    _Blame("no such file or directory", 127),
+)
+"""dockerd finds the request to blame by the same words, in this order (daemon/errors.go of 28)."""
 
 
 class RuntimeFailed(CnmError):
     """The runtime refused; `words` are its own, without a prefix."""
 
     def __init__(self, doing: str, words: str) -> None:
-        super().__init__(f"OCI runtime {doing} failed: {words}: unknown")
         self.words = words
+        found = (blame for blame in _BLAMES if doing in _BEGINNING and blame.words in words.lower())
+        self._blame = next(found, None)
+        super().__init__(f"OCI runtime {doing} failed: {self.told}")
+
+    @property
+    def told(self) -> str:
+        """Its words as Docker passes them on."""
+        return f"{self.words}: unknown{self._blame.hint if self._blame else ''}"
+
+    @property
+    def exit_code(self) -> int | None:
+        """Of a process that did not begin, where the request is to blame: 127 something is not there, 126 it cannot be
+        run; else None.
+        """
+        return self._blame.exit_code if self._blame else None
 
     @property
     def tells_of_an_end(self) -> bool:
         """Whether what was asked of a process came too late: it has ended."""
         return any(words in self.words.lower() for words in _ENDED)
-
-    def command_exit_code(self, command: str) -> int | None:
-        """What the exit code is where the command is to blame: 127 it is not there, 126 it cannot be run; else None.
-
-        dockerd finds it out by the same words (daemon/errors.go).
-        """
-        said = self.words.lower()
-        if any(words in said for words in _NOT_EXECUTABLE):
-            return 126
-        return 127 if command.lower() in said and any(words in said for words in _NOT_FOUND) else None
 
 
 class RuntimeState(NamedTuple):

@@ -75,9 +75,8 @@ class Starter:
     def _failed(self, container: Container, error: CnmError) -> CnmError:
         """The reason in Docker's words, which the container keeps."""
         self._arrivals.disappoint(container.id)
-        command = container.args[0]
-        reason = explained(error, command)
-        self._keep_reason(container, reason, exit_code_of(error, command))
+        reason = explained(error)
+        self._keep_reason(container, reason, exit_code_of(error))
         return reason
 
     def _follow(self, running: Container) -> None:

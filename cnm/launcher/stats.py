@@ -189,14 +189,13 @@ def _pids(place: str) -> dict[str, int]:
 
 
 def _blkio(path: str) -> list[dict[str, Any]]:
+    """With the kernel's words, as Docker has them: "Read" where those of cgroup v2 are "read"."""
     found = []
     for line in _text_of(path).splitlines():
         words = line.split()
         if len(words) == 3 and words[1] in ("Read", "Write", "Sync", "Async", "Discard", "Total"):
             major, _, minor = words[0].partition(":")
-            found.append(
-                {"major": int(major), "minor": int(minor), "op": words[1].lower(), "value": int(words[2])}
-            )
+            found.append({"major": int(major), "minor": int(minor), "op": words[1], "value": int(words[2])})
     return found
 
 

@@ -91,6 +91,8 @@ def _conflicts(config: Config, host_config: HostConfig) -> Iterator[str]:
     mode = host_config.network_mode or ""
     if mode == "container" or mode.startswith("container:"):
         yield from _conflicts_of_sharing(config, host_config)
+    if mode in ("host", "none") and config.mac_address:
+        yield "conflicting options: mac-address and the network mode"
     if is_host(host_config.uts_mode) and config.hostname:
         yield "conflicting options: hostname and the UTS mode"
     if is_host(mode) and host_config.links:

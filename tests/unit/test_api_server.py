@@ -191,6 +191,17 @@ def test_a_chunked_body_that_nobody_reads_is_not_the_next_request(tmp_path: Path
         assert client.recv(1) == b""
 
 
+def test_the_sender_of_a_body_that_nobody_reads_comes_to_read_the_refusal(tmp_path: Path) -> None:
+    """More than fits into the socket's buffers: it is still being written when the answer is there."""
+    with serving(tmp_path) as served, served.dial() as client:
+        client.sendall(b"POST /nope HTTP/1.1\r\nHost: cnm\r\nTransfer-Encoding: chunked\r\n\r\n")
+        for _ in range(64):
+            client.sendall(b"10000\r\n" + b"x" * 0x10000 + b"\r\n")
+        client.sendall(b"0\r\n\r\n")
+
+        assert answer(client, "POST")[0] == 404
+
+
 @pytest.mark.parametrize("chunked", [True, False])
 def test_the_sender_of_a_body_too_large_comes_to_read_the_refusal(tmp_path: Path, chunked: bool) -> None:
     body = b" " * 3_000_000

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from cnm.launcher.execs import process
 from cnm.launcher.runtime import RuntimeFailed, failure
 from cnm.wire.containers import ExecCreate
@@ -72,10 +74,28 @@ def test_the_runtimes_last_error_is_what_is_told() -> None:
     assert failure("create", [], "nothing").words == "nothing"
 
 
-def test_only_the_command_is_to_blame_for_127() -> None:
-    missing = RuntimeFailed("create", 'exec: "foo": executable file not found in $PATH')
+@pytest.mark.parametrize(
+    ("words", "code", "hint"),
+    [
+        ('exec: "foo": executable file not found in $PATH', 127, ""),
+        ("open /proc/sys/net/nosuch: no such file or directory", 127, ""),
+        ('exec: "/x": permission denied', 126, ""),
+        ('exec: "/etc": is a directory', 126, ": permission denied"),
+        ("mount /a:/b: not a directory", 127, ": Are you trying to mount a directory onto a file"),
+        ("cannot allocate memory", None, ""),
+    ],
+)
+def test_docker_tells_by_the_runtimes_words_what_a_process_ends_with(
+    words: str, code: int | None, hint: str
+) -> None:
+    failed = RuntimeFailed("create", words)
 
-    assert missing.command_exit_code("foo") == 127
-    assert missing.command_exit_code("bar") is None
-    assert RuntimeFailed("create", 'exec: "/x": permission denied').command_exit_code("/x") == 126
-    assert RuntimeFailed("create", "cannot allocate memory").command_exit_code("foo") is None
+    assert failed.exit_code == code
+    assert str(failed).startswith(f"OCI runtime create failed: {words}: unknown{hint}")
+
+
+def test_what_is_not_about_a_beginning_is_the_runtimes_own_matter() -> None:
+    failed = RuntimeFailed("pause", "write /x: not a directory")
+
+    assert failed.exit_code is None
+    assert str(failed) == "OCI runtime pause failed: write /x: not a directory: unknown"

@@ -103,13 +103,21 @@ def test_a_missing_source_is_made_for_v_and_refused_for_mount(tmp_path: Path) ->
         )
 
 
-def test_a_source_below_a_file_cannot_be_made(tmp_path: Path) -> None:
+def test_a_source_below_a_file_is_left_to_the_runtime(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
 
+    (bind,) = resolve([parse_bind(f"{tmp_path}/file/below:/a")], _volume, a_host())
+
+    assert bind.source == f"{tmp_path}/file/below"
+
+
+def test_a_source_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("link")
+
     with pytest.raises(
-        InvalidParameter, match=f"error while creating mount source path '{tmp_path}/file/below'"
+        InvalidParameter, match=f"error while creating mount source path '{tmp_path}/link/below'"
     ):
-        resolve([parse_bind(f"{tmp_path}/file/below:/a")], _volume, a_host())
+        resolve([parse_bind(f"{tmp_path}/link/below:/a")], _volume, a_host())
 
 
 def test_a_file_is_bound_as_it_is(tmp_path: Path) -> None:
