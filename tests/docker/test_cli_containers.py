@@ -11,12 +11,13 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, suppress
 from functools import partial
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, Any
 
 import pytest
 
 from netns_fixtures import Topology
 from tests.docker.docker_lab import NEEDS_DOCKERD, eventually
+from tests.docker.shown_stage import Daemon
 from tests.support.dockerd import Dockerd, make_image, start_dockerd
 from tests.support.terminal_session import TerminalSession, terminal_session
 
@@ -24,16 +25,6 @@ pytestmark = NEEDS_DOCKERD
 CHECKOUT = Path(__file__).parents[2]
 WORLD: dict[str, Any] = {"hosts": {"host": {}}, "links": []}
 PATIENCE = 60
-
-
-class Daemon(Protocol):
-    """Whoever speaks the Engine API: a dockerd, or the launcher."""
-
-    @property
-    def socket(self) -> object: ...
-
-    def docker(self, *arguments: str) -> str:
-        """What the docker CLI prints, stripped. Raises RuntimeError."""
 
 
 class Cli:
