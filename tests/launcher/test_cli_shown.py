@@ -55,6 +55,8 @@ _NEWER = (
 """They show the field Status of a network, which came with the API's 1.52 and which docker 28 does not know."""
 
 
-@pytest.mark.parametrize("words", [words for words in COMMANDS if " ".join(words) not in _NEWER], ids=" ".join)
+@pytest.mark.parametrize(
+    "words", [words for words in COMMANDS if " ".join(words) not in _NEWER], ids=" ".join
+)
 def test_output_is_dockers(stage: Stage, client: Client, words: list[str]) -> None:
     output_is_dockers(stage, client, words)
