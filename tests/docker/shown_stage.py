@@ -1,4 +1,4 @@
-"""A real dockerd with containers of all sorts, and the clients that ask it: Docker's own and ours."""
+"""A daemon with containers of all sorts, and the clients that ask it: Docker's own and ours."""
 
 from __future__ import annotations
 
@@ -14,15 +14,25 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from netns_fixtures import Topology
 from tests.docker.docker_lab import eventually
-from tests.support.dockerd import Dockerd, make_image, start_dockerd
+from tests.support.dockerd import make_image, start_dockerd
 from tests.support.unpacked import environment, lacking, program
 
 LONG = "a-container-with-a-name-that-is-much-longer-than-any-column-would-like-it-to-be"
 Said = tuple[int, str, str]
+
+
+class Daemon(Protocol):
+    """Whoever speaks the Engine API: a dockerd, or the launcher."""
+
+    @property
+    def socket(self) -> object: ...
+
+    def docker(self, *arguments: str) -> str:
+        """What the docker CLI prints, stripped. Raises RuntimeError."""
 
 
 class Client(NamedTuple):
@@ -48,9 +58,9 @@ def clients() -> Iterator[tuple[Client, str]]:
 
 @dataclass
 class Stage:
-    """One dockerd with containers of all sorts."""
+    """One daemon with containers of all sorts."""
 
-    daemon: Dockerd
+    daemon: Daemon
     newest: Client
 
     def cnmctl(self, *words: str, **options: Any) -> Said:
@@ -70,22 +80,29 @@ def _said(command: list[str], **options: Any) -> Said:
 @contextmanager
 def running_stage(place: Path) -> Iterator[Stage]:
     """`place` is for what dockerd keeps."""
-    newest = [client for client, lack in clients() if not lack][-1]
     with (
         Topology({"hosts": {"host": {}}, "links": []}) as topology,
         start_dockerd(place, popen=topology.hosts["host"].popen) as daemon,
     ):
         make_image(daemon)
-        try:
-            _make_containers(daemon)
-            yield Stage(daemon, newest)
-        finally:
-            if left := daemon.docker("ps", "-aq").split():
-                daemon.docker("rm", "--force", *left)
-            daemon.docker("network", "rm", "web")
+        with set_stage(daemon) as stage:
+            yield stage
 
 
-def _make_containers(daemon: Dockerd) -> None:
+@contextmanager
+def set_stage(daemon: Daemon) -> Iterator[Stage]:
+    """Of a daemon that has the image busybox."""
+    newest = [client for client, lack in clients() if not lack][-1]
+    try:
+        _make_containers(daemon)
+        yield Stage(daemon, newest)
+    finally:
+        if left := daemon.docker("ps", "-aq").split():
+            daemon.docker("rm", "--force", *left)
+        daemon.docker("network", "rm", "web")
+
+
+def _make_containers(daemon: Daemon) -> None:
     def run(name: str, *options: str, command: tuple[str, ...] = ("sleep", "100000")) -> None:
         daemon.docker("run", "--detach", "--name", name, *options, "busybox", *command)
 
@@ -105,7 +122,7 @@ def _make_containers(daemon: Dockerd) -> None:
     run("paused")
     daemon.docker("pause", "paused")
     daemon.docker("create", "--name", "created", "registry.example:5000/team/box:v1", "true")
-    daemon.docker("exec", "plain", "sh", "-c", "mkdir /data; echo text >/data/file; rm /www/index.html")
+    daemon.docker("exec", "plain", "sh", "-c", "mkdir -p /data; echo text >/data/file; rmdir /var")
     daemon.docker("wait", "writer")
     eventually(lambda: "(healthy)" in daemon.docker("ps", "--filter", "name=healthy"))
 

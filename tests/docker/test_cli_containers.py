@@ -11,29 +11,20 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, suppress
 from functools import partial
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, Any
 
 import pytest
 
 from netns_fixtures import Topology
 from tests.docker.docker_lab import NEEDS_DOCKERD, eventually
+from tests.docker.shown_stage import Daemon
 from tests.support.dockerd import Dockerd, make_image, start_dockerd
-from tests.support.terminal_session import TerminalSession, terminal_session
+from tests.support.terminal import Terminal, on_a_terminal
 
 pytestmark = NEEDS_DOCKERD
 CHECKOUT = Path(__file__).parents[2]
 WORLD: dict[str, Any] = {"hosts": {"host": {}}, "links": []}
 PATIENCE = 60
-
-
-class Daemon(Protocol):
-    """Whoever speaks the Engine API: a dockerd, or the launcher."""
-
-    @property
-    def socket(self) -> object: ...
-
-    def docker(self, *arguments: str) -> str:
-        """What the docker CLI prints, stripped. Raises RuntimeError."""
 
 
 class Cli:
@@ -69,8 +60,8 @@ class Cli:
             stderr=subprocess.PIPE,
         )
 
-    def terminal(self, *words: str) -> AbstractContextManager[TerminalSession]:
-        return terminal_session([*self.command, *words], CHECKOUT)
+    def terminal(self, *words: str) -> AbstractContextManager[Terminal]:
+        return on_a_terminal([*self.command, *words], directory=CHECKOUT)
 
     def inspect(self, container: str) -> Any:
         return json.loads(self.dockerd.docker("inspect", container))[0]

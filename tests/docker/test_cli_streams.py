@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
-import pty
 import re
 import signal
-import struct
 import subprocess
-import termios
-from collections.abc import Callable
-from typing import Any
 
 import pytest
 
-from tests.docker.shown_stage import (
-    Stage,
-    running,
-)
+from tests.docker.shown_stage import Stage, command_line, running, variables
 from tests.support.dockerd import PROGRAMS
+from tests.support.terminal import on_a_terminal
 from tests.support.unpacked import lacking
 
 pytestmark = pytest.mark.skipif(lacking(*PROGRAMS) != "", reason=lacking(*PROGRAMS))
@@ -49,31 +40,16 @@ def test_events_are_told_as_they_happen(stage: Stage) -> None:
 
 
 def test_statistics_are_drawn_again_and_again_as_containers_come_and_go(stage: Stage) -> None:
-    terminal, inner = pty.openpty()
-    fcntl.ioctl(inner, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 200, 0, 0))
-    with os.fdopen(terminal, "rb", buffering=0) as screen, running(stage, "stats", stdout=inner) as process:
-        os.close(inner)
-        first = _frame(screen, lambda frame: "plain" in frame)
+    with on_a_terminal([*command_line(stage), "stats"], env=variables(), rows=24, columns=200) as terminal:
+        first = terminal.picture(lambda drawn: "plain" in drawn)
         stage.daemon.docker("run", "-d", "--name", "comes", "busybox", "sleep", "1000")
-        second = _frame(screen, lambda frame: re.search(r"comes .*iB /", frame) is not None)
+        terminal.picture(lambda drawn: re.search(r"comes .*iB /", drawn))
         stage.daemon.docker("rm", "-f", "comes")
-        third = _frame(screen, lambda frame: "comes" not in frame)
-        process.send_signal(signal.SIGINT)
+        last = terminal.picture(lambda drawn: "comes" not in drawn)
+        terminal.process.send_signal(signal.SIGINT)
+        code = terminal.exit_code()
 
     assert re.search(r"CONTAINER ID +NAME +CPU % +MEM USAGE / LIMIT +MEM % +NET I/O +BLOCK I/O +PIDS", first)
     assert re.search(r"plain +\d+\.\d\d% +[\d.]+KiB / [\d.]+GiB +\d\.\d\d% .* 1$", first, re.MULTILINE)
-    assert "comes" in second
-    assert "plain" in third
-    assert process.returncode == 130
-
-
-def _frame(screen: Any, wanted: Callable[[str], bool]) -> str:
-    """The first whole picture that is as wanted, without what moves the cursor."""
-    drawn = ""
-    while True:
-        drawn += screen.read(65536).decode()
-        *frames, drawn = drawn.split("\x1b[H")
-        for frame in frames:
-            plain = re.sub(r"\x1b\[[0-9]*[A-Z]", "", frame).replace("\r", "")
-            if "CONTAINER ID" in plain and wanted(plain):
-                return plain
+    assert "plain" in last
+    assert code == 130

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.docker.shown_stage import Daemon
 from tests.docker.test_cli_containers import (
     Cli,
-    Daemon,
     TestAttach,
     TestExec,
     TestLifecycle,

@@ -18,7 +18,7 @@ from tests.support.unpacked import environment
 def typed(docker: Launcher, *arguments: str, rows: int = 24, columns: int = 80) -> Iterator[Terminal]:
     """The docker CLI on a terminal."""
     env = {**environment(), "TERM": "xterm"}
-    with on_a_terminal(docker.command(*arguments), env, rows=rows, columns=columns) as terminal:
+    with on_a_terminal(docker.command(*arguments), env=env, rows=rows, columns=columns) as terminal:
         yield terminal
 
 
@@ -32,7 +32,7 @@ def test_a_shell_on_a_terminal_is_typed_at_and_ends_with_its_code(docker: Launch
         shell.expect("/dev/pts/0")
         shell.expect("xterm")
         shell.type("exit 5\n")
-        assert shell.end() == 5
+        assert shell.exit_code() == 5
 
 
 def test_a_terminal_has_the_size_of_the_clients_and_follows_it(docker: Launcher) -> None:
@@ -49,14 +49,14 @@ def test_the_keys_leave_a_container_running_and_it_is_attached_again(docker: Lau
     with typed(docker, "run", "-it", "--name", "one", "busybox", "sh") as shell:
         shell.expect("/ #")
         shell.type("\x10\x11")
-        assert shell.end() == 0
+        assert shell.exit_code() == 0
     assert docker.docker("inspect", "-f", "{{.State.Status}}", "one") == "running"
 
     with typed(docker, "attach", "one") as shell:
         shell.type("echo $((6*7))\n")
         shell.expect("\n42")
         shell.type("exit 3\n")
-        assert shell.end() == 3
+        assert shell.exit_code() == 3
 
 
 def test_an_exec_on_a_terminal(docker: Launcher) -> None:
@@ -66,7 +66,7 @@ def test_an_exec_on_a_terminal(docker: Launcher) -> None:
         shell.expect("$")
         shell.type("echo $A $(pwd) $(id -un); exit 9\n")
         shell.expect("b /data app")
-        assert shell.end() == 9
+        assert shell.exit_code() == 9
 
 
 # Attach

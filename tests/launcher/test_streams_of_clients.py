@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import os
-import pty
-import signal
 import subprocess
-import termios
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import docker
@@ -16,6 +14,7 @@ import pytest
 
 from tests.support.small_containers import Bundle, Containers, eventually
 from tests.support.small_engine import SmallEngine, served
+from tests.support.terminal import Terminal, on_a_terminal
 from tests.support.unpacked import environment, lacking, program
 
 PATIENCE = 30
@@ -44,32 +43,10 @@ def _docker(path: str, *arguments: str, given: bytes = b"") -> subprocess.Comple
     )
 
 
-class Terminal:
+def _terminal(path: str, *arguments: str) -> AbstractContextManager[Terminal]:
     """The docker command line in a terminal of its own."""
-
-    def __init__(self, path: str, *arguments: str) -> None:
-        self.master, slave = pty.openpty()
-        termios.tcsetwinsize(self.master, (31, 91))
-        command = [str(program("docker")), "-H", f"unix://{path}", *arguments]
-        self.process = subprocess.Popen(
-            command, stdin=slave, stdout=slave, stderr=slave, env=environment(), start_new_session=True
-        )
-        os.close(slave)
-
-    def type(self, keys: bytes) -> None:
-        os.write(self.master, keys)
-
-    def read_until(self, wanted: bytes) -> bytes:
-        said = b""
-        while wanted not in said:
-            said += os.read(self.master, 4096)
-        return said
-
-    def end(self) -> int:
-        try:
-            return self.process.wait(PATIENCE)
-        finally:
-            os.close(self.master)
+    command = [str(program("docker")), "-H", f"unix://{path}", *arguments]
+    return on_a_terminal(command, env=environment(), rows=31, columns=91)
 
 
 def test_exec_gives_both_streams_and_the_code(path: str) -> None:
@@ -100,17 +77,16 @@ def test_exec_of_what_is_not_there_says_so(path: str) -> None:
 
 
 def test_exec_in_a_terminal(path: str) -> None:
-    terminal = Terminal(path, "exec", "-it", "c", "sh")
-    terminal.type(b"while ! stty size | busybox grep '31 91'; do :; done\n")
-    terminal.read_until(b"31 91\r\n")
-    termios.tcsetwinsize(terminal.master, (32, 92))
-    terminal.process.send_signal(signal.SIGWINCH)
-    terminal.type(b"while ! stty size | busybox grep '32 92'; do :; done\n")
-    terminal.read_until(b"32 92\r\n")
+    with _terminal(path, "exec", "-it", "c", "sh") as terminal:
+        terminal.type("while ! stty size | busybox grep '31 91'; do :; done\n")
+        terminal.expect("31 91\r\n")
+        terminal.resize(32, 92)
+        terminal.type("while ! stty size | busybox grep '32 92'; do :; done\n")
+        terminal.expect("32 92\r\n")
 
-    terminal.type(b"exit 6\n")
+        terminal.type("exit 6\n")
 
-    assert terminal.end() == 6
+        assert terminal.exit_code() == 6
 
 
 def test_twenty_clients_at_once(path: str) -> None:
@@ -163,14 +139,14 @@ def test_attach_to_a_terminal_is_left_by_its_keys(made: Containers, tmp_path: Pa
     made.runtime.start(bundle.id)
     engine = SmallEngine(made, bundle, created.pid, tty=True, stdin=True)
     with served(engine, tmp_path) as path:
-        terminal = Terminal(path, "attach", "c")
-        terminal.type(b"echo a''b\n")
-        terminal.read_until(b"ab\r\n")
-        terminal.type(b"\x10\x11")
-        terminal.read_until(b"read escape sequence")
-        terminal.end()
+        with _terminal(path, "attach", "c") as terminal:
+            terminal.type("echo a''b\n")
+            terminal.expect("ab\r\n")
+            terminal.type("\x10\x11")
+            terminal.expect("read escape sequence")
+            assert terminal.exit_code() == 1
 
-        again = Terminal(path, "attach", "c")
-        again.type(b"exit 4\n")
-        again.read_until(b"exit 4")
-        assert again.end() == 4
+        with _terminal(path, "attach", "c") as again:
+            again.type("exit 4\n")
+            again.expect("exit 4")
+            assert again.exit_code() == 4

@@ -151,19 +151,28 @@ def running(place: Path, config: str = "", cnmd_config: str = "") -> Iterator[La
     with Topology({"hosts": {"host": {}}}) as topology:
         host = topology.hosts["host"]
         cnmd = Cnmd(place, popen=host.popen, config=cnmd_config)
-        launcher = Launcher(cnmd, popen=host.popen, config=config)
         cnmd.start()
         try:
-            launcher.start()
-            launcher.import_busybox()
-            yield launcher
+            with beside(cnmd, config) as launcher:
+                yield launcher
         finally:
-            if launcher.process is None:
-                launcher.start()
-            launcher.clear()
-            launcher.stop()
             cnmd.stop()
-            remove_cgroups(launcher.cgroup)
+
+
+@contextmanager
+def beside(cnmd: Cnmd, config: str = "") -> Iterator[Launcher]:
+    """A launcher on the host of a cnmd that runs, with the image busybox; ends with all containers gone."""
+    launcher = Launcher(cnmd, popen=cnmd.popen, config=config)
+    try:
+        launcher.start()
+        launcher.import_busybox()
+        yield launcher
+    finally:
+        if launcher.process is None:
+            launcher.start()
+        launcher.clear()
+        launcher.stop()
+        remove_cgroups(launcher.cgroup)
 
 
 def remove_cgroups(name: str) -> None:

@@ -37,7 +37,7 @@ def list_images(call: Call[None]) -> list[dict[str, Any]]:
         {
             "Id": image.id,
             "ParentId": "",
-            "RepoTags": [familiar(name) for name in image.names],
+            "RepoTags": _names(image, wanted),
             "RepoDigests": [],
             "Created": image.created // 10**9,
             "Size": image.size,
@@ -51,6 +51,24 @@ def list_images(call: Call[None]) -> list[dict[str, Any]]:
     ]
 
 
+def _names(image: Image, wanted: filters.Filters) -> list[str]:
+    """Those that are wanted: of an image with several, Docker's list leaves the others out."""
+    references = wanted.get("reference", ())
+    names = [familiar(name) for name in image.names]
+    return [name for name in names if not references or any(_is_called(name, text) for text in references)]
+
+
+def _is_called(name: str, text: str) -> bool:
+    """With its tag or without; as in Go's path.Match, `*` goes to the next slash."""
+    return any(_matches(each.split("/"), text.split("/")) for each in (name, name.rpartition(":")[0]))
+
+
+def _matches(parts: list[str], patterns: list[str]) -> bool:
+    from fnmatch import fnmatchcase
+
+    return len(parts) == len(patterns) and all(map(fnmatchcase, parts, patterns))
+
+
 def _selector(call: Call[None], wanted: filters.Filters) -> Callable[[Image], bool]:
     """Raises NotFound for an image that others are compared with, InvalidParameter."""
     find = call.engine.parts.images.find
@@ -58,11 +76,10 @@ def _selector(call: Call[None], wanted: filters.Filters) -> Callable[[Image], bo
     since = [find(text).created for text in wanted.get("since", ())]
     before += [times.parse(text, time.time_ns()) for text in wanted.get("until", ())]
     dangling = filters.dangling(wanted)
-    references = wanted.get("reference", ())
 
     def selects(image: Image) -> bool:
         return (
-            (not references or any(_is_called(image, text) for text in references))
+            (not wanted.get("reference") or bool(_names(image, wanted)))
             and (dangling is None or dangling is not bool(image.names))
             and filters.has_labels(image.config.labels or {}, wanted.get("label", ()))
             and all(image.created < moment for moment in before)
@@ -70,13 +87,6 @@ def _selector(call: Call[None], wanted: filters.Filters) -> Callable[[Image], bo
         )
 
     return selects
-
-
-def _is_called(image: Image, text: str) -> bool:
-    from fnmatch import fnmatchcase
-
-    names = [familiar(name) for name in image.names]
-    return any(fnmatchcase(name, text) or fnmatchcase(name.rpartition(":")[0], text) for name in names)
 
 
 @routes.get("/images/{image}/json")
