@@ -6,8 +6,8 @@ import contextlib
 from collections.abc import Iterator
 
 from cnm.errors import CnmError, Conflict, InvalidParameter
+from cnm.kernel.processes import is_running
 from cnm.launcher.container import Container
-from cnm.launcher.exits import is_running
 from cnm.launcher.runtime import RuntimeFailed
 
 _NOT_STARTED = 128

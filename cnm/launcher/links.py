@@ -98,12 +98,20 @@ class Links:
         return Linked(alias, target, addresses)
 
     def _addresses(self, container: Container) -> tuple[str, ...]:
-        for endpoint in self._sandboxes.endpoints(container.id):
+        """None where it has no sandbox. Raises Unavailable: without cnmd nobody knows whether there are any."""
+        for endpoint in self._endpoints(container):
             if endpoint["Network"] == _NETWORK:
                 return tuple(
                     _bare(endpoint, key) for key in ("IPv4Address", "IPv6Address") if endpoint.get(key)
                 )
         return ()
+
+    def _endpoints(self, container: Container) -> list[dict[str, Any]]:
+        try:
+            found: list[dict[str, Any]] = self._sandboxes.record(container.id)["Endpoints"]
+        except NotFound:
+            return []
+        return found
 
     def _targets(self, container: Container) -> Iterator[tuple[Container, str]]:
         """Those that are there still, with their aliases."""

@@ -140,10 +140,10 @@ class Recovery:
         found = self._p.sandboxes.record(container.id)
         if found["Name"] != container.name:
             self._p.sandboxes.rename(container.id, container.name)
-        joined = _joined(found)
-        if joined != container.networks.keys():
+        joined = {each["Network"]: each for each in found["Endpoints"]}
+        if joined.keys() != container.networks.keys():
             networks = {name: container.networks[name] for name in container.networks if name in joined}
-            networks |= {name: EndpointSettings() for name in sorted(joined - networks.keys())}
+            networks |= {name: _settings(joined[name]) for name in sorted(joined.keys() - networks.keys())}
             self._p.registry.put(msgspec.structs.replace(container, networks=networks))
 
     # Those that nobody knows
@@ -174,6 +174,15 @@ def _agrees(container: Container, sandbox: Mapping[str, Any]) -> bool:
 
 def _joined(sandbox: Mapping[str, Any]) -> set[str]:
     return {each["Network"] for each in sandbox["Endpoints"]}
+
+
+def _settings(endpoint: Mapping[str, Any]) -> EndpointSettings:
+    """What was asked for, as far as cnmd keeps it: somebody else connected it, or its answer was lost."""
+    return EndpointSettings(
+        aliases=endpoint["Aliases"] or None,
+        driver_opts=endpoint["DriverOpts"] or None,
+        gw_priority=endpoint["GwPriority"] or None,
+    )
 
 
 def _forget(runtime: Runtime, ident: str) -> None:

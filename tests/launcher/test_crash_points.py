@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
-import os
-import signal
-import subprocess
-import sys
-import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import pytest
 
-from cnm.kernel.processes import has_ended
 from tests.support import launcher as lab
-from tests.support.cnmd import UnixConnection
+from tests.support.launcher_crashes import Forks, chosen, forking
 from tests.support.launcher_left import left
 from tests.support.small_containers import eventually
-from tests.support.thorough import THOROUGH
-from tests.support.unpacked import environment, lacking
+from tests.support.unpacked import lacking
 
 _BODY = {"Image": "busybox", "Cmd": ["sleep", "1000"]}
 _ENDED = "exited"
@@ -39,12 +31,18 @@ class Case(NamedTuple):
     done: str
     """The state after the verb, which is asked for again."""
     removes_itself: bool = False
+    host: Mapping[str, Any] = MappingProxyType({})
+    """Of its HostConfig."""
 
 
 _CREATE = ("POST", "/containers/create?name=one")
 _START = ("POST", "/containers/one/start")
 _RUNNING = (_CREATE, _START)
 _PAUSED = (*_RUNNING, ("POST", "/containers/one/pause"))
+_PEER = ("POST", "/containers/create?name=peer")
+_START_PEER = ("POST", "/containers/peer/start")
+_ALL = {"UsernsMode": "private:200000:65536", "IpcMode": "shareable", "Links": ["peer:db"]}
+_CRUN = {"Runtime": "crun"}
 _EXITED = (*_RUNNING, ("POST", "/containers/one/kill"))
 
 CASES = {
@@ -65,104 +63,36 @@ CASES = {
     "unpause": Case("unpause", ("one",), _PAUSED, frozenset({"running", "paused"}), "running"),
     "update": Case("update", ("one", {"PidsLimit": 77}), _RUNNING, frozenset({"running"}), "running"),
     "restart": Case("restart", ("one", 0), _RUNNING, frozenset({"running", _ENDED}), "running"),
+    "start with all": Case(
+        "run",
+        ("one",),
+        (_PEER, _START_PEER, _CREATE),
+        frozenset({"created", "running"}),
+        "running",
+        host=_ALL,
+    ),
+    "stop with all": Case(
+        "stop", ("one", 0), (_PEER, _START_PEER, *_RUNNING), frozenset({"running", _ENDED}), _ENDED, host=_ALL
+    ),
+    "rm -f with all": Case(
+        "remove", ("one",), (_PEER, _START_PEER, *_RUNNING), frozenset({"running", _ENDED, ""}), "", host=_ALL
+    ),
+    "start of crun": Case(
+        "run", ("one",), (_CREATE,), frozenset({"created", "running"}), "running", host=_CRUN
+    ),
+    "stop of crun": Case("stop", ("one", 0), _RUNNING, frozenset({"running", _ENDED}), _ENDED, host=_CRUN),
+    "rm -f of crun": Case("remove", ("one",), _RUNNING, frozenset({"running", _ENDED, ""}), "", host=_CRUN),
     "connect": Case("connect", ("other", "one", {}), _RUNNING, frozenset({"running"}), "running"),
     "disconnect": Case("disconnect", ("bridge", "one"), _RUNNING, frozenset({"running"}), "running"),
 }
-_PLAYED = 2
-"""Points of each verb where not all are played."""
-
-
-class Forks:
-    """Launchers that are forks of one program, over the place of `launcher`."""
-
-    def __init__(self, launcher: lab.Launcher) -> None:
-        self.launcher = launcher
-        self._pid = 0
-        place = launcher.place
-        command = [
-            sys.executable,
-            "-m",
-            "tests.support.launcher_forks",
-            str(place / "root"),
-            str(place / "run"),
-        ]
-        self._log = (place / "forks.log").open("ab")
-        self._process = launcher.popen(
-            [*command, str(place / "launcher.toml"), str(place / "points")],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._log,
-            env={**os.environ, **environment()},
-        )
-
-    def ask(self, **asked: Any) -> dict[str, Any]:
-        assert self._process.stdin
-        assert self._process.stdout
-        self._process.stdin.write(json.dumps(asked) + "\n")
-        self._process.stdin.flush()
-        line = self._process.stdout.readline()
-        assert line, (self.launcher.place / "forks.log").read_text()
-        answer: dict[str, Any] = json.loads(line)
-        return answer
-
-    @property
-    def is_serving(self) -> bool:
-        return self._pid != 0
-
-    def serve(self) -> None:
-        self._pid = self.ask(serve=True)["pid"]
-        eventually(self.launcher._answers)
-
-    def kill(self) -> None:
-        if self._pid:
-            os.kill(self._pid, signal.SIGKILL)
-            assert has_ended(self._pid, 20)
-        self._pid = 0
-
-    def request(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
-        connection = UnixConnection(self.launcher.socket)
-        with contextlib.closing(connection):
-            given = json.dumps(body) if body is not None else None
-            connection.request(method, path, given, {"Content-Type": "application/json"} if given else {})
-            answer = connection.getresponse()
-            text = answer.read().decode()
-        return answer.status, json.loads(text) if text.strip() else None
-
-    def done(self, method: str, path: str, body: Any = None) -> Any:
-        status, answer = self.request(method, path, body)
-        assert status < 400, f"{method} {path}: {status} {answer}\n{self.log}"
-        return answer
-
-    @property
-    def log(self) -> str:
-        return (self.launcher.place / "forks.log").read_text()[-1500:]
-
-    def close(self) -> None:
-        self.kill()
-        assert self._process.stdin
-        self._process.stdin.close()
-        self._process.wait(10)
-        self._log.close()
 
 
 @pytest.fixture(scope="module")
 def forks() -> Iterator[Forks]:
     if reason := lacking(*lab.PROGRAMS):
         pytest.skip(reason)
-    with (
-        tempfile.TemporaryDirectory(prefix="cnm", dir="/tmp") as folder,
-        lab.running(Path(folder)) as launcher,
-    ):
-        launcher.cnmd.create_network("other")
-        launcher.stop()
-        forks = Forks(launcher)
-        try:
-            yield forks
-        finally:
-            forks.close()
-            launcher.start()
-            launcher.clear()
-            launcher.cnmd.ask("DELETE", "/networks/other")
+    with forking() as forks:
+        yield forks
 
 
 @pytest.fixture
@@ -170,8 +100,7 @@ def tidy(forks: Forks) -> Iterator[Forks]:
     """What a test that failed has left does not have the next one fail."""
     yield forks
     if forks.is_serving:
-        for found in forks.done("GET", "/containers/json?all=1"):
-            forks.done("DELETE", f"/containers/{found['Id']}?force=1")
+        forks.clear()
         forks.kill()
 
 
@@ -180,28 +109,26 @@ def tidy(forks: Forks) -> Iterator[Forks]:
 def test_a_launcher_killed_within(tidy: Forks, name: str) -> None:
     forks = tidy
     case = CASES[name]
+    if case.host == _CRUN and (reason := lacking("crun")):
+        pytest.skip(reason)
     played = _play(forks, case, -1)
     assert (played["died"], played["error"]) == (False, "")
     points = played["points"]
     assert len(points) > 2
 
-    for at in _chosen(len(points)):
+    for at in chosen(len(points)):
         played = _play(forks, case, at)
         assert played["died"] or played["error"] == "", f"{name}: {played['error']}"
         print(f"{name}: died {played['points'][-1]} ({at} of {len(points)})")
-
-
-def _chosen(count: int) -> list[int]:
-    if THOROUGH:
-        return list(range(count))
-    return [round((number + 0.5) * count / _PLAYED) for number in range(_PLAYED)]
 
 
 def _play(forks: Forks, case: Case, at: int) -> dict[str, Any]:
     """Die there, look, do it again, remove: nothing is left. The answer is how it died."""
     forks.serve()
     for method, path in case.before:
-        forks.done(method, path, _body(case) if path.startswith("/containers/create") else None)
+        forks.done(
+            method, path, _BODY if (method, path) == _PEER else _body(case) if "/create?" in path else None
+        )
     forks.kill()
     options = {"force": True} if case.verb in ("remove", "disconnect") else {}
     played = forks.ask(verb=case.verb, arguments=case.arguments, options=options, at=at)
@@ -212,22 +139,22 @@ def _play(forks: Forks, case: Case, at: int) -> dict[str, Any]:
         f"{where}\n{forks.log}"
     )
     _again(forks, case, where)
-    if _name(forks):
-        forks.done("DELETE", f"/containers/{_name(forks)}?force=1")
+    forks.clear()
     assert left(forks.launcher) == [], f"{where}\n{forks.log}"
     forks.kill()
     return played
 
 
 def _body(case: Case) -> dict[str, Any]:
-    return {**_BODY, "HostConfig": {"AutoRemove": case.removes_itself}}
+    return {**_BODY, "HostConfig": {"AutoRemove": case.removes_itself, **case.host}}
 
 
 def _name(forks: Forks) -> str:
-    """Of the container, "" where there is none."""
-    found = forks.done("GET", "/containers/json?all=1")
-    assert len(found) <= 1
-    return str(found[0]["Names"][0]).removeprefix("/") if found else ""
+    """Of the container that is not the peer, "" where there is none."""
+    found = [str(each["Names"][0]) for each in forks.done("GET", "/containers/json?all=1")]
+    names = [name.removeprefix("/") for name in found if name != "/peer"]
+    assert len(names) <= 1
+    return names[0] if names else ""
 
 
 def _state(forks: Forks, name: str) -> str:

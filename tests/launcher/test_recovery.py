@@ -15,12 +15,11 @@ from typing import Any
 import pytest
 
 from cnm.kernel.processes import has_ended
-from netns_fixtures import Topology
 from tests.support import launcher as lab
 from tests.support.faulty_programs import FaultyPrograms
 from tests.support.launcher import Launcher
 from tests.support.launcher_left import left, monitors
-from tests.support.power_cut import cut_power
+from tests.support.power_cut import cut_power, ident_of, switched_on
 from tests.support.small_containers import eventually
 from tests.support.thorough import THOROUGH
 from tests.support.unpacked import environment, lacking
@@ -170,7 +169,7 @@ def test_a_creation_does_not_go_on_without_its_launcher(docker: Launcher, progra
         starting.wait(20)
 
     assert status(docker, "one") == "created"
-    assert left(docker) == [f"file {_ident(docker, 'one')}"]
+    assert left(docker) == [f"file {ident_of(docker, 'one')}"]
     docker.docker("start", "one")
 
 
@@ -204,6 +203,9 @@ def test_names_and_networks_outlive_cnmd(docker: Launcher) -> None:
     docker.docker("run", "-d", "--name", "one", "--network", "front", *_SLEEPER)
     docker.docker("run", "-d", "--name", "two", "--network", "front", *_SLEEPER)
     ping = ("exec", "one", "ping", "-c1", "-w2", "two")
+    eventually(
+        lambda: docker.run(*ping).returncode == 0
+    )  # a resolver that has just begun hears of names soon
 
     docker.cnmd.kill()
 
@@ -320,9 +322,9 @@ def test_after_a_power_cut_policies_start_containers_with_their_files(docker: La
     docker.docker("stop", "-t", "0", "stopped")
     docker.docker("create", "--name", "made", *_SLEEPER)
     cut_power(docker)
-    (docker.place / "root/launcher/containers" / _ident(docker, "made") / "state.json").write_bytes(b"")
+    (docker.place / "root/launcher/containers" / ident_of(docker, "made") / "state.json").write_bytes(b"")
 
-    with moved(docker):
+    with switched_on(docker):
         eventually(lambda: names(docker) == {"always", "unless-stopped"})
         assert names(docker, "-a") == {"no", "always", "unless-stopped", "stopped", "made"}
         assert (status(docker, "no"), state(docker, "no")["ExitCode"]) == ("exited", 255)
@@ -333,31 +335,6 @@ def test_after_a_power_cut_policies_start_containers_with_their_files(docker: La
         docker.clear()
         docker.docker("network", "rm", "front")
         assert left(docker) == []
-
-
-def _ident(docker: Launcher, name: str) -> str:
-    """Without asking a launcher."""
-    records = (docker.place / "root/launcher/containers").glob("*/container.json")
-    return next(path.parent.name for path in records if json.loads(path.read_text())["name"] == name)
-
-
-@contextmanager
-def moved(docker: Launcher) -> Iterator[None]:
-    """cnmd and launcher come up in the network namespace of a machine that has just been switched on."""
-    before = docker.popen
-    with Topology({"hosts": {"host": {}}}) as topology:
-        docker.popen = docker.cnmd.popen = topology.hosts["host"].popen
-        docker.cnmd.start()
-        docker.start()
-        try:
-            yield
-        finally:
-            docker.clear()
-            docker.stop()
-            docker.cnmd.stop()
-            docker.popen = docker.cnmd.popen = before
-    docker.cnmd.start()
-    docker.start()
 
 
 # Programs that fail
@@ -374,7 +351,7 @@ def test_a_runtime_that_fails_to_start_leaves_nothing(
     assert code == 125
     assert "runc is broken" in error
     assert (status(docker, "one"), state(docker, "one")["ExitCode"]) == ("created", 128)
-    assert left(docker) == [f"file {_ident(docker, 'one')}"]
+    assert left(docker) == [f"file {ident_of(docker, 'one')}"]
     programs.mend()
     docker.docker("start", "one")
     assert status(docker, "one") == "running"

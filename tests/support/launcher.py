@@ -32,6 +32,10 @@ class Launcher:
     cnmd: Cnmd
     popen: Popen = subprocess.Popen
     config: str = ""
+    run_name: str = "run"
+    """Of its run directory: another than cnmd's has a `cnm.sock` of the test's making."""
+    before: str = ""
+    """Python, run in the launcher's process before anything else."""
     process: Process | None = field(default=None, init=False)
 
     @property
@@ -39,8 +43,12 @@ class Launcher:
         return self.cnmd.place
 
     @property
+    def run_dir(self) -> Path:
+        return self.place / self.run_name
+
+    @property
     def socket(self) -> str:
-        return str(self.place / "run" / "docker.sock")
+        return str(self.run_dir / "docker.sock")
 
     @property
     def cgroup(self) -> str:
@@ -56,8 +64,14 @@ class Launcher:
         settings = {"cgroup-parent": f"/{self.cgroup}", "seccomp-profile": str(SECCOMP)}
         lines = [f'{key} = "{value}"' for key, value in settings.items()]
         config.write_text("\n".join(["[launcher]", *lines, self.config]))
-        command = [PYTHON, "-m", "cnm.launcher.daemon", "--config", str(config)]
-        command += ["--root", str(self.place / "root"), "--run", str(self.place / "run")]
+        program = ["-m", "cnm.launcher.daemon"]
+        if self.before:
+            program = [
+                "-c",
+                f"import sys; {self.before}; from cnm.launcher.daemon import main; sys.exit(main())",
+            ]
+        command = [PYTHON, *program, "--config", str(config)]
+        command += ["--root", str(self.place / "root"), "--run", str(self.run_dir)]
         with (self.place / "launcher.log").open("ab") as log:
             env = {**os.environ, **environment()}
             self.process = start_daemon(

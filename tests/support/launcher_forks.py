@@ -26,11 +26,14 @@ from cnm.errors import CnmError
 from cnm.kernel import mounting, processes
 from cnm.launcher import daemon, monitor, records, runtime
 from cnm.launcher.cnmd import Cnmd
+from cnm.launcher.container import Status
+from cnm.launcher.engine import Engine
 from cnm.launcher.places import Places
 from cnm.log_format import start_logging
 from cnm.wire.containers import ContainerCreate, ContainerUpdate
 from cnm.wire.engine import EndpointSettings
 
+_SECONDS = 20.0
 _BODIES: dict[str, dict[int, Any]] = {
     "create": {1: ContainerCreate},
     "update": {1: ContainerUpdate},
@@ -105,6 +108,7 @@ def _wrap(points: Points) -> None:
     points.around(monitor, "_line", lambda *_: "hearing of the monitor")
     points.around(Cnmd, "forward", lambda _own, method, path, *_: f"cnmd {method} {path.split('/')[1:4]}")
     points.around(mounting, "mount", lambda *_: "mount")
+    points.around(mounting, "bind_mapped", lambda *_: "mapped bind")
     points.around(mounting, "unmount", lambda *_: "unmount")
     points.around(records.Records, "_replace", lambda _own, path, *_: f"writing {os.path.basename(path)}")
     points.around(records.Records, "delete", lambda *_: "deleting the record")
@@ -122,11 +126,31 @@ def _die_within(settings: Settings, asked: dict[str, Any], log: Path) -> None:
     verb, arguments = asked["verb"], list(asked["arguments"])
     for place, kind in _BODIES.get(verb, {}).items():
         arguments[place] = msgspec.convert(arguments[place], kind)
+    act = _VERBS[verb].__get__(engine) if verb in _VERBS else getattr(engine, verb)
     points.arm()
     try:
-        getattr(engine, verb)(*arguments, **asked.get("options", {}))
+        act(*arguments, **asked.get("options", {}))
     except CnmError as error:
         log.with_suffix(".error").write_text(str(error))
+
+
+def _end(engine: Engine, name: str, starts_again: bool) -> None:
+    """Its process is killed, by nobody of ours; returns when what follows has been done."""
+    before = engine.registry.find(name)
+    os.kill(before.state.pid, signal.SIGKILL)
+
+    def is_settled() -> bool:
+        state = engine.registry.get(before.id).state
+        if starts_again:
+            return state.status is Status.RUNNING and state.pid != before.state.pid
+        return state.status is Status.EXITED
+
+    if not engine.registry.wait(is_settled, _SECONDS):
+        raise CnmError(f"it is {engine.registry.get(before.id).state}")
+
+
+_VERBS: dict[str, Callable[..., None]] = {"end": _end}
+"""Of ours, beside the engine's."""
 
 
 def _forked(action: Callable[[], object]) -> int:

@@ -1,17 +1,18 @@
-"""What containers leave, looked for everywhere: processes, cgroups, mounts, files, sandboxes, namespaces."""
+"""What containers leave, looked for everywhere: processes, cgroups, mounts, files, layers, links, sandboxes."""
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from tests.support.launcher import Launcher
 
-_FOLDERS = (
-    *("root/launcher/containers", "run/launcher/containers", "run/launcher/exits", "run/launcher/runc"),
-    *("run/launcher/execs", "run/netns"),
-)
+_RUN_FOLDERS = ("containers", "exits", "runc", "crun", "execs", "namespaces")
+_HEX_DIGITS = 64
 _CGROUPS = Path("/sys/fs/cgroup")
 
 
@@ -22,6 +23,8 @@ def left(launcher: Launcher) -> list[str]:
         *_cgroups(launcher),
         *_mounts(launcher),
         *_files(launcher),
+        *_layers(launcher.place / "root/launcher/storage"),
+        *_links(launcher),
         *_networks(launcher),
     ]
 
@@ -29,7 +32,7 @@ def left(launcher: Launcher) -> list[str]:
 def processes(launcher: Launcher) -> list[str]:
     """Those in cgroups of containers, and programs that work for them."""
     inside = [f"process {pid} in a cgroup" for pid in pids(launcher)]
-    return [*inside, *(f"process {text}" for text in _programs(str(launcher.place / "run" / "launcher")))]
+    return [*inside, *(f"process {text}" for text in _programs(str(launcher.run_dir / "launcher")))]
 
 
 def pids(launcher: Launcher) -> set[int]:
@@ -46,7 +49,7 @@ def pids(launcher: Launcher) -> set[int]:
 
 def monitors(launcher: Launcher) -> list[int]:
     """Pids of all conmons."""
-    told = _programs(str(launcher.place / "run" / "launcher"))
+    told = _programs(str(launcher.run_dir / "launcher"))
     return [int(text.split()[0]) for text in told if "conmon" in text.split()[1]]
 
 
@@ -75,19 +78,49 @@ def _cgroups(launcher: Launcher) -> Iterator[str]:
 
 def _mounts(launcher: Launcher) -> Iterator[str]:
     """But containers-storage's own, which podman leaves mounted while it is there."""
+    storages = (f"{launcher.place}/root/launcher/storage", f"{launcher.run_dir}/launcher/storage")
     for line in Path("/proc/self/mountinfo").read_text().splitlines():
         point = line.split()[4]
-        if point.startswith(f"{launcher.place}/root/launcher/containers/") or (
-            point.startswith(f"{launcher.place}/run/netns/")
-        ):
+        if point.startswith(f"{launcher.place}/") and not point.startswith(storages):
             yield f"mount {point}"
 
 
 def _files(launcher: Launcher) -> Iterator[str]:
-    for folder in _FOLDERS:
-        place = launcher.place / folder
+    below_run = (launcher.run_dir / "launcher" / name for name in _RUN_FOLDERS)
+    for place in (launcher.place / "root/launcher/containers", launcher.place / "run/netns", *below_run):
         if place.is_dir():
             yield from (f"file {path}" for path in sorted(os.listdir(place)))
+
+
+def _layers(storage: Path) -> Iterator[str]:
+    """Layers that no image has, what is no layer's, and containers of podman's."""
+    layers = {str(each["id"]): str(each.get("parent", "")) for each in _listed(storage, "layers")}
+    needed = set()
+    for image in _listed(storage, "images"):
+        layer = str(image.get("layer", ""))
+        while layer:
+            needed.add(layer)
+            layer = layers[layer]
+    yield from (f"layer {layer}" for layer in sorted(layers.keys() - needed))
+    yield from (f"container {each['id']} of the storage" for each in _listed(storage, "containers"))
+    if (storage / "overlay").is_dir():
+        there = {path.name for path in (storage / "overlay").iterdir() if len(path.name) == _HEX_DIGITS}
+        yield from (f"folder of a layer {name}" for name in sorted(there - needed))
+
+
+def _listed(storage: Path, what: str) -> list[dict[str, Any]]:
+    path = storage / f"overlay-{what}" / f"{what}.json"
+    text = path.read_text() if path.exists() else ""
+    return list(json.loads(text) or []) if text else []
+
+
+def _links(launcher: Launcher) -> Iterator[str]:
+    """Ends of containers' interfaces in the host's namespace."""
+    assert launcher.cnmd.process is not None
+    namespace = f"--net=/proc/{launcher.cnmd.process.pid}/ns/net"
+    command = ["nsenter", namespace, "ip", "-json", "link", "show", "type", "veth"]
+    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    yield from (f"link {each['ifname']}" for each in json.loads(told or "[]") if each)
 
 
 def _networks(launcher: Launcher) -> Iterator[str]:

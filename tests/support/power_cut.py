@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
 import subprocess
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from cnm.kernel.processes import has_ended
+from netns_fixtures import Topology
 from tests.support.launcher import Launcher
 from tests.support.launcher_left import pids
 
@@ -33,6 +36,31 @@ def cut_power(launcher: Launcher) -> None:
         for group in (hierarchy / launcher.cgroup).glob("*/"):
             group.rmdir()
     shutil.rmtree(launcher.place / "run")
+
+
+def ident_of(launcher: Launcher, name: str) -> str:
+    """Without asking a launcher."""
+    records = (launcher.place / "root/launcher/containers").glob("*/container.json")
+    return next(path.parent.name for path in records if json.loads(path.read_text())["name"] == name)
+
+
+@contextmanager
+def switched_on(launcher: Launcher) -> Iterator[None]:
+    """cnmd and launcher come up in the network namespace of a machine that has just been switched on."""
+    before = launcher.popen
+    with Topology({"hosts": {"host": {}}}) as topology:
+        launcher.popen = launcher.cnmd.popen = topology.hosts["host"].popen
+        launcher.cnmd.start()
+        launcher.start()
+        try:
+            yield
+        finally:
+            launcher.clear()
+            launcher.stop()
+            launcher.cnmd.stop()
+            launcher.popen = launcher.cnmd.popen = before
+    launcher.cnmd.start()
+    launcher.start()
 
 
 def _working_for(place: Path) -> set[int]:

@@ -1,0 +1,105 @@
+"""The launcher killed at each point of what follows a container's end: the next one does what the policy wants."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cnm.kernel.processes import has_ended
+from tests.support import launcher as lab
+from tests.support.launcher_crashes import Forks, chosen, forking
+from tests.support.launcher_left import left
+from tests.support.small_containers import eventually
+from tests.support.unpacked import lacking
+
+POLICIES: dict[str, dict[str, Any]] = {
+    "no": {"Name": "no"},
+    "on-failure": {"Name": "on-failure", "MaximumRetryCount": 1},
+    "always": {"Name": "always"},
+    "unless-stopped": {"Name": "unless-stopped"},
+}
+
+
+@pytest.fixture(scope="module")
+def forks() -> Iterator[Forks]:
+    if reason := lacking(*lab.PROGRAMS):
+        pytest.skip(reason)
+    with forking() as forks:
+        yield forks
+
+
+@pytest.fixture
+def tidy(forks: Forks) -> Iterator[Forks]:
+    yield forks
+    if forks.is_serving:
+        forks.clear()
+        forks.kill()
+
+
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("policy", POLICIES)
+def test_a_launcher_killed_within_a_restart(tidy: Forks, policy: str) -> None:
+    forks = tidy
+    played = _play(forks, policy, -1)
+    assert (played["died"], played["error"]) == (False, "")
+    points = played["points"]
+    assert len(points) > 2
+
+    for at in chosen(len(points)):
+        played = _play(forks, policy, at)
+        assert played["died"] or played["error"] == "", played["error"]
+        print(f"{policy}: died {played['points'][-1]} ({at} of {len(points)})")
+
+
+def _play(forks: Forks, policy: str, at: int) -> dict[str, Any]:
+    """Its process ends, the launcher dies there; look at what the next one makes of it, and remove it."""
+    body = {"Image": "busybox", "Cmd": ["sleep", "1000"], "HostConfig": {"RestartPolicy": POLICIES[policy]}}
+    forks.serve()
+    forks.done("POST", "/containers/create?name=one", body)
+    forks.done("POST", "/containers/one/start")
+    forks.kill()
+    played = forks.ask(verb="end", arguments=("one", policy != "no"), at=at)
+    where = f"{policy}: died at {at}: {played['points'][-2:]}"
+    forks.serve()
+    if policy == "no":
+        state = _state(forks)
+        assert (state["Status"], state["ExitCode"]) == ("exited", 137), where
+    else:
+        eventually(lambda: _state(forks)["Running"])
+        assert Path(f"/proc/{_state(forks)['Pid']}").exists(), where
+        assert forks.done("GET", "/containers/one/json")["RestartCount"] <= 1, where
+        _follow_policy(forks, policy, where)
+    forks.clear()
+    assert left(forks.launcher) == [], f"{where}\n{forks.log}"
+    forks.kill()
+    return played
+
+
+def _follow_policy(forks: Forks, policy: str, where: str) -> None:
+    """It does so still: one that is to start again twice at most, whenever it was cut off, is not started for ever."""
+    if policy == "on-failure":
+        for _ in range(2):  # a restart that was not counted is one more
+            if _ended(forks) == "exited":
+                return
+        raise AssertionError(where)
+    assert _ended(forks) == "running", where
+    forks.done("POST", "/containers/one/stop?t=0")
+    assert _state(forks)["Status"] == "exited", where
+
+
+def _ended(forks: Forks) -> str:
+    """Its process is killed; the state that it comes to rest in."""
+    before = _state(forks)["Pid"]
+    os.kill(before, signal.SIGKILL)
+    assert has_ended(before, 20)
+    eventually(lambda: _state(forks)["Status"] == "exited" or _state(forks)["Pid"] not in (0, before))
+    return str(_state(forks)["Status"])
+
+
+def _state(forks: Forks) -> Any:
+    return forks.done("GET", "/containers/one/json")["State"]
