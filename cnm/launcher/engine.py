@@ -246,7 +246,7 @@ class Engine:
             if not registry.is_there(ident):
                 return True
             if condition == "removed":
-                return False
+                return last.state.status is Status.DEAD  # it could not be removed, and may stay for long
             if condition == "next-exit":
                 return registry.ends(ident) != ends
             status = last.state.status

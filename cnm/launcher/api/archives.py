@@ -81,7 +81,14 @@ def _owner(call: Call[None], container: Container, root: str) -> tuple[int, int]
     return user.uid, user.gid
 
 
-routes.put("/containers/{container}/archive", query=_PATH)(write)
+routes.put(
+    "/containers/{container}/archive",
+    query={
+        **_PATH,
+        "noOverwriteDirNonDir": "no directory in a file's place, nor the other way round",
+        "copyUIDGID": "the container's user is to own all of it",
+    },
+)(write)
 
 
 @routes.get("/containers/{container}/export", media_type=_TAR)

@@ -141,6 +141,7 @@ def history(call: Call[None], image: str) -> list[dict[str, Any]]:
         "repo": "its name",
         "tag": "its tag",
         "message": "a comment",
+        "changes": "an instruction of a Dockerfile, as often as wanted",
     },
 )
 def create(call: Call[None]) -> Response:
@@ -209,6 +210,8 @@ def remove(call: Call[None], image: str) -> Response:
         "tag": "its tag",
         "comment": "a comment",
         "author": "who",
+        "changes": "an instruction of a Dockerfile, as often as wanted",
+        "pause": "whether it stands still meanwhile: it does where nothing is said",
     },
 )
 def commit(call: Call[Config | None]) -> dict[str, str]:

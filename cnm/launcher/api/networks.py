@@ -32,7 +32,7 @@ def _container(reference: str | None) -> str:
 
 
 def forward(call: Call[None], **_references: str) -> Response:
-    """Whatever else is asked of networks is cnmd's to answer."""
+    """Passed on to cnmd, whose answer it is."""
     body = request.get_data(cache=False)
     answer = call.engine.parts.cnmd.forward(request.method, call.environ["REQUEST_URI"], body)
     return Response(answer.body, answer.status, content_type=answer.content_type)

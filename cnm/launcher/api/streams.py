@@ -18,7 +18,7 @@ from cnm.http.upgrade import Connection
 from cnm.launcher import logs
 from cnm.launcher.api.calls import Call
 from cnm.launcher.attach import Ended, Wish, detach_keys
-from cnm.launcher.container import Container
+from cnm.launcher.container import Container, Status
 from cnm.launcher.log_details import details
 from cnm.launcher.streams import ContainerStreams
 from cnm.wire import codec
@@ -188,13 +188,25 @@ def _has_ended(call: Call[None], container: Container) -> Callable[[], bool]:
 @routes.post("/containers/{container}/wait", query={"condition": "not-running, next-exit or removed"})
 def wait(call: Call[None], container: str) -> Response:
     """Wait for a container; the answer's head comes at once."""
-    codes = call.engine.wait(container, call.query.get("condition", ""))
+    condition = call.query.get("condition", "")
+    registry = call.engine.registry
+    found = registry.find(container)
+    codes = call.engine.wait(found.id, condition)
 
     def pieces() -> Iterator[bytes]:
         for code in codes:
-            yield b"" if code is None else codec.encode({"StatusCode": code}) + b"\n"
+            over = code is not None
+            yield codec.encode(_waited(registry.last(found), condition, code)) + b"\n" if over else b""
 
     return endless(call, pieces(), "application/json")
+
+
+def _waited(container: Container, condition: str, code: int | None) -> dict[str, Any]:
+    """With what kept a container from going, where that is what was waited for."""
+    answer: dict[str, Any] = {"StatusCode": code}
+    if condition == "removed" and container.state.status is Status.DEAD:
+        answer["Error"] = {"Message": container.state.error}
+    return answer
 
 
 # stats

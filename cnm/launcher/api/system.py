@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 from flask import Response
@@ -153,9 +154,14 @@ def inspect_plugin(_call: Call[None], plugin: str) -> Any:
     raise NotFound(f'plugin "{plugin}" not found')
 
 
-def _not_built(_call: Call[None], **_names: str) -> Any:
-    """Always 501."""
-    raise NotBuilt("this is not built yet")
+def _not_built(text: str) -> Callable[..., Any]:
+    """A handler that says so."""
+
+    def refuse(_call: Call[None], **_names: str) -> Any:
+        """Always 501: not built."""
+        raise NotBuilt(text)
+
+    return refuse
 
 
 def _no_swarm(_call: Call[None], **_names: str) -> Any:
@@ -163,13 +169,24 @@ def _no_swarm(_call: Call[None], **_names: str) -> Any:
     raise Unavailable("This node is not a swarm manager: cnm has no swarm mode")
 
 
-for _path in (
-    *("/volumes/create", "/volumes/prune", "/build", "/build/prune", "/build/cancel", "/session", "/auth"),
-    *("/images/{image}/push", "/images/prune", "/plugins/pull"),
-):
-    routes.post(_path)(_not_built)
-for _path in ("/images/get", "/images/{image}/get", "/images/search", "/distribution/{image}/json"):
-    routes.get(_path)(_not_built)
+_VOLUMES = _not_built("volumes are not built yet: mount a directory of the host")
+_BUILDING = _not_built("images cannot be built yet: load or import one, or commit a container")
+_REGISTRIES = _not_built("registries are not asked yet: load or import images")
+_SAVING = _not_built("images cannot be saved yet: export a container")
+_PRUNING = _not_built("images are not pruned yet: remove them by name")
+
+for _path in ("/volumes/create", "/volumes/prune"):
+    routes.post(_path)(_VOLUMES)
+for _path in ("/build", "/build/prune", "/build/cancel", "/session"):
+    routes.post(_path)(_BUILDING)
+for _path in ("/auth", "/images/{image}/push"):
+    routes.post(_path)(_REGISTRIES)
+for _path in ("/images/search", "/distribution/{image}/json"):
+    routes.get(_path)(_REGISTRIES)
+for _path in ("/images/get", "/images/{image}/get"):
+    routes.get(_path)(_SAVING)
+routes.post("/images/prune")(_PRUNING)
+routes.post("/plugins/pull")(_not_built("plugins are not managed here: cnmd uses those that run"))
 routes.delete("/volumes/{volume}")(_no_volume)
 for _path in ("/swarm/init", "/swarm/join", "/swarm/leave", "/swarm/update", "/services/create"):
     routes.post(_path)(_no_swarm)
