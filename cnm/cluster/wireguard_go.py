@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import select
 import shutil
 import signal
 import subprocess
@@ -20,6 +19,7 @@ from collections.abc import Callable
 
 from cnm.errors import CnmError, Conflict, NotBuilt, NotFound, Unavailable
 from cnm.kernel import wireguard_uapi
+from cnm.kernel.processes import await_end
 from cnm.kernel.wireguard_uapi import UserspaceDevice
 
 log = logging.getLogger("cnm.wireguard")
@@ -58,7 +58,7 @@ class WireGuardGo:
         Returns when it answers. Raises NotBuilt where there is no such program, Unavailable where it does not come up,
         Conflict where the interface's name is in use in another network namespace.
         """
-        if self._process >= 0 and not _has_ended(self._process, 0.0):
+        if self._process >= 0 and not await_end(self._process, 0.0):
             return False
         self._forget()
         self.pid = self._adopt() or self._spawn()
@@ -106,7 +106,7 @@ class WireGuardGo:
         if namespace == _namespace("thread-self"):
             return pid
         if namespace is None:  # it is about to end
-            _has_ended(self._process, _END_SECONDS)
+            await_end(self._process, _END_SECONDS)
         self._forget()
         if namespace is None:
             return 0
@@ -154,7 +154,7 @@ class WireGuardGo:
     def _await_answer(self, child: subprocess.Popen[bytes]) -> None:
         deadline = time.monotonic() + _START_SECONDS
         while not self._answers(child.pid):
-            if _has_ended(self._process, _LOOK_SECONDS):
+            if await_end(self._process, _LOOK_SECONDS):
                 code = child.wait()
                 self._forget()
                 raise Unavailable(
@@ -185,7 +185,7 @@ class WireGuardGo:
 
     def _watch(self, process: int, pid: int, child: subprocess.Popen[bytes] | None) -> None:
         try:
-            _has_ended(process)
+            await_end(process)
         finally:
             os.close(process)
         if child is not None:
@@ -208,19 +208,12 @@ class WireGuardGo:
                 log.error("%s", error)
 
 
-def _has_ended(process: int, seconds: float | None = None) -> bool:
-    """Whether it has, or does in time (None: ever)."""
-    poll = select.poll()
-    poll.register(process, select.POLLIN)
-    return bool(poll.poll(None if seconds is None else seconds * 1000))
-
-
 def _end(process: int, *signals: signal.Signals) -> None:
     """By each of these in turn, by default politely first."""
     for number in signals or (signal.SIGTERM, signal.SIGKILL):
         with contextlib.suppress(ProcessLookupError):
             signal.pidfd_send_signal(process, number)
-        if _has_ended(process, _END_SECONDS):
+        if await_end(process, _END_SECONDS):
             return
 
 

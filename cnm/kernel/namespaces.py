@@ -7,7 +7,6 @@ A namespace is entered by one thread for a few system calls; sockets made meanwh
 from __future__ import annotations
 
 import ctypes
-import errno
 import fcntl
 import os
 import threading
@@ -15,12 +14,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from cnm.errors import Conflict, KernelError, NotFound
+from cnm.kernel import mounting
 from cnm.kernel.state import HOST
 
 CLONE_NEWNET = 0x40000000
 _NS_GET_NSTYPE = 0xB703
-_MS_BIND = 4096
-_MNT_DETACH = 2
 _THREAD_NAMESPACE = "/proc/thread-self/ns/net"
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -28,8 +26,20 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 def _call(doing: str, result: int) -> None:
     if result != 0:
-        number = ctypes.get_errno()
-        raise KernelError(f"cannot {doing}: {os.strerror(number).lower()}", number)
+        raise _refusal(doing, ctypes.get_errno())
+
+
+@contextmanager
+def _refusing(doing: str) -> Iterator[None]:
+    """OSErrors of the block are KernelErrors."""
+    try:
+        yield
+    except OSError as error:
+        raise _refusal(doing, error.errno or 0) from None
+
+
+def _refusal(doing: str, number: int) -> KernelError:
+    return KernelError(f"cannot {doing}: {os.strerror(number).lower()}", number)
 
 
 class Namespaces:
@@ -90,13 +100,13 @@ class Namespaces:
                 f"{error.filename} exists already: remove it, or choose another run directory"
             ) from None
         except OSError as error:
-            number = error.errno or 0
-            raise KernelError(f"cannot make {path}: {os.strerror(number).lower()}", number) from None
+            raise _refusal(f"make {path}", error.errno or 0) from None
         try:
             _call("create a network namespace", _libc.unshare(CLONE_NEWNET))
             try:
                 yield
-                _call(f"bind a network namespace to {path}", _bind(_THREAD_NAMESPACE, path))
+                with _refusing(f"bind a network namespace to {path}"):
+                    mounting.bind(_THREAD_NAMESPACE, path)
             finally:
                 _return_to(self._home)
         except BaseException:
@@ -105,10 +115,8 @@ class Namespaces:
 
     def remove(self, path: str) -> None:
         """Let go of the namespace at `path`; it vanishes when nobody else uses it. Nothing there is fine."""
-        if _libc.umount2(os.fsencode(path), _MNT_DETACH) != 0:
-            number = ctypes.get_errno()
-            if number not in (errno.EINVAL, errno.ENOENT):
-                raise KernelError(f"cannot unmount {path}: {os.strerror(number).lower()}", number)
+        with _refusing(f"unmount {path}"):
+            mounting.unmount(path)
         try:
             os.unlink(path)
         except FileNotFoundError:
@@ -143,10 +151,6 @@ def list_directory(directory: str) -> tuple[str, ...]:
         return tuple(sorted(os.path.join(directory, name) for name in os.listdir(directory)))
     except FileNotFoundError:
         return ()
-
-
-def _bind(source: str, target: str) -> int:
-    return int(_libc.mount(os.fsencode(source), os.fsencode(target), b"none", _MS_BIND, None))
 
 
 def _is_network_namespace(descriptor: int) -> bool:

@@ -13,8 +13,8 @@ import time
 from pathlib import Path
 
 from cnm.errors import CnmError
+from cnm.kernel.processes import kill
 from cnm.launcher import cgroups
-from cnm.launcher.exits import kill
 
 _SESSION_FIELD = 3
 """Of /proc/PID/stat, counted behind the name of the program (proc(5): field 6)."""

@@ -19,8 +19,8 @@ from typing import IO, NamedTuple
 import msgspec
 
 from cnm.errors import CnmError, Forbidden, InvalidParameter, NotFound
+from cnm.kernel.openat2 import open_in_root
 from cnm.launcher.modes import UserMapping
-from cnm.launcher.mounting import open_in_root
 from cnm.launcher.packing import END, Packer
 from cnm.launcher.unpacking import Rules, Unpacker
 

@@ -14,8 +14,8 @@ from enum import Enum
 from typing import NamedTuple
 
 from cnm.errors import CnmError
+from cnm.kernel.openat2 import open_in_root
 from cnm.launcher.modes import UserMapping
-from cnm.launcher.mounting import open_in_root
 from cnm.launcher.overlays import Seen, is_opaque, is_whiteout, look_up, names
 from cnm.launcher.ownership import CAPABILITIES, capabilities_inside, owner
 

@@ -10,9 +10,9 @@ import time
 from collections.abc import Callable, Iterator
 
 from cnm.errors import CnmError, NotFound
+from cnm.kernel.processes import has_ended, is_running
 from cnm.launcher.attachments import Attachments
 from cnm.launcher.container import Container, Status
-from cnm.launcher.exits import has_ended, is_running
 from cnm.launcher.monitor import was_out_of_memory
 from cnm.launcher.parts import Parts
 from cnm.launcher.restarts import Restarts

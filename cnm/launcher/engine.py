@@ -15,13 +15,13 @@ import msgspec
 
 from cnm.errors import CnmError, Conflict, Forbidden, InvalidParameter, NotBuilt, NotFound
 from cnm.events import Event
+from cnm.kernel.processes import is_running
 from cnm.launcher import monitor, requests
 from cnm.launcher.arrivals import Arrival, Arrivals
 from cnm.launcher.attachments import Attachments
 from cnm.launcher.container import Container, Status
 from cnm.launcher.ending import Ender
 from cnm.launcher.entering import Entering, check_runs
-from cnm.launcher.exits import is_running
 from cnm.launcher.generated_names import generated_name
 from cnm.launcher.health import HealthChecks
 from cnm.launcher.links import Links

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from typing import Any, NamedTuple
 
-from cnm.launcher import exits
+from cnm.kernel import processes
 from cnm.launcher.runtime import PATIENCE, Runtime, failure
 from cnm.launcher.streams import PipeStreams, Streams, TerminalStreams
 from cnm.wire import codec
@@ -20,7 +20,7 @@ _TERMINAL_SECONDS = 5.0
 
 
 class Begun(NamedTuple):
-    """A process, when it began (`exits.started`), and our ends of its streams."""
+    """A process, when it began (`processes.started`), and our ends of its streams."""
 
     pid: int
     at: int
@@ -46,7 +46,7 @@ def begin(
         descriptor = os.pidfd_open(pid)  # nobody has reaped it yet
         undo.callback(os.close, descriptor)
         undo.callback(signal.pidfd_send_signal, descriptor, signal.SIGKILL)
-        begun = Begun(pid, exits.started(pid), ends.streams(descriptor))
+        begun = Begun(pid, processes.started(pid), ends.streams(descriptor))
         undo.pop_all()
     return begun
 
@@ -129,7 +129,7 @@ def _run(runtime: Runtime, container: str, place: str, ends: _Pipes | _Terminal)
         start_new_session=True,
     )
     try:
-        code = exits.exit_code(child, PATIENCE)
+        code = processes.exit_code(child, PATIENCE)
     except subprocess.TimeoutExpired:
         raise runtime.silent("exec") from None
     if code != 0:

@@ -18,7 +18,7 @@ from enum import Enum
 from typing import Any, NamedTuple
 
 from cnm.errors import CnmError, Conflict, NotFound
-from cnm.launcher import exits
+from cnm.kernel import processes
 from cnm.launcher.attach import Ended, Wish, detach_keys, frame, relay
 from cnm.launcher.exec_start import begin
 from cnm.launcher.exits import Exits
@@ -208,7 +208,7 @@ class Execs:
         """Send a signal to the process; nothing where it has ended."""
         found = self.find(reference)
         if found.stage is Stage.RUNNING:
-            exits.kill(found.pid, number, found.begun)
+            processes.kill(found.pid, number, found.begun)
 
     def resize(self, reference: str, rows: int, columns: int) -> None:
         """Waits for a process that is being started, as dockerd does: clients tell the size while it is.
@@ -270,7 +270,7 @@ class Execs:
         try:
             self._exits.on_end(found.pid, lambda code: self._ended(found, code))
         except OSError:  # out of descriptors
-            exits.kill(found.pid, signal.SIGKILL, found.begun)
+            processes.kill(found.pid, signal.SIGKILL, found.begun)
             self._close(Running(found, begun.streams))
             raise
         running = Running(found, begun.streams)

@@ -7,26 +7,21 @@ is that whatever anybody else leaves behind must be reaped here, too.
 
 from __future__ import annotations
 
-import ctypes
 import logging
 import os
 import select
-import signal
-import subprocess
 import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import NamedTuple
 
+from cnm.kernel.processes import adopt_orphans, reap, started
+
 log = logging.getLogger("cnm.launcher")
 
-_PR_SET_CHILD_SUBREAPER = 36
-"""<linux/prctl.h>."""
 _STRAY_SECONDS = 10.0
 """A child that is dead for this long, and that nobody has waited for, is a stray."""
-_START_FIELD = 19
-"""Of /proc/PID/stat, counted behind the name of the program (proc(5): field 22)."""
 
 Ended = Callable[[int | None], None]
 """Is told the exit code, 128 + N for signal N; None for a process that was no child of ours."""
@@ -37,82 +32,11 @@ class _Watched(NamedTuple):
     ended: Ended
 
 
-def started(pid: int) -> int:
-    """When a process began, in clock ticks since boot; 0 where there is none. With the pid it names one process."""
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            return int(file.read().rpartition(b") ")[2].split()[_START_FIELD])
-    except (FileNotFoundError, ProcessLookupError):
-        return 0
-
-
-def is_running(pid: int, begun: int) -> bool:
-    """Whether this very process is there, and not dead: one that nobody has waited for is."""
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            fields = file.read().rpartition(b") ")[2].split()
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-    return int(fields[_START_FIELD]) == begun and fields[0] not in (b"Z", b"X")
-
-
-def has_ended(pid: int, seconds: float, begun: int = 0) -> bool:
-    """Waits for a process, whoever's child it is; where `begun` is given, for the one that began then."""
-    try:
-        descriptor = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return True
-    try:
-        if begun and started(pid) != begun:
-            return True
-        poll = select.poll()
-        poll.register(descriptor, select.POLLIN)
-        return bool(poll.poll(seconds * 1000))
-    finally:
-        os.close(descriptor)
-
-
-def exit_code(child: subprocess.Popen[bytes], seconds: float) -> int:
-    """Of a child that is waited for here, by nobody else; one that takes longer is killed. Raises TimeoutExpired.
-
-    `Popen.wait` with a time limit sleeps, up to 50 ms at a time: of an exec that takes 55 ms it was a sixth.
-    """
-    descriptor = os.pidfd_open(child.pid)
-    try:
-        poll = select.poll()
-        poll.register(descriptor, select.POLLIN)
-        if not poll.poll(seconds * 1000):
-            child.kill()
-            child.wait()
-            raise subprocess.TimeoutExpired(child.args, seconds)
-    finally:
-        os.close(descriptor)
-    return child.wait()
-
-
-def kill(pid: int, number: int, begun: int = 0) -> bool:
-    """Send a signal, though never to another process than that which began at `begun`; False where it has ended."""
-    try:
-        descriptor = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return False
-    try:
-        if begun and started(pid) != begun:
-            return False
-        signal.pidfd_send_signal(descriptor, number)
-        return True
-    except ProcessLookupError:
-        return False
-    finally:
-        os.close(descriptor)
-
-
 class Exits:
     """What is called is called in the watching thread, one after the other: it must be brief. Thread-safe."""
 
     def __init__(self) -> None:
-        if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
-            raise OSError(ctypes.get_errno(), "cannot adopt orphans")
+        adopt_orphans()
         self._lock = threading.Lock()
         self._poll = select.epoll()
         self._watched: dict[int, _Watched] = {}
@@ -195,16 +119,6 @@ class Exits:
             if pid and pid == self._stray:
                 os.waitpid(pid, os.WNOHANG)
             self._stray = pid
-
-
-def reap(descriptor: int) -> int | None:
-    """The exit code of the ended child behind a pidfd, 128 + N for signal N; None where it is no child of ours."""
-    try:
-        told = os.waitid(os.P_PIDFD, descriptor, os.WEXITED)
-    except ChildProcessError:
-        return None
-    assert told is not None
-    return told.si_status if told.si_code == os.CLD_EXITED else 128 + told.si_status
 
 
 def _tell(ended: Ended, code: int | None) -> None:

@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from typing import NamedTuple
 
+from cnm.kernel.inotify import FileWatch
 from cnm.launcher.attach import frame
-from cnm.launcher.inotify import FileWatch
 from cnm.launcher.streams import Stream
 
 HEARTBEAT = 1.0

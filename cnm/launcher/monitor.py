@@ -22,8 +22,8 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from cnm.errors import Conflict
+from cnm.kernel.processes import await_end, exit_code, reap
 from cnm.launcher.abandoned import sweep
-from cnm.launcher.exits import exit_code, reap
 from cnm.launcher.runtime import Runtime, RuntimeFailed, failure
 
 _PATIENCE = 120.0
@@ -253,11 +253,9 @@ def _await_end(monitor_pid: int) -> None:
     with suppress(ProcessLookupError):
         process = os.pidfd_open(monitor_pid)
         try:
-            poll = select.poll()
-            poll.register(process, select.POLLIN)
-            if not poll.poll(5000):
+            if not await_end(process, 5):
                 os.kill(monitor_pid, 9)
-                poll.poll()
+                await_end(process)
             reap(process)
         finally:
             os.close(process)

@@ -11,8 +11,8 @@ import stat
 import tarfile
 from collections.abc import Iterator
 
+from cnm.kernel.openat2 import open_in_root
 from cnm.launcher.modes import UserMapping
-from cnm.launcher.mounting import open_in_root
 from cnm.launcher.overlays import OVERLAY_ATTRIBUTES, is_opaque, is_whiteout
 from cnm.launcher.ownership import CAPABILITIES, capabilities_inside, owner
 

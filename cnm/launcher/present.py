@@ -61,7 +61,7 @@ def inspected(container: Container, endpoints: Endpoints, places: Places) -> dic
         "GraphDriver": {"Name": "overlay2", "Data": _graph(container, places)},
         "Mounts": mounts_of(container),
         "Config": docker_form.config(container.config),
-        "NetworkSettings": network_settings(container, endpoints, places),
+        "NetworkSettings": _network_settings(container, endpoints, places),
     }
 
 
@@ -132,7 +132,7 @@ def _bind(text: str) -> tuple[str, str, str]:
     return source, target, mode
 
 
-def network_settings(container: Container, endpoints: Endpoints, places: Places) -> dict[str, Any]:
+def _network_settings(container: Container, endpoints: Endpoints, places: Places) -> dict[str, Any]:
     endpoints = list(endpoints)
     known = {each["Network"]: each for each in endpoints}
     runs = container.state.status.is_alive

@@ -12,10 +12,10 @@ from typing import Any
 import msgspec
 
 from cnm.errors import CnmError, NotFound
+from cnm.kernel.processes import is_running
 from cnm.launcher import cgroups, user_namespaces
 from cnm.launcher.container import Container, Status
 from cnm.launcher.ending import Ender
-from cnm.launcher.exits import is_running
 from cnm.launcher.parts import Parts
 from cnm.launcher.restarts import wants_start
 from cnm.launcher.runtime import Runtime

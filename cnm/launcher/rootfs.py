@@ -8,10 +8,11 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 
 from cnm.errors import CnmError, NotBuilt, Unavailable
-from cnm.launcher import mounting, user_namespaces
+from cnm.kernel import mounting
+from cnm.launcher import user_namespaces
 from cnm.launcher.changes import Change, changes, written
 from cnm.launcher.deleting import delete
 from cnm.launcher.modes import UserMapping
@@ -76,8 +77,7 @@ class Rootfs:
 
     def unmount(self) -> None:
         """Nothing mounted is fine; one in use is detached."""
-        while mounting.unmount(self.path):
-            continue
+        mounting.unmount_all(self.path)
         self._detach_mapped()
 
     def remove(self) -> None:
@@ -96,17 +96,6 @@ class Rootfs:
     def size(self) -> int:
         """Bytes of what the container wrote."""
         return written(self.upper) if os.path.isdir(self.upper) else 0
-
-    @contextmanager
-    def mounted(self) -> Iterator[str]:
-        """The path, mounted in the block and afterwards as it was before; for containers that do not run."""
-        before = os.path.ismount(self.path)
-        path = self.mount()
-        try:
-            yield path
-        finally:
-            if not before:
-                self.unmount()
 
     def _lowers(self) -> tuple[str, ...]:
         return (self._init, *self._image())
@@ -179,8 +168,7 @@ class Rootfs:
             return
         for name in os.listdir(self._mapped):
             target = os.path.join(self._mapped, name)
-            while mounting.unmount(target):
-                continue
+            mounting.unmount_all(target)
             os.rmdir(target)
         os.rmdir(self._mapped)
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 import os
 
 from cnm.errors import CnmError
-from cnm.launcher import mounting
-
-_MS_NOSUID, _MS_NODEV, _MS_NOEXEC = 0x2, 0x4, 0x8
+from cnm.kernel import mounting
 
 
 def make(path: str, size: int, owner: int) -> None:
@@ -16,15 +14,14 @@ def make(path: str, size: int, owner: int) -> None:
     try:
         os.makedirs(path, mode=0o700)
         data = f"mode=1777,size={size},uid={owner},gid={owner}"
-        mounting.mount("shm", path, "tmpfs", data, _MS_NOSUID | _MS_NODEV | _MS_NOEXEC)
+        mounting.mount("shm", path, "tmpfs", data, mounting.NOSUID | mounting.NODEV | mounting.NOEXEC)
     except OSError as error:
         raise CnmError(f"mounting shm tmpfs: {(error.strerror or '').lower()}: {path}") from None
 
 
 def remove(path: str) -> None:
     """Whoever shares it has it still. Nothing there is fine."""
-    while mounting.unmount(path):
-        continue
+    mounting.unmount_all(path)
     try:
         os.rmdir(path)
     except FileNotFoundError:

@@ -10,10 +10,10 @@ import time
 from concurrent.futures import Future, wait
 
 from cnm.errors import CnmError, NotBuilt
+from cnm.kernel.processes import has_ended, started
 from cnm.launcher import shared_memory, user_namespaces
 from cnm.launcher.arrivals import Arrivals
 from cnm.launcher.container import Container, Status
-from cnm.launcher.exits import has_ended, started
 from cnm.launcher.failures import exit_code_of, explained
 from cnm.launcher.links import Links, environment, write_hosts
 from cnm.launcher.modes import user_mapping

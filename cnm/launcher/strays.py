@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterator
 from contextlib import suppress
 from typing import NamedTuple
 
-from cnm.launcher.exits import has_ended
+from cnm.kernel.processes import has_ended
 
 log = logging.getLogger("cnm.launcher")
 

@@ -19,8 +19,8 @@ from functools import partial
 from typing import IO, NamedTuple
 
 from cnm.errors import CnmError, InvalidParameter
+from cnm.kernel.openat2 import open_in_root
 from cnm.launcher.modes import UserMapping
-from cnm.launcher.mounting import open_in_root
 
 _FAILED = "Error processing tar file"
 _TEXTS = {"unexpected end of data": "unexpected EOF", "invalid header": "archive/tar: invalid tar header"}

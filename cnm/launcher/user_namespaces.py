@@ -8,19 +8,17 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import os
 import select
 import shutil
-import socket
-import struct
 import subprocess
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from cnm.errors import CnmError, NotBuilt, Unavailable
+from cnm.kernel import link_messages, mounting
 from cnm.kernel.namespaces import Namespaces
-from cnm.launcher import mounting
+from cnm.kernel.netlink import NetlinkSocket
 from cnm.launcher.modes import UserMapping
 
 _KINDS = ("user", "net")
@@ -29,7 +27,6 @@ _MAKER = ("unshare", "--user", "--net", "--", "cat")
 _USERS_ALONE = ("unshare", "--user", "--", "cat")
 _BESIDE = ("nsenter", "--user={}", "--", "unshare", "--net", "--", "cat")
 """What they say back, they say from inside their new namespaces: by then these are there."""
-_SIOCSIFFLAGS, _IFF_UP = 0x8914, 1
 _LIMITED = (errno.ENOSPC, errno.EUSERS)
 
 
@@ -64,15 +61,13 @@ def make(folder: str, mapping: UserMapping, beside: str = "") -> Pair:
 
 
 def _loopback_up(path: str) -> None:
-    """As cnmd has it in namespaces of its own making (netdevice(7))."""
+    """As cnmd has it in namespaces of its own making."""
     namespaces = Namespaces()
     try:
-        with namespaces.inside(path):
-            inside = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        with namespaces.inside(path), NetlinkSocket() as netlink:
+            netlink.execute([link_messages.up("lo", 1)])
     finally:
         namespaces.close()
-    with inside:
-        fcntl.ioctl(inside, _SIOCSIFFLAGS, struct.pack("16sh14x", b"lo", _IFF_UP))
 
 
 def find(folder: str) -> Pair | None:
@@ -84,8 +79,7 @@ def find(folder: str) -> Pair | None:
 def remove(folder: str) -> None:
     """The namespaces live on while processes are in them. Nothing there is fine."""
     for kind in _KINDS:
-        while mounting.unmount(os.path.join(folder, kind)):
-            continue
+        mounting.unmount_all(os.path.join(folder, kind))
     with contextlib.suppress(FileNotFoundError):
         shutil.rmtree(folder)
 

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from cnm.launcher.exits import has_ended
+from cnm.kernel.processes import has_ended
 from tests.support import launcher as lab
 from tests.support.cnmd import UnixConnection
 from tests.support.launcher_left import left

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from cnm.kernel import processes
 from cnm.launcher import exits
 from cnm.launcher.exits import Exits
 from tests.support.small_containers import PATIENCE, eventually
@@ -75,7 +76,7 @@ def test_an_orphans_code_is_told_and_it_is_reaped(watcher: Exits) -> None:
 def test_a_process_that_has_ended_unwatched_still_has_its_code(watcher: Exits) -> None:
     ends = Ends()
     pid, _ = _orphan()
-    assert exits.kill(pid, signal.SIGKILL)
+    assert processes.kill(pid, signal.SIGKILL)
     eventually(lambda: _state(pid) == "Z")
 
     watcher.on_end(pid, ends)
@@ -110,7 +111,7 @@ def test_what_has_ended_or_is_another_is_told_at_once(watcher: Exits) -> None:
     assert ends.wait() == "gone"
     watcher.watch("another", os.getpid(), ends, begun=1)
     assert ends.wait() == "another"
-    watcher.watch("this", os.getpid(), ends, begun=exits.started(os.getpid()))
+    watcher.watch("this", os.getpid(), ends, begun=processes.started(os.getpid()))
     watcher.watch("last", child.pid, ends)
     assert ends.wait() == "last"
     assert "this" not in ends.told
@@ -139,17 +140,6 @@ def test_what_others_leave_behind_is_reaped(monkeypatch: pytest.MonkeyPatch) -> 
 
     eventually(lambda: not os.path.exists(f"/proc/{pid}"))
     again.close()
-
-
-def test_a_signal_goes_to_no_other_process() -> None:
-    child = subprocess.Popen(["sleep", "1000"])
-    begun = exits.started(child.pid)
-
-    assert not exits.kill(child.pid, signal.SIGKILL, begun + 1)
-    assert child.poll() is None
-    assert exits.kill(child.pid, signal.SIGKILL, begun)
-    assert child.wait() == -signal.SIGKILL
-    assert not exits.kill(child.pid, signal.SIGKILL, begun)
 
 
 def _state(pid: int) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from cnm.launcher.exits import has_ended
+from cnm.kernel.processes import has_ended
 from netns_fixtures import Topology
 from tests.support import launcher as lab
 from tests.support.faulty_programs import FaultyPrograms

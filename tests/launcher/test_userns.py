@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from cnm.errors import NotBuilt
-from cnm.launcher import mounting
+from cnm.kernel import mounting
 from cnm.launcher.modes import UserMapping
 from cnm.launcher.rootfs import Rootfs
 from tests.support.launcher import Launcher

@@ -7,7 +7,6 @@ Python and its modules are loaded once for all of them. It reads a JSON object a
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import shutil
@@ -24,14 +23,14 @@ import msgspec
 
 from cnm.config import Settings, load
 from cnm.errors import CnmError
-from cnm.launcher import daemon, monitor, mounting, records, runtime
+from cnm.kernel import mounting, processes
+from cnm.launcher import daemon, monitor, records, runtime
 from cnm.launcher.cnmd import Cnmd
 from cnm.launcher.places import Places
 from cnm.log_format import start_logging
 from cnm.wire.containers import ContainerCreate, ContainerUpdate
 from cnm.wire.engine import EndpointSettings
 
-_PR_SET_CHILD_SUBREAPER = 36
 _BODIES: dict[str, dict[int, Any]] = {
     "create": {1: ContainerCreate},
     "update": {1: ContainerUpdate},
@@ -164,7 +163,7 @@ def _reap() -> None:
 
 
 def main() -> None:
-    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    processes.adopt_orphans()
     root, run, config, log = sys.argv[1:]
     settings = load(config, {"root": root, "run": run}, must_exist=True)
     start_logging(settings)

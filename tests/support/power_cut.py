@@ -9,7 +9,7 @@ import subprocess
 from contextlib import suppress
 from pathlib import Path
 
-from cnm.launcher.exits import has_ended
+from cnm.kernel.processes import has_ended
 from tests.support.launcher import Launcher
 from tests.support.launcher_left import pids
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cnm.launcher import inotify
+from cnm.kernel import inotify
 from cnm.launcher.logs import Entry, read, render
 from cnm.launcher.streams import Stream
 from tests.support.multiplexed import split

@@ -1,6 +1,6 @@
-"""The system calls on mounts and paths that Python lacks: mount, umount2, openat2 and others; they release the GIL.
+"""Mounts, in the caller's mount namespace: mount(2), umount2(2) and mount_setattr(2), which Python lacks.
 
-They act in the caller's mount namespace. Errors are OSErrors that name the path.
+They release the GIL. Errors are OSErrors that name the path.
 """
 
 from __future__ import annotations
@@ -11,19 +11,15 @@ import os
 import threading
 from collections.abc import Callable
 
+NOSUID, NODEV, NOEXEC = 0x2, 0x4, 0x8
 _MS_BIND = 0x1000
 _MNT_DETACH = 2
 _CLONE_FS = 0x200
-_SYS_OPENAT2 = 437
-"""The same number on every architecture (asm-generic/unistd.h)."""
 _SYS_OPEN_TREE, _SYS_MOVE_MOUNT, _SYS_MOUNT_SETATTR = 428, 429, 442
+"""The same numbers on every architecture (asm-generic/unistd.h)."""
 _OPEN_TREE_CLONE = 1
 _AT_EMPTY_PATH, _MOVE_MOUNT_F_EMPTY_PATH = 0x1000, 0x4
 _MOUNT_ATTR_RDONLY, _MOUNT_ATTR_IDMAP = 0x1, 0x100000
-_RESOLVE_NO_MAGICLINKS = 0x02
-_RESOLVE_IN_ROOT = 0x10
-_RACES = 64
-"""How often a path is tried again that somebody moves about meanwhile; openat2(2) says EAGAIN."""
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.mount.argtypes = (ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_ulong, ctypes.c_char_p)
@@ -35,14 +31,8 @@ class _Attributes(ctypes.Structure):
     _fields_ = tuple((name, ctypes.c_uint64) for name in ("attr_set", "attr_clr", "propagation", "userns_fd"))
 
 
-class _How(ctypes.Structure):
-    """struct open_how (openat2(2))."""
-
-    _fields_ = (("flags", ctypes.c_uint64), ("mode", ctypes.c_uint64), ("resolve", ctypes.c_uint64))
-
-
 def mount(source: str, target: str, kind: str, data: str, flags: int = 0) -> None:
-    """mount(2); `data` at most 4,095 bytes."""
+    """mount(2); `data` at most 4,095 bytes, `flags` those above."""
     encoded = [os.fsencode(text) for text in (source, target, kind)]
     _check(_libc.mount(*encoded, flags, os.fsencode(data)), target)
 
@@ -82,21 +72,10 @@ def unmount(target: str) -> bool:
     raise OSError(number, os.strerror(number), target)
 
 
-def open_in_root(root: int, path: str, flags: int) -> int:
-    """A descriptor of `path` below the directory `root`, which is "/" for every symlink on the way (openat2(2)).
-
-    Links of /proc that lead elsewhere are not followed. The descriptor is closed by exec.
-    """
-    how = _How(flags | os.O_CLOEXEC, 0, _RESOLVE_IN_ROOT | _RESOLVE_NO_MAGICLINKS)
-    name = os.fsencode(path)
-    for _ in range(_RACES):
-        found = _libc.syscall(_SYS_OPENAT2, root, name, ctypes.byref(how), ctypes.sizeof(how))
-        if found >= 0:
-            return int(found)
-        if ctypes.get_errno() != errno.EAGAIN:
-            break
-    number = ctypes.get_errno()
-    raise OSError(number, os.strerror(number), path)
+def unmount_all(target: str) -> None:
+    """Detaches everything that is mounted at `target`; nothing is fine."""
+    while unmount(target):
+        continue
 
 
 def in_directory(directory: str, act: Callable[[], None]) -> None:
