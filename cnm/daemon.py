@@ -7,22 +7,20 @@ import logging
 import os
 import resource
 import shutil
-import signal
 import sys
-import threading
 from collections.abc import Callable, Sequence
 from functools import cache, partial
 from importlib.metadata import entry_points
 from ipaddress import ip_address
 
 import cnm
-from cnm import wanted
+from cnm import daemon_process, wanted
 from cnm.api.wsgi import create_app
 from cnm.claim import Claim
 from cnm.cluster.cluster import Cluster
 from cnm.cluster.tunnels import Tunnels
 from cnm.collector import Collector
-from cnm.config import DEFAULT_CONFIG, Settings, load
+from cnm.config import Settings
 from cnm.controller import Controller
 from cnm.driver import Registry
 from cnm.drivers.remote import RemoteDriver
@@ -39,7 +37,6 @@ from cnm.kernel.linux import LinuxKernel
 from cnm.kernel.monitor import Monitor
 from cnm.kernel.reservations import Reservations
 from cnm.kernel.wireguard_netlink import is_in_kernel
-from cnm.log_format import start_logging
 from cnm.membership.entering import Entering
 from cnm.membership.membership import Departure, Membership
 from cnm.naming import Naming
@@ -70,45 +67,32 @@ _NO_HOST = "0" * 32
 def main(arguments: Sequence[str] | None = None) -> int:
     """The entry point; returns the exit code."""
     options = _parser().parse_args(arguments)
-    try:
-        settings = _settings(options)
+
+    def act() -> int:
+        settings = daemon_process.read_settings(options)
         if options.check_config:
-            path = options.config or DEFAULT_CONFIG
-            _check(settings, path)
-            print(f"{path}: ok")
-            return 0
-        if os.geteuid() != 0:
-            raise CnmError("cnmd needs root: run it as root")
-        start_logging(settings)
-        return _serve(settings)
-    except CnmError as error:
-        print(f"cnmd: {error}", file=sys.stderr)
-        return error.exit_code
+            return _check(settings, daemon_process.config_path(options))
+        return daemon_process.start("cnmd", settings, _serve)
+
+    return daemon_process.exit_code("cnmd", act)
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="cnmd", description="The container network daemon.")
-    parser.add_argument("--root", metavar="DIR", help="directory of the store (/var/lib/cnm)")
-    parser.add_argument("--run", metavar="DIR", help="directory of sockets and namespaces (/run/cnm)")
+    parser = daemon_process.parser(
+        "cnmd",
+        "The container network daemon.",
+        root="directory of the store",
+        run="directory of sockets and namespaces",
+    )
     parser.add_argument(
         "--plugin-dir", metavar="DIR", help="where Docker looks for plugins (/run/docker/plugins)"
     )
     parser.add_argument("--docker-host", metavar="URL", help="dockerd's API (unix:///run/docker.sock)")
-    parser.add_argument("--config", metavar="FILE", help=f"settings, TOML ({DEFAULT_CONFIG})")
     parser.add_argument("--check-config", action="store_true", help="check the settings and exit")
-    parser.add_argument("--log-format", choices=("text", "json"), help="text (key=value) or json")
-    parser.add_argument("--log-level", choices=("debug", "info", "warning", "error"))
-    parser.add_argument("--version", action="version", version=f"cnmd {cnm.__version__}")
     return parser
 
 
-def _settings(options: argparse.Namespace) -> Settings:
-    names = ("root", "run", "plugin_dir", "docker_host", "log_format", "log_level")
-    overrides = {name: getattr(options, name) for name in names}
-    return load(options.config or DEFAULT_CONFIG, overrides, must_exist=options.config is not None)
-
-
-def _check(settings: Settings, path: str) -> None:
+def _check(settings: Settings, path: str) -> int:
     """Whatever a start would stumble on, as far as that can be known without one. Raises InvalidParameter."""
     try:
         _allocator(settings, _NO_HOST)
@@ -117,6 +101,8 @@ def _check(settings: Settings, path: str) -> None:
         tcp.check(settings)
     except InvalidParameter as error:
         raise InvalidParameter(f"{path}: {error}") from None
+    print(f"{path}: ok")
+    return 0
 
 
 def _serve(settings: Settings) -> int:
@@ -154,7 +140,12 @@ def _serve(settings: Settings) -> int:
             plugins.start()
         neighbours.start(partial(wanted.bridges, resources))
         membership.start()
-        _stop_on_signals(server, clock)
+
+        def stop() -> None:
+            clock.close()  # no request waits for a plugin to come back
+            server.stop()
+
+        daemon_process.stop_on_signals(log, stop)
         server.bind()
         notify("READY=1")
         log.info("cnmd %s listens on %s", cnm.__version__, settings.socket)
@@ -257,20 +248,6 @@ def _raise_file_limit() -> None:
     """Every published port is an open socket."""
     _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
-def _stop_on_signals(server: Server, clock: RealClock) -> None:
-    def end() -> None:
-        clock.close()  # no request waits for a plugin to come back
-        server.stop()
-
-    def stop(number: int, _frame: object) -> None:
-        log.info("stopping on %s", signal.Signals(number).name)
-        notify("STOPPING=1")
-        threading.Thread(target=end, name="stop").start()
-
-    signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGINT, stop)
 
 
 if __name__ == "__main__":

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 import logging
-import os
-import signal
 import sys
-import threading
 from collections.abc import Sequence
 
 import cnm
-from cnm.config import DEFAULT_CONFIG, Settings, load
-from cnm.errors import CnmError
+from cnm import daemon_process
+from cnm.config import Settings
 from cnm.events import EventBus
 from cnm.http import activation
 from cnm.http.listener import UnixPlace
@@ -33,39 +29,25 @@ from cnm.launcher.records import Records
 from cnm.launcher.registry import Registry
 from cnm.launcher.runtime import Runtime
 from cnm.launcher.sandboxes import Sandboxes
-from cnm.log_format import start_logging
 from cnm.service_manager import notify
 
 log = logging.getLogger("cnm.launcher")
 
+_PROGRAM = "cnm-launcher"
 _RUNTIMES = ("runc", "crun")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The entry point; returns the exit code."""
-    options = _parser().parse_args(arguments)
-    names = ("root", "run", "log_format", "log_level")
-    overrides = {name: getattr(options, name) for name in names}
-    try:
-        settings = load(options.config or DEFAULT_CONFIG, overrides, must_exist=options.config is not None)
-        if os.geteuid() != 0:
-            raise CnmError("cnm-launcher needs root: run it as root")
-        start_logging(settings)
-        return _serve(settings)
-    except CnmError as error:
-        print(f"cnm-launcher: {error}", file=sys.stderr)
-        return error.exit_code
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="cnm-launcher", description="Containers on cnm networks.")
-    parser.add_argument("--root", metavar="DIR", help="directory of images and containers (/var/lib/cnm)")
-    parser.add_argument("--run", metavar="DIR", help="directory of sockets, cnmd's too (/run/cnm)")
-    parser.add_argument("--config", metavar="FILE", help=f"settings, TOML ({DEFAULT_CONFIG})")
-    parser.add_argument("--log-format", choices=("text", "json"), help="text (key=value) or json")
-    parser.add_argument("--log-level", choices=("debug", "info", "warning", "error"))
-    parser.add_argument("--version", action="version", version=f"cnm-launcher {cnm.__version__}")
-    return parser
+    options = daemon_process.parser(
+        _PROGRAM,
+        "Containers on cnm networks.",
+        root="directory of images and containers",
+        run="directory of sockets, cnmd's too",
+    ).parse_args(arguments)
+    return daemon_process.exit_code(
+        _PROGRAM, lambda: daemon_process.start(_PROGRAM, daemon_process.read_settings(options), _serve)
+    )
 
 
 def _serve(settings: Settings) -> int:
@@ -80,7 +62,7 @@ def _serve(settings: Settings) -> int:
     engine.start()
     heard = NetworksHeard(engine.parts, engine.cnmd_is_back)
     heard.start()
-    _stop_on_signals(server)
+    daemon_process.stop_on_signals(log, server.stop)
     notify("READY=1")
     log.info("cnm-launcher %s listens on %s", cnm.__version__, places.socket)
     server.serve()
@@ -119,16 +101,6 @@ def make_engine(settings: Settings, places: Places) -> Engine:
         host=read_host(programs),
     )
     return Engine(parts, cgroup_parent=table.cgroup_parent, runtime=table.runtime)
-
-
-def _stop_on_signals(server: Server) -> None:
-    def stop(number: int, _frame: object) -> None:
-        log.info("stopping on %s", signal.Signals(number).name)
-        notify("STOPPING=1")
-        threading.Thread(target=server.stop, name="stop").start()
-
-    signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGINT, stop)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import pytest
 
 _CHECKOUT = Path(__file__).parents[2]
 
-_GROUND = ("errors", "config", "log_format", "service_manager")
+_GROUND = ("errors", "config", "log_format", "service_manager", "daemon_process")
 _NOUNS = (
     *("network", "endpoint", "sandbox", "lease", "driver", "events", "names", "mac", "ports", "gateway"),
     *("hosts_file", "resolv_conf"),
@@ -53,7 +53,7 @@ _APART = {
     "relay": {"errors", "config", "sidecar"},
     "resolver": {"errors", "sidecar"},
     "launcher": {
-        *("wire", "errors", "config", "events", "http", "api", "log_format", "service_manager"),
+        *("wire", "errors", "config", "events", "http", "api", "service_manager", "daemon_process"),
         *("kernel", "neighbours", "store", "hosts_file"),
     },
 }
