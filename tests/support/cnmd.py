@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import signal
 import socket
 import subprocess
 import sys
@@ -16,6 +14,8 @@ from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
+
+from tests.support.daemon_life import DaemonLife
 
 PYTHON = sys.executable
 START_SECONDS = 20.0
@@ -35,7 +35,7 @@ class UnixConnection(HTTPConnection):
 
 
 @dataclass
-class Cnmd:
+class Cnmd(DaemonLife):
     """One daemon over one directory; it can be killed and started again.
 
     `popen` starts a program in the namespace that plays the host, by default that of the calling thread; a
@@ -82,36 +82,12 @@ class Cnmd:
         with (self.place / "log").open("ab") as log:
             self.process = self.popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         deadline = time.monotonic() + START_SECONDS
-        while not self._answers():
-            if self.process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"cnmd did not start:\n{self.log}")
-            time.sleep(0.02)
+        self.await_answer("cnmd", deadline)
 
-    def _answers(self) -> bool:
+    def answers(self) -> bool:
         with contextlib.suppress(OSError):
             return self.request("GET", "/_ping")[0] == 200
         return False
-
-    def kill(self) -> None:
-        """SIGKILL: nothing is told goodbye."""
-        self._end(signal.SIGKILL)
-
-    def stop(self) -> int:
-        """SIGTERM; the exit code."""
-        return self._end(signal.SIGTERM)
-
-    def _end(self, number: int) -> int:
-        if self.process is None:
-            return 0
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(self.process.pid, number)
-        code = self.process.wait(30)
-        self.process = None
-        return code
-
-    def restart(self) -> None:
-        self.stop()
-        self.start()
 
     def request(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
         """(status, decoded body or text). `body` is sent as JSON, bytes as they are."""
