@@ -17,7 +17,6 @@ PATIENCE = 60.0
 _NOT_FOUND = ("executable file not found", "no such file or directory")
 _NOT_EXECUTABLE = ("permission denied", "not a directory", "is a directory")
 _ERRORS = ("error", "fatal")
-_ENDED = ("not running", "no such process", "process already finished")
 _ABSENT = ("does not exist",)
 
 
@@ -27,11 +26,6 @@ class RuntimeFailed(CnmError):
     def __init__(self, doing: str, words: str) -> None:
         super().__init__(f"OCI runtime {doing} failed: {words}: unknown")
         self.words = words
-
-    @property
-    def tells_of_an_end(self) -> bool:
-        """Whether what was asked of a process came too late: it has ended."""
-        return any(words in self.words.lower() for words in _ENDED)
 
     def command_exit_code(self, command: str) -> int | None:
         """What the exit code is where the command is to blame: 127 it is not there, 126 it cannot be run; else None.
