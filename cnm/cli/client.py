@@ -60,24 +60,11 @@ class Client:
 
         Raises DaemonError for a status of 400 or more and Unavailable where no daemon answers.
         """
-        content = self._content(method, path, body, query)
-        return self._decode(content) if content.strip() else None
+        return self._answer(self._ask(method, path, body, query))
 
     def text(self, path: str, query: Mapping[str, str] | None = None) -> str:
         """The answer to a GET as it was written. Raises as `request` does."""
-        return self._content("GET", path, None, query).decode("utf-8", "replace")
-
-    def _content(self, method: str, path: str, body: Any, query: Mapping[str, str] | None) -> bytes:
-        connection = self._ask(method, path, body, query)
-        try:
-            content = b"".join(connection.body())
-        except (OSError, ValueError) as error:
-            raise self._broken(error) from None
-        finally:
-            connection.close()
-        if connection.status >= 400:
-            raise DaemonError(_message(content, connection.status), connection.status)
-        return content
+        return self._whole(self._ask("GET", path, None, query)).decode("utf-8", "replace")
 
     def stream(
         self, path: str, query: Mapping[str, str] | None = None, *, method: str = "GET", body: Any = None
@@ -131,6 +118,11 @@ class Client:
         return connection.take()
 
     def _answer(self, connection: _Connection) -> Any:
+        content = self._whole(connection)
+        return self._decode(content) if content.strip() else None
+
+    def _whole(self, connection: _Connection) -> bytes:
+        """The content of an answer, whose connection is closed. Raises as `request` does."""
         try:
             content = b"".join(connection.body())
         except (OSError, ValueError) as error:
@@ -139,7 +131,7 @@ class Client:
             connection.close()
         if connection.status >= 400:
             raise DaemonError(_message(content, connection.status), connection.status)
-        return self._decode(content) if content.strip() else None
+        return content
 
     def _ask(self, method: str, path: str, body: Any, query: Mapping[str, str] | None) -> _Connection:
         connection = self._sent(method, path, body, query)

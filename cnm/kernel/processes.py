@@ -43,6 +43,19 @@ def has_ended(pid: int, seconds: float, begun: int = 0) -> bool:
         return process is None or await_end(process, seconds)
 
 
+def exit_code(child: subprocess.Popen[bytes], seconds: float) -> int:
+    """Of a child that is waited for here, by nobody else; one that takes longer is killed. Raises TimeoutExpired.
+
+    `Popen.wait` with a time limit sleeps, up to 50 ms at a time: of an exec that takes 55 ms it was a sixth.
+    """
+    with _opened(child.pid, 0) as process:
+        if process is not None and not await_end(process, seconds):
+            child.kill()
+            child.wait()
+            raise subprocess.TimeoutExpired(child.args, seconds)
+    return child.wait()
+
+
 def kill(pid: int, number: int, begun: int = 0) -> bool:
     """Send a signal, though never to another process than that which began at `begun`; False where it has ended."""
     with _opened(pid, begun) as process:
@@ -70,22 +83,6 @@ def reap(process: int) -> int | None:
         return None
     assert told is not None
     return told.si_status if told.si_code == os.CLD_EXITED else 128 + told.si_status
-
-
-def exit_code(child: subprocess.Popen[bytes], seconds: float) -> int:
-    """Of a child that nobody else waits for; one that takes longer is killed. Raises subprocess.TimeoutExpired.
-
-    `Popen.wait` with a time limit sleeps, up to 50 ms at a time: of an exec that takes 55 ms it was a sixth.
-    """
-    process = os.pidfd_open(child.pid)
-    try:
-        if not await_end(process, seconds):
-            child.kill()
-            child.wait()
-            raise subprocess.TimeoutExpired(child.args, seconds)
-    finally:
-        os.close(process)
-    return child.wait()
 
 
 @contextmanager

@@ -63,13 +63,6 @@ class Wish(NamedTuple):
     detach_keys: bytes = DETACH_KEYS
 
 
-def has_left(client: socket.socket) -> bool:
-    """Whether a client is gone, for those that wait with it for a container's start; ending its input is not going."""
-    poll = select.poll()
-    poll.register(client, 0)
-    return bool(poll.poll(0))
-
-
 def frame(stream: Stream, content: bytes) -> bytes:
     """Docker's multiplexed form of a piece of output."""
     return struct.pack(">BxxxL", stream, len(content)) + content

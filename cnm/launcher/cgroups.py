@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 from cnm.errors import CnmError
+from cnm.kernel.pseudo_files import read_text
 
 _ROOT = "/sys/fs/cgroup"
 _SECONDS = 10.0
@@ -21,9 +22,9 @@ _SECONDS = 10.0
 def is_frozen(group: str) -> bool:
     """Whether the processes in the cgroup of this path (`Container.cgroup`) are frozen, or on their way to it."""
     for path in _places(group):
-        if _read(os.path.join(path, "freezer.state")).strip() in ("FROZEN", "FREEZING"):
+        if read_text(os.path.join(path, "freezer.state")).strip() in ("FROZEN", "FREEZING"):
             return True
-        if _read(os.path.join(path, "cgroup.freeze")).strip() == "1":
+        if read_text(os.path.join(path, "cgroup.freeze")).strip() == "1":
             return True
     return False
 
@@ -76,12 +77,4 @@ def _kill(path: str) -> None:
 
 
 def _processes(folder: str) -> Iterator[int]:
-    return map(int, _read(os.path.join(folder, "cgroup.procs")).split())
-
-
-def _read(path: str) -> str:
-    try:
-        with open(path) as file:
-            return file.read()
-    except OSError:
-        return ""
+    return map(int, read_text(os.path.join(folder, "cgroup.procs")).split())

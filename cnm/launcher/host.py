@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from cnm.errors import Unavailable
+from cnm.kernel.pseudo_files import read_text
 from cnm.launcher.capabilities import named
 from cnm.launcher.programs import Programs
 from cnm.launcher.seccomp import find_profile, read_profile
@@ -154,11 +155,7 @@ def _has_in_v2(cgroups: Path) -> _Has:
 
 
 def _text(path: Path) -> str:
-    """ "" for a file that is absent."""
-    try:
-        return path.read_text().strip()
-    except OSError:
-        return ""
+    return read_text(str(path)).strip()
 
 
 LIMITS = {

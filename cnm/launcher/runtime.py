@@ -16,7 +16,6 @@ PATIENCE = 60.0
 
 _BEGINNING = ("create", "start", "exec")
 _ERRORS = ("error", "fatal")
-_ENDED = ("not running", "no such process", "process already finished")
 _ABSENT = ("does not exist",)
 
 
@@ -64,11 +63,6 @@ class RuntimeFailed(CnmError):
         run; else None.
         """
         return self._blame.exit_code if self._blame else None
-
-    @property
-    def tells_of_an_end(self) -> bool:
-        """Whether what was asked of a process came too late: it has ended."""
-        return any(words in self.words.lower() for words in _ENDED)
 
 
 class RuntimeState(NamedTuple):

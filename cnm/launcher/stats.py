@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from cnm.errors import NotFound
+from cnm.kernel.pseudo_files import read_text
 from cnm.launcher.container import Container
 from cnm.launcher.parts import Parts
 
@@ -114,7 +115,7 @@ def _read_v1(group: str) -> dict[str, Any]:
     ticks = _pairs(f"{accounts}/cpuacct.stat")
     usage = {
         "total_usage": _number(f"{accounts}/cpuacct.usage"),
-        "percpu_usage": [int(word) for word in _text_of(f"{accounts}/cpuacct.usage_percpu").split()],
+        "percpu_usage": [int(word) for word in read_text(f"{accounts}/cpuacct.usage_percpu").split()],
         "usage_in_kernelmode": ticks.get("system", 0) * _TICK,
         "usage_in_usermode": ticks.get("user", 0) * _TICK,
     }
@@ -144,7 +145,7 @@ def _read_v1(group: str) -> dict[str, Any]:
 def _read_v2(group: str) -> dict[str, Any]:
     place = f"{_ROOT}/{group}"
     cpu = _pairs(f"{place}/cpu.stat")
-    maximum = _text_of(f"{place}/memory.max").strip()
+    maximum = read_text(f"{place}/memory.max").strip()
     io = _io(f"{place}/io.stat")
     return {
         "at": time.time_ns(),
@@ -183,7 +184,7 @@ def _limit(limit: int) -> int:
 
 
 def _pids(place: str) -> dict[str, int]:
-    limit = _text_of(f"{place}/pids.max").strip()
+    limit = read_text(f"{place}/pids.max").strip()
     found = {"current": _number(f"{place}/pids.current")}
     return found | ({"limit": int(limit)} if limit.isdecimal() else {})
 
@@ -191,7 +192,7 @@ def _pids(place: str) -> dict[str, int]:
 def _blkio(path: str) -> list[dict[str, Any]]:
     """With the kernel's words, as Docker has them: "Read" where those of cgroup v2 are "read"."""
     found = []
-    for line in _text_of(path).splitlines():
+    for line in read_text(path).splitlines():
         words = line.split()
         if len(words) == 3 and words[1] in ("Read", "Write", "Sync", "Async", "Discard", "Total"):
             major, _, minor = words[0].partition(":")
@@ -202,7 +203,7 @@ def _blkio(path: str) -> list[dict[str, Any]]:
 def _io(path: str) -> list[dict[str, Any]]:
     names = {"rbytes": "read", "wbytes": "write"}
     found = []
-    for line in _text_of(path).splitlines():
+    for line in read_text(path).splitlines():
         device, *words = line.split()
         major, _, minor = device.partition(":")
         for word in words:
@@ -217,7 +218,7 @@ def _io(path: str) -> list[dict[str, Any]]:
 def _networks(pid: int) -> dict[str, dict[str, int]]:
     """By interface, from /proc/PID/net/dev (proc(5)); not the loopback."""
     found = {}
-    for line in _text_of(f"/proc/{pid}/net/dev").splitlines()[2:]:
+    for line in read_text(f"/proc/{pid}/net/dev").splitlines()[2:]:
         name, _, rest = line.partition(":")
         numbers = [int(word) for word in rest.split()]
         if name.strip() != "lo" and len(numbers) >= 12:
@@ -232,26 +233,17 @@ def _networks(pid: int) -> dict[str, dict[str, int]]:
 
 def _system_nanoseconds() -> int:
     """Of all processors, from /proc/stat: user to softirq, as dockerd counts them."""
-    words = _text_of("/proc/stat").partition("\n")[0].split()[1:8]
+    words = read_text("/proc/stat").partition("\n")[0].split()[1:8]
     return sum(map(int, words)) * _TICK
 
 
-def _text_of(path: str) -> str:
-    """ "" for what this kernel lacks, or a container that has just ended."""
-    try:
-        with open(path) as file:
-            return file.read()
-    except OSError:
-        return ""
-
-
 def _number(path: str) -> int:
-    text = _text_of(path).strip()
+    text = read_text(path).strip()
     return int(text) if text.isdecimal() else 0
 
 
 def _pairs(path: str) -> dict[str, int]:
-    words = (line.split() for line in _text_of(path).splitlines())
+    words = (line.split() for line in read_text(path).splitlines())
     return {pair[0]: int(pair[1]) for pair in words if len(pair) == 2 and pair[1].isdecimal()}
 
 

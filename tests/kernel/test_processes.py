@@ -69,3 +69,14 @@ def test_the_exit_code_of_a_child_is_read_once(command: str, code: int) -> None:
     assert processes.reap(descriptor) == code
     assert processes.reap(descriptor) is None
     os.close(descriptor)
+
+
+def test_a_child_that_takes_too_long_is_killed(child: subprocess.Popen[bytes]) -> None:
+    with pytest.raises(subprocess.TimeoutExpired):
+        processes.exit_code(child, 0)
+
+    assert child.returncode == -signal.SIGKILL
+
+
+def test_the_exit_code_of_a_child_is_that_of_its_end() -> None:
+    assert processes.exit_code(subprocess.Popen(["sh", "-c", "exit 3"]), _SECONDS) == 3

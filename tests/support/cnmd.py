@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import signal
 import socket
 import subprocess
 import sys
@@ -17,6 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from tests.support.daemon_life import DaemonLife
 from tests.support.daemon_starts import Popen, Process, run_program, start_daemon
 
 PYTHON = sys.executable
@@ -37,7 +36,7 @@ class UnixConnection(HTTPConnection):
 
 
 @dataclass
-class Cnmd:
+class Cnmd(DaemonLife):
     """One daemon over one directory; it can be killed and started again.
 
     `popen` starts a program in the namespace that plays the host, by default that of the calling thread; a
@@ -84,36 +83,12 @@ class Cnmd:
         with (self.place / "log").open("ab") as log:
             self.process = start_daemon(self.popen, command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         deadline = time.monotonic() + START_SECONDS
-        while not self._answers():
-            if self.process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"cnmd did not start:\n{self.log}")
-            time.sleep(0.02)
+        self.await_answer("cnmd", deadline)
 
-    def _answers(self) -> bool:
+    def answers(self) -> bool:
         with contextlib.suppress(OSError):
             return self.request("GET", "/_ping")[0] == 200
         return False
-
-    def kill(self) -> None:
-        """SIGKILL: nothing is told goodbye."""
-        self._end(signal.SIGKILL)
-
-    def stop(self) -> int:
-        """SIGTERM; the exit code."""
-        return self._end(signal.SIGTERM)
-
-    def _end(self, number: int) -> int:
-        if self.process is None:
-            return 0
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(self.process.pid, number)
-        code = self.process.wait(30)
-        self.process = None
-        return code
-
-    def restart(self) -> None:
-        self.stop()
-        self.start()
 
     def request(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
         """(status, decoded body or text). `body` is sent as JSON, bytes as they are."""

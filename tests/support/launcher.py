@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from pathlib import Path
 
 from netns_fixtures import Topology
 from tests.support.cnmd import PYTHON, Cnmd, UnixConnection
+from tests.support.daemon_life import DaemonLife
 from tests.support.daemon_starts import Popen, Process, start_daemon
 from tests.support.launcher_root import make_root, pack
 from tests.support.unpacked import ROOT, environment, program
@@ -26,7 +26,7 @@ START_SECONDS = 20.0
 
 
 @dataclass
-class Launcher:
+class Launcher(DaemonLife):
     """One launcher over one directory, which is its cnmd's too; it can be killed and started again."""
 
     cnmd: Cnmd
@@ -78,34 +78,14 @@ class Launcher:
                 self.popen, command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=env
             )
         deadline = time.monotonic() + START_SECONDS
-        while not self._answers():
-            if self.process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"cnm-launcher did not start:\n{self.log}")
-            time.sleep(0.02)
+        self.await_answer("cnm-launcher", deadline)
 
-    def _answers(self) -> bool:
+    def answers(self) -> bool:
         connection = UnixConnection(self.socket)
         with contextlib.suppress(OSError), contextlib.closing(connection):
             connection.request("GET", "/_ping")
             return connection.getresponse().status == 200
         return False
-
-    def kill(self) -> None:
-        """SIGKILL: nothing is told goodbye."""
-        self._end(signal.SIGKILL)
-
-    def stop(self) -> int:
-        """SIGTERM; the exit code."""
-        return self._end(signal.SIGTERM)
-
-    def _end(self, number: int) -> int:
-        if self.process is None:
-            return 0
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(self.process.pid, number)
-        code = self.process.wait(30)
-        self.process = None
-        return code
 
     # The docker CLI
 

@@ -64,9 +64,8 @@ class PacketStream:
             thread.join()
         self._sending.close()
         self._receiving.close()
-        crowded = (
-            self._crowded_out() - self._crowded_before
-        )  # A counter that is gone, as its link is, counts nothing.
+        # A counter that is gone, as its link is, counts nothing.
+        crowded = self._crowded_out() - self._crowded_before
         return max(0, self.sent - len(self._arrived) - crowded.total())
 
     def _crowded_out(self) -> Counter[tuple[int, str]]:
