@@ -18,6 +18,7 @@ import pytest
 from cnm.launcher.exits import has_ended
 from tests.support import launcher as lab
 from tests.support.cnmd import UnixConnection
+from tests.support.daemon_starts import from_nothing
 from tests.support.launcher_left import left
 from tests.support.small_containers import eventually
 from tests.support.thorough import THOROUGH
@@ -151,7 +152,7 @@ def forks() -> Iterator[Forks]:
         pytest.skip(reason)
     with (
         tempfile.TemporaryDirectory(prefix="cnm", dir="/tmp") as folder,
-        lab.running(Path(folder)) as launcher,
+        lab.running(Path(folder), started=from_nothing) as launcher,
     ):
         launcher.cnmd.create_network("other")
         launcher.stop()

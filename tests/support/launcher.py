@@ -8,7 +8,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -146,12 +146,17 @@ class Launcher:
 
 
 @contextmanager
-def running(place: Path, config: str = "", cnmd_config: str = "") -> Iterator[Launcher]:
-    """A host of its own with cnmd and launcher; ends with all containers gone."""
+def running(
+    place: Path,
+    config: str = "",
+    cnmd_config: str = "",
+    started: Callable[[Popen], Popen] = lambda popen: popen,
+) -> Iterator[Launcher]:
+    """A host of its own with cnmd and launcher; ends with all containers gone. `started`: what is made of `popen`."""
     with Topology({"hosts": {"host": {}}}) as topology:
         host = topology.hosts["host"]
-        cnmd = Cnmd(place, popen=host.popen, config=cnmd_config)
-        launcher = Launcher(cnmd, popen=host.popen, config=config)
+        cnmd = Cnmd(place, popen=started(host.popen), config=cnmd_config)
+        launcher = Launcher(cnmd, popen=started(host.popen), config=config)
         cnmd.start()
         try:
             launcher.start()
