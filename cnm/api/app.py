@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
+from werkzeug.routing import Rule
 
 from cnm.api import versions
 from cnm.api.routes import Route
@@ -29,8 +30,21 @@ VERSION = "cnm.api_version"
 _JSON = "application/json"
 
 
+class _MatchedRule(Rule):
+    """Matches requests and builds no URLs: to compile what url_for() runs is nine tenths of making an app."""
+
+    def _compile_builder(self, append_unknown: bool = True) -> Callable[..., tuple[str, str]]:
+        return _build_no_url
+
+
+def _build_no_url(rule: Rule, **_values: object) -> tuple[str, str]:
+    raise NotImplementedError(f"{rule.rule}: our APIs build no URLs")
+
+
 class ApiApp(Flask):
     """Flask less what an API on a local socket has no use for: redirects, OPTIONS, HTML."""
+
+    url_rule_class = _MatchedRule
 
     def __init__(self, name: str) -> None:
         super().__init__(name, static_folder=None)

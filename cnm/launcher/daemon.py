@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import sys
 from collections.abc import Sequence
@@ -63,6 +64,7 @@ def _serve(settings: Settings) -> int:
     heard = NetworksHeard(engine.parts, engine.cnmd_is_back)
     heard.start()
     daemon_process.stop_on_signals(log, server.stop)
+    gc.freeze()  # what a start makes stays: looking through it would hold up a request for tens of milliseconds
     notify("READY=1")
     log.info("cnm-launcher %s listens on %s", cnm.__version__, places.socket)
     server.serve()

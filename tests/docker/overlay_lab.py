@@ -8,13 +8,14 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 from netns_fixtures import Topology
 from tests.cluster.hosts import ClusterHost, drop_place, eventually, short_place, world
 from tests.docker.docker_lab import IMAGE, PLUGINS
 from tests.support.cnmd import Cnmd
+from tests.support.daemon_starts import PopenWithMounts, with_mounts
 from tests.support.dockerd import Dockerd, exec_root, make_image, start_dockerd
 from tests.support.unpacked import environment, program
 
@@ -32,7 +33,9 @@ class DockerClusterHost(ClusterHost):
         super().__init__(topology, place, number, config)
         self._state = place / f"docker{number}"
         self._ended = contextlib.ExitStack()
-        self._mounts = self._own_mounts()
+        self._mounts = f"/proc/{self._own_mounts()}/ns/mnt"
+        env = {**os.environ, **environment()}
+        self.popen = partial(PopenWithMounts(self.net, self._mounts), env=env)
         self.dockerd: Dockerd | None = None
         self.cnmd = Cnmd(
             place / self.name,
@@ -55,12 +58,6 @@ class DockerClusterHost(ClusterHost):
         holder.stdout.close()
         return holder.pid
 
-    def popen(self, command: list[str], **options: Any) -> subprocess.Popen[Any]:
-        return self.net.popen(self._inside(command), **{"env": {**os.environ, **environment()}, **options})
-
-    def _inside(self, command: list[str]) -> list[str]:
-        return ["nsenter", f"--mount=/proc/{self._mounts}/ns/mnt", "--wd=/", "--", *command]
-
     def shell(self, command: str) -> subprocess.CompletedProcess[str]:
         """A command at this host's prompt, with `cnmctl` and `docker` for its two daemons."""
         known = environment()
@@ -71,7 +68,7 @@ class DockerClusterHost(ClusterHost):
             "DOCKER_HOST": f"unix://{self._state / 'docker.sock'}",
             "CNM_HOST": f"unix://{self.cnmd.socket}",
         }
-        return self.net.run(self._inside(["sh", "-c", command]), env=env, check=False)
+        return self.net.run(with_mounts(self._mounts, ["sh", "-c", command]), env=env, check=False)
 
     def start_docker(self) -> None:
         (exec_root(self._state) / "containerd" / "containerd.pid").unlink(missing_ok=True)

@@ -13,6 +13,7 @@ import pytest
 
 from netns_fixtures.namespace import Namespace
 from tests.support.cnmd import Cnmd, running
+from tests.support.daemon_starts import from_nothing
 
 _SQUATTER = """
 import socket, sys
@@ -26,7 +27,7 @@ sys.stdin.read()
 
 @pytest.fixture
 def cnmd(tmp_path: Path) -> Iterator[Cnmd]:
-    with running(tmp_path) as daemon:
+    with running(tmp_path, from_nothing()) as daemon:
         yield daemon
 
 
@@ -94,7 +95,7 @@ def test_a_user_cannot_keep_cnmd_from_starting(tmp_path: Path) -> None:
     squatter.stdout.readline()
 
     try:
-        with running(tmp_path) as daemon:
+        with running(tmp_path, from_nothing()) as daemon:
             assert daemon.findings() == []
             assert f"process {squatter.pid} of user 65534 poses as cnmd" in daemon.log
     finally:

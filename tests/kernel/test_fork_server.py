@@ -24,7 +24,7 @@ from tests.support.forked import Forked, ForkServer, can_be_forked, run
 _PROBE = (sys.executable, "-m", "tests.support.fork_probe")
 _VERSION = (sys.executable, "-m", "cnm.daemon", "--version")
 _SECONDS = 30.0
-_ONE = {"hosts": {"one": {}}}
+_ONE: dict[str, Any] = {"hosts": {"one": {}}}
 
 Started = Callable[..., Any]
 
@@ -101,6 +101,7 @@ def test_a_fork_finds_in_itself_what_a_started_program_finds(
         "PATH": os.environ["PATH"],
         "PYTHONPATH": str(Path(__file__).parents[2]),
         "TZ": "UTC+3",
+        "LC_ALL": "C.UTF-8",
         "ONLY": "\udcff",
     }
     words = ("describe", "a word", b"\xff")

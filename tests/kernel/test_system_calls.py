@@ -17,6 +17,7 @@ import pytest
 from netns_fixtures import Topology
 from tests.support import strace
 from tests.support.cnmd import Cnmd, running
+from tests.support.daemon_starts import from_nothing
 
 Cost = Callable[..., Counter[str]]
 
@@ -50,7 +51,7 @@ MANY_PORTS = {
 @pytest.fixture(scope="module")
 def daemon(module_topology: Topology, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cnmd]:
     """A daemon that has done each verb once, so that nothing is counted which happens only the first time."""
-    with running(tmp_path_factory.mktemp("cnmd"), module_topology.host.popen) as daemon:
+    with running(tmp_path_factory.mktemp("cnmd"), from_nothing(module_topology.host.popen)) as daemon:
         daemon.create_network("net")
         daemon.create_network("dual", EnableIPv6=True)
         daemon.create_sandbox("other")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -18,7 +19,10 @@ Process = subprocess.Popen[Any] | Forked
 
 
 def start_daemon(popen: Popen, command: Sequence[str], **options: Any) -> Process:
-    """Start `[PYTHON, "-m", module, …]` by `popen`, or where `popen` does nothing special as a fork."""
+    """Start `[PYTHON, "-m", module, …]` by `popen`, or where that does nothing special as a fork.
+
+    A test whose daemon must be started from nothing says so by `from_nothing(popen)`.
+    """
     while isinstance(popen, partial) and not popen.args:
         options = {**popen.keywords, **options}
         popen = popen.func
@@ -28,6 +32,8 @@ def start_daemon(popen: Popen, command: Sequence[str], **options: Any) -> Proces
     host = getattr(popen, "__self__", None)
     if forked and isinstance(host, Host) and popen == host.popen:
         return _start_in(host, command, **options)
+    if forked and isinstance(popen, PopenWithMounts):
+        return _start_in(popen.host, command, mounts=popen.mounts, **options)
     process: Process = popen(command, **options)
     return process
 
@@ -35,6 +41,22 @@ def start_daemon(popen: Popen, command: Sequence[str], **options: Any) -> Proces
 def _start_in(host: Host, command: Sequence[str], **options: Any) -> Forked:
     with host.enter():
         return host.keep(Forked(command, start_new_session=True, **options))
+
+
+@dataclass(frozen=True)
+class PopenWithMounts:
+    """Starts a program in a host, with the mounts of a namespace's file `mounts`, in the root directory."""
+
+    host: Host
+    mounts: str
+
+    def __call__(self, command: Sequence[str], **options: Any) -> subprocess.Popen[str]:
+        return self.host.popen(with_mounts(self.mounts, command), **options)
+
+
+def with_mounts(mounts: str, command: Sequence[str]) -> list[str]:
+    """A command that runs this one so."""
+    return ["nsenter", f"--mount={mounts}", "--wd=/", "--", *command]
 
 
 def from_nothing(popen: Popen = subprocess.Popen) -> Popen:

@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -140,11 +140,16 @@ class Launcher(DaemonLife):
 
 
 @contextmanager
-def running(place: Path, config: str = "", cnmd_config: str = "") -> Iterator[Launcher]:
-    """A host of its own with cnmd and launcher; ends with all containers gone."""
+def running(
+    place: Path,
+    config: str = "",
+    cnmd_config: str = "",
+    started: Callable[[Popen], Popen] = lambda popen: popen,
+) -> Iterator[Launcher]:
+    """A host of its own with cnmd and launcher; ends with all containers gone. `started`: what is made of `popen`."""
     with Topology({"hosts": {"host": {}}}) as topology:
         host = topology.hosts["host"]
-        cnmd = Cnmd(place, popen=host.popen, config=cnmd_config)
+        cnmd = Cnmd(place, popen=started(host.popen), config=cnmd_config)
         cnmd.start()
         try:
             with beside(cnmd, config) as launcher:

@@ -17,6 +17,7 @@ from typing import Any
 from cnm.kernel.processes import has_ended
 from tests.support import launcher as lab
 from tests.support.cnmd import UnixConnection
+from tests.support.daemon_starts import from_nothing
 from tests.support.small_containers import eventually
 from tests.support.thorough import THOROUGH
 from tests.support.unpacked import environment
@@ -108,7 +109,7 @@ def forking() -> Iterator[Forks]:
     """Beside a cnmd with the network `other`."""
     with (
         tempfile.TemporaryDirectory(prefix="cnm", dir="/tmp") as folder,
-        lab.running(Path(folder)) as launcher,
+        lab.running(Path(folder), started=from_nothing) as launcher,
     ):
         launcher.place.chmod(0o711)  # other users have to pass through
         launcher.cnmd.create_network("other")
