@@ -57,6 +57,8 @@ class Exec:
         self.ended = threading.Event()
         self.ended_at = 0.0
         self.terminal: TerminalStreams | None = None
+        self.refused: CnmError | None = None
+        """Why it cannot start, known before: clients are told when they start it, as dockerd tells them."""
 
 
 class Running(NamedTuple):
@@ -152,7 +154,7 @@ class Execs:
     def start(self, reference: str, *, detach: bool = False, size: tuple[int, int] | None = None) -> Running:
         """Start the process; `size` is rows and columns of its terminal. Detached, its output goes nowhere.
 
-        Raises NotFound, Conflict where it was started before, RuntimeFailed.
+        Raises NotFound, Conflict where it was started before, RuntimeFailed, InvalidParameter for who it is to run as.
         """
         found = self.find(reference)
         self._claim(found)
@@ -254,6 +256,8 @@ class Execs:
             found.stage = Stage.STARTING
 
     def _launch(self, found: Exec, detach: bool, size: tuple[int, int] | None) -> Running:
+        if found.refused:
+            raise found.refused
         sized = {"consoleSize": {"height": size[0], "width": size[1]}} if size and found.wanted.tty else {}
         begun = begin(
             found.runtime,
