@@ -138,7 +138,7 @@ def test_all_exposed_ports_are_published_where_they_are_free(networks: Launcher)
     assert all(int(bound[0]["HostPort"]) > 1024 for bound in ports.values())
 
 
-_TALKER = ("busybox", "nc", "-lk", "-p", "80", "-e", "echo", "hello")
+_TALKER = ("busybox", "sh", "-c", "while :; do echo hello | nc -l -p 80; done")
 
 
 def _is_heard(docker: Launcher, port: str) -> bool:
@@ -200,13 +200,14 @@ def test_a_network_that_is_gone_can_be_left(networks: Launcher) -> None:
 
 def test_a_sandbox_that_is_no_container_is_disconnected_by_force(networks: Launcher) -> None:
     docker = networks
-    docker.cnmd.request("POST", "/cnm/v1/sandboxes", {"Name": "stray", "Networks": {}})
-    docker.cnmd.request("POST", "/networks/front/connect", {"Container": "stray"})
+    docker.cnmd.create_sandbox("stray")
+    docker.cnmd.connect("front", "stray")
     assert "No such container: stray" in docker.fails("network", "disconnect", "front", "stray")[1]
 
     docker.docker("network", "disconnect", "-f", "front", "stray")
 
     assert docker.docker("network", "inspect", "-f", "{{.Containers}}", "front") == "map[]"
+    docker.cnmd.ask("DELETE", "/cnm/v1/sandboxes/stray")
 
 
 def test_the_hosts_network_none_and_another_containers(networks: Launcher) -> None:
