@@ -30,12 +30,15 @@ class Entering:
         if not wanted.cmd:
             raise InvalidParameter("No exec command specified")
         check_runs(container)
+        user, refused = self._user(container, wanted.user or "")
         own = self._process_of(container)
-
-        def entered() -> dict[str, Any]:
-            return process(own, wanted, self._user(container, wanted.user or ""), self._all())
-
-        made = self.execs.create(container.id, wanted, entered, self._p.runtime(container))
+        told = (
+            {"uid": user.uid, "gid": user.gid, "additionalGids": list(user.additional_gids)} if user else None
+        )
+        made = self.execs.create(
+            container.id, wanted, process(own, wanted, told, self._all()), self._p.runtime(container)
+        )
+        made.refused = refused
         self._tell("exec_create", made)
         return made
 
@@ -47,12 +50,15 @@ class Entering:
             found: dict[str, Any] = json.load(file)["process"]
         return found
 
-    def _user(self, container: Container, wanted: str) -> dict[str, Any] | None:
-        """As the OCI has it; None: the container's own. Raises InvalidParameter where there is no such user."""
+    def _user(self, container: Container, wanted: str) -> tuple[User | None, InvalidParameter | None]:
+        """None: the container's own; or why it can be nobody."""
         if not wanted:
-            return None
-        user = find_user(self._p.rootfs(container).path, wanted, container.host.group_add or ())
-        return {"uid": user.uid, "gid": user.gid, "additionalGids": list(user.additional_gids)}
+            return None, None
+        try:
+            root = self._p.rootfs(container).path
+            return find_user(root, wanted, container.host.group_add or ()), None
+        except InvalidParameter as error:
+            return None, error
 
     def check_startable(self, made: Exec) -> None:
         """Before a client is given its connection. Raises Conflict."""

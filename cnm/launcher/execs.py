@@ -60,6 +60,8 @@ class Exec:
         self.ended = threading.Event()
         self.ended_at = 0.0
         self.terminal: TerminalStreams | None = None
+        self.refused: CnmError | None = None
+        """Why it cannot start, known before: clients are told when they start it, as dockerd tells them."""
 
 
 class Running(NamedTuple):
@@ -153,8 +155,8 @@ class Execs:
     def start(self, reference: str, *, detach: bool = False, size: tuple[int, int] | None = None) -> Running:
         """Start the process; `size` is rows and columns of its terminal. Detached, its output goes nowhere.
 
-        Raises NotFound, Conflict where it was started before, what its `process` raises, StartFailed for what is wrong
-        with the request and RuntimeFailed for the rest.
+        Raises NotFound, Conflict where it was started before, StartFailed or InvalidParameter for what is wrong with the
+        request and RuntimeFailed for the rest.
         """
         found = self.find(reference)
         self._claim(found)
@@ -257,6 +259,8 @@ class Execs:
             found.stage = Stage.STARTING
 
     def _launch(self, found: Exec, detach: bool, size: tuple[int, int] | None) -> Running:
+        if found.refused:
+            raise found.refused
         sized = {"consoleSize": {"height": size[0], "width": size[1]}} if size and found.wanted.tty else {}
         begun = begin(
             found.runtime,

@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from cnm.errors import CnmError
+from cnm.errors import CnmError, NotFound
 from cnm.launcher.storage import StoredImage, StoredLayer
 from cnm.wire.containers import Config
 
@@ -131,6 +131,17 @@ def derived(
     built = msgspec.to_builtins(document)
     built["rootfs"] = {"type": "layers", "diff_ids": list(diff_ids)}
     return msgspec.json.encode(built)
+
+
+def check_platform(image: Image, reference: str, wanted: str) -> None:
+    """`wanted` is OS, OS/ARCHITECTURE or ARCHITECTURE, with a variant or without. Raises NotFound in Docker's words."""
+    words = [_ARCHITECTURES.get(word, word) for word in wanted.lower().split("/")]
+    known = [image.os or "linux", image.architecture]
+    if words[:2] not in (known, known[:1], known[1:]) and words[0] != known[1]:
+        raise NotFound(
+            f"image with reference {reference} was found but does not match the specified platform: "
+            f"wanted {wanted}, actual: {'/'.join(known)}"
+        )
 
 
 def manifest(config: bytes, layers: Sequence[tuple[str, int]]) -> bytes:

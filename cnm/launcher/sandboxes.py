@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -140,16 +140,18 @@ class Sandboxes:
             log.warning("containers are shown without their networks: %s", error)
             return {}
 
-    def left(self, container: Container) -> list[dict[str, Any]]:
-        """What one that has run and does not has of `endpoints`: which networks those are that it was on."""
-        if container.state.status.is_alive or not container.state.started:
-            return []
-        ids = self._network_ids() if container.networks else {}
-        return [
-            {"Network": name, "NetworkId": ids[name], "Ports": []}
-            for name in container.networks
-            if name in ids
-        ]
+    def left(self, containers: Sequence[Container]) -> dict[str, list[dict[str, Any]]]:
+        """What those that have run and do not have of `all`: which networks those are that they were on."""
+        ended = [each for each in containers if each.state.started and not each.state.status.is_alive]
+        ids = self._network_ids() if any(each.networks for each in ended) else {}
+        return {
+            each.id: [
+                {"Network": name, "NetworkId": ids[name], "Ports": []}
+                for name in each.networks
+                if name in ids
+            ]
+            for each in ended
+        }
 
     def _network_ids(self) -> dict[str, str]:
         """By name; nothing where cnmd is away."""

@@ -38,6 +38,10 @@ def check(config: Config, host_config: HostConfig, host: Host) -> None:
     _check_host_config(config, host_config)
     check_resources(host_config, host)
     _check_numbers(host_config, host)
+    if host_config.storage_opt:
+        raise InvalidParameter(
+            "--storage-opt is supported only for overlay over xfs with 'pquota' mount option"
+        )
     log_options.check(host_config.log_config)
     check_modes(host_config)
     _check_user_namespace(host_config)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import time
+from functools import partial
 from typing import Any
 
 import pytest
@@ -56,6 +59,59 @@ def test_stop_asks_first_and_as_the_container_wants(docker: Launcher) -> None:
     docker.docker("stop", "one")
 
     assert state(docker, "one")["ExitCode"] == 3
+
+
+def test_stopping_a_paused_one_lets_it_end_as_it_wants(docker: Launcher) -> None:
+    script = "trap 'exit 7' TERM; while :; do sleep 0.05; done"
+    docker.docker("run", "-d", "--name", "one", "busybox", "sh", "-c", script)
+    docker.docker("pause", "one")
+
+    docker.docker("stop", "-t", "50", "one")
+
+    assert state(docker, "one")["ExitCode"] == 7
+    events = docker.docker(
+        *("events", "--since", "5m", "--until", f"{time.time():.6f}", "--filter", "container=one"),
+        *("--format", "{{.Action}}"),
+    )
+    assert events.split()[-5:] == ["pause", "kill", "unpause", "die", "stop"]
+
+
+def test_a_signal_thaws_a_paused_one_that_it_may_end(docker: Launcher) -> None:
+    docker.docker("run", "-d", "--name", "any", *_SLEEPER)
+    docker.docker("run", "-d", "--name", "int", "--stop-signal", "INT", *_SLEEPER)
+    docker.docker(
+        "pause",
+        "any",
+    )
+    docker.docker("pause", "int")
+
+    docker.docker("kill", "-s", "USR1", "any", "int")
+    assert (status(docker, "any"), status(docker, "int")) == ("running", "paused")
+    docker.docker("kill", "-s", "INT", "int")
+    assert status(docker, "int") == "running"
+    docker.docker("pause", "int")
+    docker.docker("kill", "int")
+    assert (status(docker, "int"), state(docker, "int")["ExitCode"]) == ("exited", 137)
+
+
+def _has_said(docker: Launcher, name: str, text: str) -> bool:
+    return docker.docker("logs", name) == text
+
+
+def test_one_that_ends_by_a_signal_of_a_user_stays_so(docker: Launcher) -> None:
+    """As Docker has it: by any, unless it names one that stops it."""
+    script = "trap 'exit 3' USR1; echo ready; while :; do sleep 0.05; done"
+    for name, more in (("any", ()), ("named", ("--stop-signal", "TERM"))):
+        docker.docker(
+            *("run", "-d", "--name", name, "--restart", "always", *more, "busybox", "sh", "-c", script)
+        )
+        eventually(partial(_has_said, docker, name, "ready"))
+
+    docker.docker("kill", "-s", "USR1", "any", "named")
+
+    eventually(partial(_has_said, docker, "named", "ready\nready"))
+    assert docker.docker("wait", "any") == "3"
+    assert json.loads(docker.docker("inspect", "any"))[0]["RestartCount"] == 0
 
 
 def test_restart_and_kill_by_signal(docker: Launcher) -> None:
@@ -150,26 +206,6 @@ def test_events_are_dockers(docker: Launcher) -> None:
     eventually(lambda: told() == ["create", "start", "die 0", "destroy"])
 
 
-def test_lists_are_filtered(docker: Launcher) -> None:
-    docker.docker("run", "-d", "--name", "red", "--label", "colour=red", *_SLEEPER)
-    docker.run("run", "--name", "blue", "--label", "colour=blue", "busybox", "sh", "-c", "exit 3")
-
-    def names(*arguments: str) -> list[str]:
-        return docker.docker("ps", "--format", "{{.Names}}", *arguments).split()
-
-    assert names() == ["red"]
-    assert names("-a") == ["blue", "red"]
-    assert names("--filter", "exited=3") == ["blue"]
-    assert names("-a", "--filter", "label=colour=red") == ["red"]
-    assert names("-a", "--filter", "name=lu") == ["blue"]
-    assert names("--filter", "status=exited") == ["blue"]
-    assert names("-l") == ["blue"]
-    assert names("-a", "--filter", "before=blue") == ["red"]
-    assert docker.docker("ps", "-a", "--format", "{{.Status}}", "--filter", "name=blue").startswith(
-        "Exited (3)"
-    )
-
-
 def test_names_change_and_stay_unique(docker: Launcher) -> None:
     docker.docker("run", "-d", "--name", "one", *_SLEEPER)
     docker.docker("create", "--name", "two", "busybox")
@@ -196,6 +232,22 @@ def test_a_container_that_removes_itself(docker: Launcher) -> None:
 
     docker.docker("stop", "-t", "0", "one")
 
+    eventually(lambda: docker.docker("ps", "-aq") == "")
+
+
+def test_one_that_removes_itself_stays_through_restarts(docker: Launcher) -> None:
+    ident = docker.docker("run", "-d", "--rm", "--name", "one", *_SLEEPER)
+
+    for _ in range(5):
+        docker.docker("restart", "-t", "0", "one")
+    restarts = [
+        subprocess.Popen(docker.command("restart", "-t", "0", "one"), stdout=subprocess.DEVNULL)
+        for _ in range(4)
+    ]
+
+    assert [each.wait(60) for each in restarts] == [0, 0, 0, 0]
+    assert docker.docker("ps", "-q", "--no-trunc") == ident
+    docker.docker("stop", "-t", "0", "one")
     eventually(lambda: docker.docker("ps", "-aq") == "")
 
 

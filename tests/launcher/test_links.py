@@ -157,3 +157,18 @@ def test_a_link_is_made_by_network_connect(docker: Launcher, network: str) -> No
     docker.docker("network", "connect", "--link", "db:base", network, "web")
 
     docker.docker("exec", "web", "ping", "-c1", "-w3", "base")
+
+
+def test_a_link_is_removed_and_its_containers_stay(docker: Launcher) -> None:
+    docker.docker("run", "-d", "--name", "db", *_SLEEPER)
+    docker.docker("run", "-d", "--name", "web", "--link", "db:base", "--link", "db:other", *_SLEEPER)
+
+    docker.docker("rm", "--link", "web/base")
+
+    assert json.loads(docker.docker("inspect", "web"))[0]["HostConfig"]["Links"] == ["/db:/web/other"]
+    assert [line.split("\t")[1].split()[0] for line in hosts(docker, "web") if "db" in line] == ["other"]
+    docker.docker("restart", "-t", "0", "web")
+    assert not any("base" in line for line in hosts(docker, "web"))
+    assert "No such container: web/base" in docker.fails("rm", "--link", "web/base")[1]
+    assert "cannot remove the default link name" in docker.fails("rm", "--link", "web")[1]
+    assert len(docker.docker("ps", "-q").split()) == 2

@@ -138,6 +138,78 @@ def test_all_exposed_ports_are_published_where_they_are_free(networks: Launcher)
     assert all(int(bound[0]["HostPort"]) > 1024 for bound in ports.values())
 
 
+_TALKER = ("busybox", "sh", "-c", "while :; do echo hello | nc -l -p 80; done")
+
+
+def _is_heard(docker: Launcher, port: str) -> bool:
+    """From the host."""
+    done = docker.run("run", "--rm", "--network", "host", "busybox", "nc", "-w", "2", "127.0.0.1", port)
+    return done.stdout == "hello\n"
+
+
+def test_ports_are_published_once_a_network_leads_out(networks: Launcher) -> None:
+    docker = networks
+    docker.docker("network", "create", "--internal", "inner")
+    docker.docker("run", "-d", "--name", "web", "--network", "inner", "-p", "8091:80", *_TALKER)
+    assert docker.docker("port", "web") == ""
+
+    docker.docker("network", "connect", "front", "web")
+
+    assert docker.docker("port", "web").splitlines() == ["80/tcp -> 0.0.0.0:8091", "80/tcp -> :::8091"]
+    assert _is_heard(docker, "8091")
+    docker.docker("network", "disconnect", "front", "web")
+    assert not _is_heard(docker, "8091")
+    docker.clear()
+    docker.docker("network", "rm", "inner")
+
+
+def test_ports_move_to_the_network_that_is_the_way_out(networks: Launcher) -> None:
+    docker = networks
+    docker.docker("run", "-d", "--name", "web", "--network", "front", "-p", "8092:80", *_TALKER)
+    docker.docker("network", "connect", "back", "web")
+
+    docker.docker("network", "disconnect", "front", "web")
+
+    assert docker.docker("port", "web").splitlines()[0] == "80/tcp -> 0.0.0.0:8092"
+    assert docker.docker("ps", "-q", "--filter", "publish=8092") != ""
+    assert _is_heard(docker, "8092")
+
+
+def test_a_network_that_is_gone_can_be_left(networks: Launcher) -> None:
+    docker = networks
+    docker.docker("network", "create", "lost")
+    docker.docker("run", "-d", "--name", "one", "--network", "lost", *_SLEEPER)
+    ident = docker.docker("network", "inspect", "-f", "{{.Id}}", "lost")
+    docker.docker("stop", "-t", "0", "one")
+    assert shown(docker, "one")["Networks"]["lost"]["NetworkID"] == ident
+    docker.docker("network", "rm", "lost")
+    assert "network lost not found" in docker.fails("start", "one")[1]
+
+    docker.docker("network", "disconnect", "lost", "one")
+
+    assert shown(docker, "one")["Networks"] == {}
+    assert "is not connected to the network lost" in docker.fails("network", "disconnect", "lost", "one")[1]
+    docker.docker("network", "connect", "front", "one")
+    docker.docker("network", "connect", "--alias", "again", "front", "one")
+    docker.docker("start", "one")
+    assert shown(docker, "one")["Networks"]["front"]["IPAddress"] != ""
+    assert "network lost not found" in docker.fails("network", "disconnect", "lost", "one")[1]
+    assert "is not connected to the" in docker.fails("network", "disconnect", "-f", "lost", "one")[1]
+    assert "is not connected to" in docker.fails("network", "disconnect", "-f", "back", "one")[1]
+
+
+def test_a_sandbox_that_is_no_container_is_disconnected_by_force(networks: Launcher) -> None:
+    docker = networks
+    docker.cnmd.create_sandbox("stray")
+    docker.cnmd.connect("front", "stray")
+    assert "No such container: stray" in docker.fails("network", "disconnect", "front", "stray")[1]
+
+    docker.docker("network", "disconnect", "-f", "front", "stray")
+
+    assert docker.docker("network", "inspect", "-f", "{{.Containers}}", "front") == "map[]"
+    docker.cnmd.ask("DELETE", "/cnm/v1/sandboxes/stray")
+
+
 def test_the_hosts_network_none_and_another_containers(networks: Launcher) -> None:
     docker = networks
     docker.docker("run", "-d", "--name", "one", "--network", "front", *_SLEEPER)

@@ -14,6 +14,7 @@ from cnm.errors import InvalidParameter
 from cnm.launcher import present
 from cnm.launcher.api.calls import Call
 from cnm.launcher.container import Container
+from cnm.launcher.image_config import check_platform
 from cnm.launcher.selection import CONTAINER_FILTERS, PRUNE_FILTERS, Known, selected
 from cnm.launcher.top import Top
 from cnm.wire import codec
@@ -34,12 +35,14 @@ _ONLY_BY_FILTER = {"filters": 'JSON: `{"status": ["running"]}`'}
     body=ContainerCreate,
     answer=ContainerCreated,
     status=201,
-    query={"name": "its name", "platform": "makes no difference here"},
+    query={"name": "its name", "platform": "what its image must be for, as `linux/amd64`"},
 )
 def create(call: Call[ContainerCreate]) -> ContainerCreated:
     """Create a container."""
     if call.version < _REMOVES_ITSELF_SINCE and call.body.host_config:
         call.body.host_config.auto_remove = False  # its client removes it
+    if platform := call.query.get("platform", ""):
+        check_platform(call.engine.parts.images.find(call.body.image or ""), call.body.image or "", platform)
     made, warnings = call.engine.create(call.query.get("name", ""), call.body)
     return ContainerCreated(id=made.id, warnings=warnings)
 
@@ -68,6 +71,7 @@ def list_containers(call: Call[None]) -> list[dict[str, Any]]:
     everything, limit = call.flag("all"), call.number("limit")
     found = selected(engine.registry.all(), wanted, known, everything=everything, limit=limit)
     joined = endpoints() if any(c.state.status.is_alive for c in found) else {}
+    joined = joined | engine.parts.sandboxes.left(found)
     return _lines(call, found, joined, sizes=call.flag("size"))
 
 
@@ -98,7 +102,8 @@ def inspect(call: Call[None], container: str) -> dict[str, Any]:
     engine = call.engine
     found = engine.registry.find(container)
     sandboxes = engine.parts.sandboxes
-    endpoints = sandboxes.endpoints(found.id) if found.state.status.is_alive else sandboxes.left(found)
+    is_alive = found.state.status.is_alive
+    endpoints = sandboxes.endpoints(found.id) if is_alive else sandboxes.left([found]).get(found.id, [])
     shown = present.inspected(found, endpoints, engine.parts.places)
     shown["HostConfig"]["Links"] = engine.links.shown(found)
     if call.version < _NAMES_BESIDE_ALIASES_SINCE:
