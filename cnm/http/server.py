@@ -123,7 +123,7 @@ class _Request(server.HTTPRequest):
         if self.status[:3] == b"413":  # type: ignore[comparison-overlap]
             self._drain(self.rfile)
         if self.chunked_read and not self.rfile.closed:
-            self.close_connection = self.conn.lingers = True  # type: ignore[attr-defined]
+            self.close_connection = self.conn.lingers = True
         super().send_headers()
 
     def _drain(self, body: Any) -> None:
@@ -153,7 +153,7 @@ class _Connection(server.HTTPConnection):
         if self.lingers:
             with suppress(OSError):
                 self._linger()
-        super().close()  # type: ignore[no-untyped-call]
+        super().close()
 
     def _linger(self) -> None:
         """Who is refused while it writes shall read why, and not find the connection closed (RFC 9112, 9.6)."""

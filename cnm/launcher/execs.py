@@ -161,7 +161,7 @@ class Execs:
         try:
             return self._launch(found, detach, size or _size(found.wanted.console_size))
         except RuntimeFailed as error:
-            self._end(found, error.exit_code or NOT_STARTED)
+            self._end(found, error.process_exit_code or NOT_STARTED)
             raise exec_refused(error) from None
         except BaseException:
             self._end(found, NOT_STARTED)

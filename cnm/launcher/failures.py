@@ -20,15 +20,15 @@ def explained(error: CnmError) -> CnmError:
         "failed to create task for container: failed to create shim task: OCI runtime create failed: "
         f"{error.told}"
     )
-    return CnmError(text) if error.exit_code is None else StartFailed(text)
+    return CnmError(text) if error.process_exit_code is None else StartFailed(text)
 
 
 def exec_refused(error: RuntimeFailed) -> CnmError:
     """The same of an exec, whose words are the runtime's."""
-    return error if error.exit_code is None else StartFailed(str(error))
+    return error if error.process_exit_code is None else StartFailed(str(error))
 
 
 def exit_code_of(error: CnmError) -> int:
     """What a container that could not be started has ended with (docker-run(1), exit status)."""
-    code = error.exit_code if isinstance(error, RuntimeFailed) else None
+    code = error.process_exit_code if isinstance(error, RuntimeFailed) else None
     return _NOT_STARTED if code is None else code

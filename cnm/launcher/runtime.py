@@ -59,7 +59,7 @@ class RuntimeFailed(CnmError):
         return f"{self.words}: unknown{self._blame.hint if self._blame else ''}"
 
     @property
-    def exit_code(self) -> int | None:
+    def process_exit_code(self) -> int | None:
         """Of a process that did not begin, where the request is to blame: 127 something is not there, 126 it cannot be
         run; else None.
         """

@@ -90,12 +90,12 @@ def test_docker_tells_by_the_runtimes_words_what_a_process_ends_with(
 ) -> None:
     failed = RuntimeFailed("create", words)
 
-    assert failed.exit_code == code
+    assert failed.process_exit_code == code
     assert str(failed).startswith(f"OCI runtime create failed: {words}: unknown{hint}")
 
 
 def test_what_is_not_about_a_beginning_is_the_runtimes_own_matter() -> None:
     failed = RuntimeFailed("pause", "write /x: not a directory")
 
-    assert failed.exit_code is None
+    assert failed.process_exit_code is None
     assert str(failed) == "OCI runtime pause failed: write /x: not a directory: unknown"
