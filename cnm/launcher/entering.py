@@ -12,7 +12,7 @@ from cnm.launcher.capabilities import granted
 from cnm.launcher.container import Container, Status
 from cnm.launcher.execs import Exec, Execs, Stage, process
 from cnm.launcher.parts import Parts
-from cnm.launcher.users import find_user
+from cnm.launcher.users import User, find_user
 from cnm.wire.containers import ExecCreate
 
 
@@ -26,16 +26,18 @@ class Entering:
         self.execs = Execs(parts.exits, parts.places.execs, self._ended)
 
     def create(self, container: Container, wanted: ExecCreate) -> Exec:
-        """Raises Conflict for a container that does not run, InvalidParameter where there is no command."""
+        """Raises Conflict for a container that does not run, InvalidParameter for what is wrong."""
         if not wanted.cmd:
             raise InvalidParameter("No exec command specified")
         check_runs(container)
+        user = self._user(container, wanted.user or "")
         own = self._process_of(container)
-
-        def entered() -> dict[str, Any]:
-            return process(own, wanted, self._user(container, wanted.user or ""), self._all())
-
-        made = self.execs.create(container.id, wanted, entered, self._p.runtime(container))
+        told = (
+            {"uid": user.uid, "gid": user.gid, "additionalGids": list(user.additional_gids)} if user else None
+        )
+        made = self.execs.create(
+            container.id, wanted, process(own, wanted, told, self._all()), self._p.runtime(container)
+        )
         self._tell("exec_create", made)
         return made
 
@@ -47,12 +49,11 @@ class Entering:
             found: dict[str, Any] = json.load(file)["process"]
         return found
 
-    def _user(self, container: Container, wanted: str) -> dict[str, Any] | None:
-        """As the OCI has it; None: the container's own. Raises InvalidParameter where there is no such user."""
+    def _user(self, container: Container, wanted: str) -> User | None:
+        """None: the container's own."""
         if not wanted:
             return None
-        user = find_user(self._p.rootfs(container).path, wanted, container.host.group_add or ())
-        return {"uid": user.uid, "gid": user.gid, "additionalGids": list(user.additional_gids)}
+        return find_user(self._p.rootfs(container).path, wanted, container.host.group_add or ())
 
     def check_startable(self, made: Exec) -> None:
         """Before a client is given its connection. Raises Conflict."""

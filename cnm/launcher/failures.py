@@ -1,4 +1,4 @@
-"""Why a container or an exec did not start, in Docker's words and exit codes."""
+"""Why a container did not start, in Docker's words and exit codes."""
 
 from __future__ import annotations
 
