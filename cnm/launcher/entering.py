@@ -12,7 +12,7 @@ from cnm.launcher.capabilities import granted
 from cnm.launcher.container import Container, Status
 from cnm.launcher.execs import Exec, Execs, Stage, process
 from cnm.launcher.parts import Parts
-from cnm.launcher.users import find_user
+from cnm.launcher.users import User, find_user
 from cnm.wire.containers import ExecCreate
 
 
@@ -26,7 +26,7 @@ class Entering:
         self.execs = Execs(parts.exits, parts.places.execs, self._ended)
 
     def create(self, container: Container, wanted: ExecCreate) -> Exec:
-        """Raises Conflict for a container that does not run, InvalidParameter where there is no command."""
+        """Raises Conflict for a container that does not run, InvalidParameter for what is wrong."""
         if not wanted.cmd:
             raise InvalidParameter("No exec command specified")
         check_runs(container)

@@ -43,14 +43,12 @@ class Stage(Enum):
     ENDED = "ended"
 
 
-OciProcess = Callable[[], Mapping[str, Any]]
-"""The OCI process that an exec becomes, made when it starts: Docker looks for its user no earlier."""
-
-
 class Exec:
-    """One exec. `wanted` is what was asked for."""
+    """One exec. `wanted` is what was asked for, `process` the OCI process that it becomes."""
 
-    def __init__(self, container: str, wanted: ExecCreate, process: OciProcess, runtime: Runtime) -> None:
+    def __init__(
+        self, container: str, wanted: ExecCreate, process: Mapping[str, Any], runtime: Runtime
+    ) -> None:
         self.id = secrets.token_hex(32)
         self.container, self.wanted, self.process, self.runtime = container, wanted, process, runtime
         self.stage = Stage.CREATED
@@ -123,8 +121,10 @@ class Execs:
         self._execs: dict[str, Exec] = {}
         os.makedirs(folder, mode=0o700, exist_ok=True)
 
-    def create(self, container: str, wanted: ExecCreate, process: OciProcess, runtime: Runtime) -> Exec:
-        """Remember an exec of a running container; `process` returns what the function of that name makes."""
+    def create(
+        self, container: str, wanted: ExecCreate, process: Mapping[str, Any], runtime: Runtime
+    ) -> Exec:
+        """Remember an exec of a running container; `process` as the function of that name makes it."""
         detach_keys(wanted.detach_keys or "")
         made = Exec(container, wanted, process, runtime)
         with self._lock:
@@ -265,7 +265,7 @@ class Execs:
         begun = begin(
             found.runtime,
             found.container,
-            {**found.process(), **sized},
+            {**found.process, **sized},
             attached=(not detach and bool(asked) for asked in _asked(found.wanted)),
             folder=self._folder,
         )

@@ -40,7 +40,7 @@ class Stage:
         asked = {"attach_stdout": True, "attach_stderr": True, **wanted}
         create = ExecCreate(cmd=list(command), **asked)
         made = process(self._made.process(self._target), create, user, ("CAP_SYS_ADMIN",))
-        return self.execs.create(self._target.id, create, lambda: made, self._made.runtime).id
+        return self.execs.create(self._target.id, create, made, self._made.runtime).id
 
     def serve(self, name: str, early: bytes = b"") -> Callable[[socket.socket], Ended | None]:
         return lambda client: self.execs.attach(name, client, early)

@@ -244,7 +244,7 @@ def test_what_cannot_be_run_fails_in_the_runtimes_words_and_leaves_nothing(
         f'exec: "{command}": '
     )
     assert str(failed.value).endswith(": unknown")
-    assert failed.value.exit_code == code
+    assert failed.value.process_exit_code == code
     assert made.runtime.known() == known
     assert _monitors(bundle) == []
 

@@ -97,7 +97,7 @@ class SmallEngine:
     def _exec_create(self, environ: WSGIEnvironment, _name: str) -> Answer:
         wanted = codec.decode(_body(environ), ExecCreate)
         made = process(self._made.process(self._bundle), wanted)
-        return 201, {"Id": self.execs.create(self._bundle.id, wanted, lambda: made, self._made.runtime).id}
+        return 201, {"Id": self.execs.create(self._bundle.id, wanted, made, self._made.runtime).id}
 
     def _exec_start(self, environ: WSGIEnvironment, name: str) -> Answer:
         wanted = codec.decode(_body(environ), ExecStart)

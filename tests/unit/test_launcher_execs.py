@@ -90,7 +90,7 @@ def test_docker_tells_by_the_runtimes_words_what_a_process_ends_with(
 ) -> None:
     failed = RuntimeFailed("create", words)
 
-    assert failed.exit_code == code
+    assert failed.process_exit_code == code
     assert str(failed).startswith(f"OCI runtime create failed: {words}: unknown{hint}")
 
 
