@@ -161,12 +161,12 @@ class Launcher:
 
 
 @contextmanager
-def running(place: Path, config: str = "", cnmd_config: str = "") -> Iterator[Launcher]:
+def running(place: Path, config: str = "", cnmd_config: str = "", before: str = "") -> Iterator[Launcher]:
     """A host of its own with cnmd and launcher; ends with all containers gone."""
     with Topology({"hosts": {"host": {}}}) as topology:
         host = topology.hosts["host"]
         cnmd = Cnmd(place, popen=host.popen, config=cnmd_config)
-        launcher = Launcher(cnmd, popen=host.popen, config=config)
+        launcher = Launcher(cnmd, popen=host.popen, config=config, before=before)
         cnmd.start()
         try:
             launcher.start()
