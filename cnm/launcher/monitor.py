@@ -28,6 +28,8 @@ from cnm.launcher.runtime import Runtime, RuntimeFailed, failure
 
 _PATIENCE = 120.0
 """Seconds for a container to be created."""
+_PARTING_SECONDS = 5.0
+"""For a monitor that has told of a failure to end."""
 _ACCEPT_SECONDS = 1.0
 _FILES = ("attach", "ctl", "winsz", "oom", "exit", "pid", "conmon.pid", "runtime.log", "monitor.log")
 
@@ -78,8 +80,9 @@ class Monitor:
         try:
             return Created(_pid(told, bundle), monitor_pid)
         except RuntimeFailed:
-            _await_end(monitor_pid)
-            runtime.delete(container, force=True)
+            _await_end(monitor_pid, _PARTING_SECONDS if told else 0.0)
+            with suppress(RuntimeFailed):  # it may be what failed: the sweep leaves nothing to it
+                runtime.delete(container, force=True)
             sweep(runtime.root, container, _cgroup(bundle), monitor_pid)
             raise
 
@@ -238,7 +241,8 @@ def _pid(told: bytes, bundle: str) -> int:
     if pid > 0:
         return pid
     logs = (_lines(os.path.join(bundle, name)) for name in ("runtime.log", "monitor.log"))
-    raise failure("create", next(filter(None, logs), []), said.strip() or "its monitor said nothing")
+    silence = "conmon, its monitor, ended or hung before it had told how it went"
+    raise failure("create", next(filter(None, logs), []), said.strip() or silence)
 
 
 def _cgroup(bundle: str) -> str:
@@ -249,14 +253,14 @@ def _cgroup(bundle: str) -> str:
         return ""
 
 
-def _await_end(monitor_pid: int) -> None:
-    """A monitor without a container ends by itself; one that hangs is killed."""
+def _await_end(monitor_pid: int, seconds: float) -> None:
+    """A monitor without a container ends by itself; one that does not within the time is killed."""
     if not monitor_pid:
         return
     with suppress(ProcessLookupError):
         process = os.pidfd_open(monitor_pid)
         try:
-            if not await_end(process, 5):
+            if not await_end(process, seconds):
                 os.kill(monitor_pid, 9)
                 await_end(process)
             reap(process)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
@@ -165,8 +166,13 @@ class Runtime:
         except subprocess.TimeoutExpired:
             raise self.silent(verb) from None
         if done.returncode != 0:
-            raise failure(verb, done.stderr.splitlines(), f"{self.program} ended with {done.returncode}")
+            raise failure(verb, done.stderr.splitlines(), f"{self.program} {_end(done.returncode)}")
         return done.stdout
+
+
+def _end(code: int) -> str:
+    """In words; `code` is subprocess'."""
+    return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with {code}"
 
 
 def failure(doing: str, log: Sequence[bytes], otherwise: str) -> RuntimeFailed:

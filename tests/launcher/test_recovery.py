@@ -194,6 +194,27 @@ def test_one_that_removes_itself_outlives_its_restart(docker: Launcher) -> None:
     eventually(lambda: names(docker, "-a") == set())
 
 
+@pytest.mark.parametrize("is_asked", [True, False])
+def test_one_that_is_dead_is_so_for_the_next_launcher_which_removes_it_once_it_can(
+    docker: Launcher, programs: FaultyPrograms, is_asked: bool
+) -> None:
+    end = docker.stop if is_asked else docker.kill
+    docker.docker("run", "-d", "--name", "one", *_SLEEPER)
+    programs.fail("runc", "delete")
+    assert "runc is broken" in docker.fails("rm", "-f", "one")[1]
+    assert status(docker, "one") == "dead"
+
+    end()
+    docker.start()
+
+    assert status(docker, "one") == "dead"
+    assert "is marked for removal" in docker.fails("start", "one")[1]
+    programs.mend()
+    end()
+    docker.start()
+    assert names(docker, "-a") == set()
+
+
 # cnmd
 
 
@@ -334,6 +355,38 @@ def test_after_a_power_cut_policies_start_containers_with_their_files(docker: La
         docker.docker("start", "no", "made")
         docker.clear()
         docker.docker("network", "rm", "front")
+        assert left(docker) == []
+
+
+def test_after_a_power_cut_every_state_is_a_true_one(docker: Launcher, programs: FaultyPrograms) -> None:
+    policies = {
+        "paused": "no",
+        "frozen": "always",
+        "dying": "no",
+        "failing": "on-failure:9",
+        "again": "always",
+    }
+    for name, policy in policies.items():
+        docker.docker("run", "-d", "--name", name, "--restart", policy, *_SLEEPER)
+    docker.docker("pause", "paused", "frozen")
+    programs.fail("runc", "delete")
+    assert "runc is broken" in docker.fails("rm", "-f", "dying")[1]
+    programs.fail("runc", "create")
+    for name in ("failing", "again"):
+        os.kill(state(docker, name)["Pid"], signal.SIGKILL)
+    waits = {"dying": "dead", "failing": "restarting", "again": "restarting", "paused": "paused"}
+    eventually(lambda: {name: status(docker, name) for name in waits} == waits)
+    cut_power(docker)
+    programs.mend()
+
+    with switched_on(docker):
+        eventually(lambda: names(docker) == {"frozen", "failing", "again"})
+        assert names(docker, "-a") == {"paused", "frozen", "failing", "again"}
+        assert (status(docker, "paused"), state(docker, "paused")["ExitCode"]) == ("exited", 255)
+        assert [status(docker, name) for name in ("frozen", "failing", "again")] == ["running"] * 3
+        docker.docker("start", "paused")
+        assert docker.docker("exec", "frozen", "echo", "here") == "here"
+        docker.clear()
         assert left(docker) == []
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import subprocess
 
 import pytest
 
+from tests.support.cnmd import PYTHON
 from tests.support.launcher import Launcher
+from tests.support.launcher_left import left
 
 
 def test_output_and_exit_code_are_the_containers(docker: Launcher) -> None:
@@ -87,6 +90,44 @@ def test_a_name_that_is_in_use_is_refused_with_who_has_it(docker: Launcher) -> N
 
     assert code == 125
     assert f'The container name "/one" is already in use by container "{ident}"' in error
+
+
+_HOLD = """\
+import socket, sys
+with socket.socket(type=socket.SocketKind[sys.argv[1]]) as held:
+    held.bind(("0.0.0.0", 8080))
+    if held.type is socket.SOCK_STREAM:
+        held.listen()
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize(
+    ("kind", "published"),
+    [
+        ("SOCK_STREAM", "8080:80"),
+        ("SOCK_STREAM", "127.0.0.1:8080:80"),
+        ("SOCK_DGRAM", "8080:80/udp"),
+        ("SOCK_STREAM", "8079-8081:79-81"),
+    ],
+)
+def test_a_port_of_another_program_is_refused_and_nothing_is_left(
+    docker: Launcher, kind: str, published: str
+) -> None:
+    command = [PYTHON, "-c", _HOLD, kind]
+    with docker.popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout
+        assert holder.stdout.readline().strip() == "held"
+        code, error = docker.fails("run", "-d", "--name", "one", "-p", published, "busybox", "sleep", "100")
+
+    assert code == 125
+    assert ":8080 failed: port is already allocated" in error
+    shown = json.loads(docker.docker("inspect", "one"))[0]
+    assert (shown["State"]["Status"], shown["State"]["ExitCode"]) == ("created", 128)
+    assert left(docker) == [f"file {shown['Id']}"]
+    docker.docker("start", "one")
+    assert docker.docker("port", "one")
 
 
 def test_a_port_that_is_in_use_is_refused_and_the_next_try_works(docker: Launcher) -> None:

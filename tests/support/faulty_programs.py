@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from enum import Enum
 from pathlib import Path
 
 from tests.support.unpacked import program
@@ -12,15 +13,29 @@ _NAMES = ("runc", "conmon", "podman")
 _SCRIPT = """\
 #!/bin/sh
 if [ -e {fault} ]; then
-    verb=$(cat {fault})
-    [ -z "$verb" ] && {{ echo '{name} is broken' >&2; exit 1; }}
-    for word in "$@"; do
-        [ "$word" = "$verb" ] && {{ echo '{name} is broken' >&2; exit 1; }}
+    {{ read -r verb; read -r how; }} < {fault}
+    for word in "$@" ""; do
+        [ "$word" = "$verb" ] || continue
+        case "$how" in
+            fails) echo '{name} is broken' >&2; exit 1 ;;
+            hangs) while :; do sleep 0.1; done ;;
+            dies) kill -s KILL $$ ;;
+            "dies afterwards") {real} "$@"; kill -s KILL $$ ;;
+        esac
     done
 fi
 while [ -e {held} ]; do sleep 0.02; done
 exec {real} "$@"
 """
+
+
+class How(Enum):
+    """What becomes of a faulty program; DIES by SIGKILL, and does its work before where it DIES_AFTERWARDS."""
+
+    FAILS = "fails"
+    HANGS = "hangs"
+    DIES = "dies"
+    DIES_AFTERWARDS = "dies afterwards"
 
 
 class FaultyPrograms:
@@ -43,9 +58,9 @@ class FaultyPrograms:
     def _fault(self, name: str) -> Path:
         return self._folder / f"{name}.fault"
 
-    def fail(self, name: str, verb: str) -> None:
+    def fail(self, name: str, verb: str, how: How = How.FAILS) -> None:
         """From now on, wherever this word is among the arguments; always for ""."""
-        self._fault(name).write_text(verb)
+        self._fault(name).write_text(f"{verb}\n{how.value}\n")
 
     def mend(self) -> None:
         for name in _NAMES:

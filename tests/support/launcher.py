@@ -144,6 +144,7 @@ def running(
     place: Path,
     config: str = "",
     cnmd_config: str = "",
+    before: str = "",
     started: Callable[[Popen], Popen] = lambda popen: popen,
 ) -> Iterator[Launcher]:
     """A host of its own with cnmd and launcher; ends with all containers gone. `started`: what is made of `popen`."""
@@ -152,16 +153,16 @@ def running(
         cnmd = Cnmd(place, popen=started(host.popen), config=cnmd_config)
         cnmd.start()
         try:
-            with beside(cnmd, config) as launcher:
+            with beside(cnmd, config, before) as launcher:
                 yield launcher
         finally:
             cnmd.stop()
 
 
 @contextmanager
-def beside(cnmd: Cnmd, config: str = "") -> Iterator[Launcher]:
+def beside(cnmd: Cnmd, config: str = "", before: str = "") -> Iterator[Launcher]:
     """A launcher on the host of a cnmd that runs, with the image busybox; ends with all containers gone."""
-    launcher = Launcher(cnmd, popen=cnmd.popen, config=config)
+    launcher = Launcher(cnmd, popen=cnmd.popen, config=config, before=before)
     try:
         launcher.start()
         launcher.import_busybox()

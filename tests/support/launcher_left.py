@@ -62,7 +62,7 @@ def _programs(folder: str) -> Iterator[str]:
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
-                arguments = (entry / "cmdline").read_bytes().decode(errors="replace").split("\0")
+                arguments = os.fsdecode((entry / "cmdline").read_bytes()).split("\0")
             except OSError:  # it ended meanwhile
                 continue
             if any(argument.startswith(folder) for argument in arguments):
