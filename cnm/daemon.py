@@ -78,7 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"{path}: ok")
             return 0
         if os.geteuid() != 0:
-            raise CnmError("cnmd needs root: run it as root")
+            raise CnmError("it needs root: run it with sudo, or as a service")
         start_logging(settings)
         return _serve(settings)
     except CnmError as error:

@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         settings = load(options.config or DEFAULT_CONFIG, overrides, must_exist=options.config is not None)
         if os.geteuid() != 0:
-            raise CnmError("cnm-launcher needs root: run it as root")
+            raise CnmError("it needs root: run it with sudo, or as a service")
         start_logging(settings)
         return _serve(settings)
     except CnmError as error:
