@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import cnm
 from cnm.config import DEFAULT_CONFIG, Settings, load
-from cnm.errors import CnmError
+from cnm.errors import CnmError, Unavailable
 from cnm.events import EventBus
 from cnm.http import activation
 from cnm.http.listener import UnixPlace
@@ -75,6 +75,7 @@ def _serve(settings: Settings) -> int:
     place = UnixPlace(places.socket, inherited.pop(places.socket, None))
     activation.refuse(inherited)
     engine = make_engine(settings, places)
+    _warn_of_what_is_absent(engine.parts, settings.launcher.runtime)
     server = Server(create_app(engine), place, threads=settings.launcher.threads)
     server.bind()  # before anything is taken up: two launchers would take up the same
     engine.start()
@@ -119,6 +120,20 @@ def make_engine(settings: Settings, places: Places) -> Engine:
         host=read_host(programs),
     )
     return Engine(parts, cgroup_parent=table.cgroup_parent, runtime=table.runtime)
+
+
+def _warn_of_what_is_absent(parts: Parts, runtime: str) -> None:
+    """It starts without, and shows containers; those that need it do not start."""
+    for name in (runtime, "conmon", "podman"):
+        try:
+            parts.programs.path(name)
+        except Unavailable as error:
+            log.warning("%s", error)
+    if parts.host.seccomp is None:
+        log.warning(
+            "no seccomp profile is installed, containers run without: install golang-github-containers-common, "
+            "or say where one is in the settings of the launcher"
+        )
 
 
 def _stop_on_signals(server: Server) -> None:
