@@ -5,10 +5,10 @@ from __future__ import annotations
 from tests.support.launcher import IMAGE, Launcher
 
 
-def _committed(docker: Launcher, *options: str) -> str:
+def _committed(docker: Launcher, *name: str, options: tuple[str, ...] = ()) -> str:
     """An image of a container that wrote 3000 bytes; the container is left."""
     docker.docker("run", "--name", "writer", IMAGE, "sh", "-c", "head -c 3000 /dev/zero >/written")
-    return docker.docker("commit", *options, "writer")
+    return docker.docker("commit", *options, "writer", *name)
 
 
 def test_only_images_without_a_name_that_no_container_needs_are_pruned(docker: Launcher) -> None:
@@ -22,11 +22,11 @@ def test_only_images_without_a_name_that_no_container_needs_are_pruned(docker: L
     assert f"deleted: {nameless}" in pruned
     assert docker.docker("images", "--format", "{{.Repository}}") == IMAGE
     space = pruned.rpartition("Total reclaimed space: ")[2]
-    assert space.endswith("kB") and float(space[:-2]) >= 3
+    assert float(space.removesuffix("kB")) >= 3
 
 
 def test_named_images_are_pruned_where_all_are_asked_for_and_labels_fit(docker: Launcher) -> None:
-    _committed(docker, "--change", "LABEL keep=yes", "kept")
+    _committed(docker, "kept", options=("--change", "LABEL keep=yes"))
     docker.docker("commit", "--change", "LABEL keep=no", "writer", "gone")
 
     docker.docker("image", "prune", "-a", "-f", "--filter", "label!=keep=yes")
