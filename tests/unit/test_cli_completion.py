@@ -108,8 +108,10 @@ def test_containers_and_images_are_the_launchers(
     daemon: FakeDaemon, tmp_path: Path, words: list[str], proposals: list[str]
 ) -> None:
     """A socket that is not called as cnmd's is one of the Engine API."""
-    daemon.answers("GET", "/containers/json", [{"Id": "1" * 64, "Names": [f"/{n}"]} for n in ("one", "two")])
-    daemon.answers("GET", "/images/json", [{"Id": f"sha256:{'2' * 64}", "RepoTags": ["image:1"]}])
+    containers = [{"Id": "1" * 64, "Names": [f"/{name}"], "Created": 0} for name in ("one", "two")]
+    image = {"Id": f"sha256:{'2' * 64}", "RepoTags": ["image:1"], "RepoDigests": [], "Created": 0, "Size": 0}
+    daemon.answers("GET", "/containers/json", containers)
+    daemon.answers("GET", "/images/json", [image])
 
     assert proposed(daemon, tmp_path, *words) == proposals
 
