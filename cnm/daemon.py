@@ -73,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         settings = daemon_process.read_settings(options)
         if options.check_config:
             return _check(settings, daemon_process.config_path(options))
-        return daemon_process.start("cnmd", settings, _serve)
+        return daemon_process.start(settings, _serve)
 
     return daemon_process.exit_code("cnmd", act)
 

@@ -48,10 +48,10 @@ def exit_code(program: str, act: Callable[[], int]) -> int:
         return error.exit_code
 
 
-def start(program: str, settings: Settings, serve: Callable[[Settings], int]) -> int:
+def start(settings: Settings, serve: Callable[[Settings], int]) -> int:
     """What `serve` returns at its end. Raises CnmError where we are not root."""
     if os.geteuid() != 0:
-        raise CnmError(f"{program} needs root: run it as root")
+        raise CnmError("it needs root: run it with sudo, or as a service")
     start_logging(settings)
     return serve(settings)
 

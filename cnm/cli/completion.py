@@ -23,14 +23,24 @@ _cnmctl_names() {
         NETWORK) cnmctl "${host[@]}" network ls --format '{{.Name}}' ;;
         CONTAINER) cnmctl "${host[@]}" ps --all --format '{{.Names}}' ;;
         SANDBOX) cnmctl "${host[@]}" sandbox ls --format '{{.Name}}' ;;
-        CONTAINER) cnmctl "${host[@]}" ps --all --format '{{.Names}}' ;;
         IMAGE) cnmctl "${host[@]}" images --format '{{.Repository}}:{{.Tag}}' ;;
         NETWORK/NAME) cnmctl "${host[@]}" endpoint ls --format '{{.Network}}/{{.Name}}' ;;
+        'NAME|ID')
+            cnmctl "${host[@]}" ps --all --format '{{.Names}}'
+            cnmctl "${host[@]}" images --format '{{.Repository}}:{{.Tag}}'
+            cnmctl "${host[@]}" network ls --format '{{.Name}}'
+            ;;
+        SOURCE | DESTINATION)
+            cnmctl "${host[@]}" ps --all --format '{{.Names}}:'
+            compgen -f -- "$2"
+            ;;
+        FILE) compgen -f -- "$2" ;;
         COMMAND) compgen -c -- "$2" ;;
     esac 2>/dev/null
 }
 
 _cnmctl() {
+    COMPREPLY=()
     local current=${COMP_WORDS[COMP_CWORD]} path= word flags valued operands words index=0 given=0 host=()
     _cnmctl_grammar ""
     while ((++index < COMP_CWORD)); do
@@ -50,14 +60,16 @@ _cnmctl() {
         mapfile -t COMPREPLY < <(compgen -W "$flags --help" -- "$current")
         return
     fi
-    if [[ $operands == WORD ]]; then
-        ((given)) || mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current")
-        return
+    if ((!given)); then
+        mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current")
     fi
+    [[ $operands != WORD ]] || return
     local kinds=($operands)
     ((given < ${#kinds[@]})) || given=$((${#kinds[@]} - 1))
     ((given >= 0)) || return
-    mapfile -t COMPREPLY < <(compgen -W "$(_cnmctl_names "${kinds[given]}" "$current")" -- "$current")
+    mapfile -t -O ${#COMPREPLY[@]} COMPREPLY < <(
+        compgen -W "$(_cnmctl_names "${kinds[given]}" "$current")" -- "$current"
+    )
 }
 
 complete -F _cnmctl cnmctl
@@ -73,7 +85,8 @@ def _cases() -> Iterator[str]:
     yield _case("", GLOBAL_FLAGS, "WORD", [*GROUPS, *COMMANDS])
     for noun in GROUPS:
         found = group(noun)
-        yield _case(noun, (), "WORD", [each.name for each in found.commands])
+        operands = found.otherwise.operands if found.otherwise else "WORD"
+        yield _case(noun, (), operands, [each.name for each in found.commands])
         for each in found.commands:
             for name in (each.name, *each.aliases):
                 yield _command_case(f"{noun} {name}", each)

@@ -59,7 +59,11 @@ CREATE_FLAGS = tuple(
             Flag("log-opt", LIST, "Option of the log driver, KEY=VALUE"),
             Flag("mac-address", STRING, 'MAC address (e.g. "92:d0:c6:0a:29:33")'),
             Flag("memory-swappiness", INTEGER, "Swappiness, 0 to 100", default=-1),
-            Flag("mount", MOUNTS, "Mount type=bind|tmpfs|volume,src=PATH,dst=PATH[,readonly]"),
+            Flag(
+                "mount",
+                MOUNTS,
+                "Mount: type=bind|tmpfs, src=PATH, dst=PATH, readonly and others, with commas",
+            ),
             Flag("name", STRING, "Name of the container"),
             Flag(
                 "network",

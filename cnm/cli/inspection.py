@@ -145,7 +145,7 @@ INSPECT = Command(
     "inspect",
     "Show containers, images and networks in full",
     inspect,
-    "NAME [NAME...]",
+    "NAME|ID [NAME|ID...]",
     (_FORMAT, _SIZE, Flag("type", STRING, "Look only among container, image, network or volume")),
 )
 CONTAINER_INSPECT = Command(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 
-from cnm.cli.flags import BOOLEAN, FILTER, Command, Flag, Group
+from cnm.cli.flags import FILTER, STRING, Command, Flag, Group
 
 WIDTH = 80
 
@@ -14,7 +14,7 @@ def command_help(command: Command, path: str) -> str:
     """`path` is how the command is called: "cnmctl network create"."""
     flags = " [OPTIONS]" if command.flags else ""
     operands = f" {command.operands}" if command.operands else ""
-    parts = [f"Usage:  {path}{flags}{operands}", "\n".join(textwrap.wrap(command.summary, WIDTH))]
+    parts = [f"Usage:  {path}{flags}{operands}", "\n".join(_wrapped(command.summary, WIDTH))]
     if command.aliases:
         parent = path.rpartition(" ")[0]
         parts.append(f"Aliases:\n  {', '.join([path, *(f'{parent} {alias}' for alias in command.aliases)])}")
@@ -54,7 +54,7 @@ def _flag_text(flag: Flag) -> str:
 def _flag_help(flag: Flag) -> str:
     if flag.default is None or flag.kind is FILTER:
         return flag.help
-    default = str(flag.default).lower() if flag.kind is BOOLEAN else f'"{flag.default}"'
+    default = f'"{flag.default}"' if flag.kind is STRING else str(flag.default).lower()
     return f"{flag.help} (default {default})"
 
 
@@ -62,7 +62,12 @@ def _two_columns(rows: Sequence[tuple[str, str]]) -> str:
     width = max(len(left) for left, _ in rows) + 3
     lines = []
     for left, right in rows:
-        first, *others = textwrap.wrap(right, WIDTH - width) or [""]
+        first, *others = _wrapped(right, WIDTH - width) or [""]
         lines.append(f"{left:<{width}}{first}".rstrip())
         lines += [" " * width + line for line in others]
     return "\n".join(lines)
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    """Words stay whole: what is between spaces may be typed as it is."""
+    return textwrap.wrap(text, width, break_on_hyphens=False, break_long_words=False)

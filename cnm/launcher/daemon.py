@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import cnm
 from cnm import daemon_process
 from cnm.config import Settings
+from cnm.errors import Unavailable
 from cnm.events import EventBus
 from cnm.http import activation
 from cnm.http.listener import UnixPlace
@@ -47,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         run="directory of sockets, cnmd's too",
     ).parse_args(arguments)
     return daemon_process.exit_code(
-        _PROGRAM, lambda: daemon_process.start(_PROGRAM, daemon_process.read_settings(options), _serve)
+        _PROGRAM, lambda: daemon_process.start(daemon_process.read_settings(options), _serve)
     )
 
 
@@ -58,6 +59,7 @@ def _serve(settings: Settings) -> int:
     place = UnixPlace(places.socket, inherited.pop(places.socket, None))
     activation.refuse(inherited)
     engine = make_engine(settings, places)
+    _warn_of_what_is_absent(engine.parts, settings.launcher.runtime)
     server = Server(create_app(engine), place, threads=settings.launcher.threads)
     server.bind()  # before anything is taken up: two launchers would take up the same
     engine.start()
@@ -103,6 +105,20 @@ def make_engine(settings: Settings, places: Places) -> Engine:
         host=read_host(programs),
     )
     return Engine(parts, cgroup_parent=table.cgroup_parent, runtime=table.runtime)
+
+
+def _warn_of_what_is_absent(parts: Parts, runtime: str) -> None:
+    """It starts without, and shows containers; those that need it do not start."""
+    for name in (runtime, "conmon", "podman"):
+        try:
+            parts.programs.path(name)
+        except Unavailable as error:
+            log.warning("%s", error)
+    if parts.host.seccomp is None:
+        log.warning(
+            "no seccomp profile is installed, containers run without: install golang-github-containers-common, "
+            "or say where one is in the settings of the launcher"
+        )
 
 
 if __name__ == "__main__":

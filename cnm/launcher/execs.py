@@ -155,8 +155,8 @@ class Execs:
     def start(self, reference: str, *, detach: bool = False, size: tuple[int, int] | None = None) -> Running:
         """Start the process; `size` is rows and columns of its terminal. Detached, its output goes nowhere.
 
-        Raises NotFound, Conflict where it was started before, StartFailed or InvalidParameter for what is wrong with the
-        request and RuntimeFailed for the rest.
+        Raises NotFound, Conflict where it was started before, StartFailed or InvalidParameter for what is wrong with
+        the request and RuntimeFailed for the rest.
         """
         found = self.find(reference)
         self._claim(found)

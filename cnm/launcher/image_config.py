@@ -78,6 +78,8 @@ class Image(msgspec.Struct, frozen=True, kw_only=True):
     """Of its manifests, "sha256:" and 64 hex digits: what a registry calls it by."""
     parent: str = ""
     """Id of the image that it was committed from, here; "" for others."""
+    layer_sizes: tuple[int, ...] = ()
+    """Bytes of each of `layers`."""
 
 
 _DECODER = msgspec.json.Decoder(_Document)
@@ -107,6 +109,7 @@ def read(
         diff_ids=found.rootfs.diff_ids or (),
         digests=tuple(sorted({stored.digest, *manifests} - {""})),
         parent=found.parent,
+        layer_sizes=tuple(layer.diff_size for layer in layers),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import NamedTuple
 
-from cnm.errors import InvalidParameter
+from cnm.errors import CnmError, InvalidParameter
 
 _LONGEST_STORAGE_RUN = 50
 """containers-storage's limit of its run root, for the sockets in it."""
@@ -83,7 +83,7 @@ class Places(NamedTuple):
                 f"{self.run} is {excess} characters too long for podman: choose another run directory"
             )
         for path in (self.root, os.path.join(self.root, "launcher"), self.containers, self.storage):
-            os.makedirs(path, mode=0o711, exist_ok=True)
+            _make(path)
         for path in (
             self.run,
             os.path.join(self.run, "launcher"),
@@ -93,4 +93,11 @@ class Places(NamedTuple):
             self.execs,
             self.all_namespaces,
         ):
-            os.makedirs(path, mode=0o711, exist_ok=True)
+            _make(path)
+
+
+def _make(path: str) -> None:
+    try:
+        os.makedirs(path, mode=0o711, exist_ok=True)
+    except OSError as error:
+        raise CnmError(f"cannot make {path}: {error.strerror}: give another directory") from None

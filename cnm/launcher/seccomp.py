@@ -40,7 +40,9 @@ def read_profile(path: str) -> dict[str, Any]:
     try:
         with open(path, encoding="utf-8") as file:
             return decoded(file.read())
-    except (OSError, UnicodeDecodeError, InvalidParameter) as error:
+    except OSError as error:
+        raise Unavailable(f"seccomp profile {path} cannot be read: {error.strerror}") from error
+    except (UnicodeDecodeError, InvalidParameter) as error:
         raise Unavailable(f"seccomp profile {path} cannot be read: {error}") from error
 
 

@@ -70,7 +70,7 @@ _cnmctl_grammar() {
         'network prune') flags='--filter -f --force' valued='--filter' ;;
         'network rm') flags='-f --force' operands='NETWORK [NETWORK...]' ;;
         'network remove') flags='-f --force' operands='NETWORK [NETWORK...]' ;;
-        'port') operands='WORD' words='add ls rm' ;;
+        'port') operands='CONTAINER [PORT[/PROTOCOL]]' words='add ls rm' ;;
         'port add') operands='SANDBOX SPEC [SPEC...]' ;;
         'port ls') operands='[SANDBOX]' ;;
         'port list') operands='[SANDBOX]' ;;
@@ -96,7 +96,7 @@ _cnmctl_grammar() {
         'images') flags='-a --all --digests -f --filter --format --no-trunc -q --quiet' valued='-f --filter --format' operands='[REPOSITORY[:TAG]]' ;;
         'import') flags='-c --change -m --message --platform' valued='-c --change -m --message --platform' operands='FILE [REPOSITORY[:TAG]]' ;;
         'info') flags='-f --format' valued='-f --format' ;;
-        'inspect') flags='-f --format -s --size --type' valued='-f --format --type' operands='NAME [NAME...]' ;;
+        'inspect') flags='-f --format -s --size --type' valued='-f --format --type' operands='NAME|ID [NAME|ID...]' ;;
         'kill') flags='-s --signal' valued='-s --signal' operands='CONTAINER [CONTAINER...]' ;;
         'load') flags='-i --input -q --quiet' valued='-i --input' ;;
         'logs') flags='--details -f --follow --since -n --tail -t --timestamps --until' valued='--since -n --tail --until' operands='CONTAINER' ;;
@@ -125,14 +125,24 @@ _cnmctl_names() {
         NETWORK) cnmctl "${host[@]}" network ls --format '{{.Name}}' ;;
         CONTAINER) cnmctl "${host[@]}" ps --all --format '{{.Names}}' ;;
         SANDBOX) cnmctl "${host[@]}" sandbox ls --format '{{.Name}}' ;;
-        CONTAINER) cnmctl "${host[@]}" ps --all --format '{{.Names}}' ;;
         IMAGE) cnmctl "${host[@]}" images --format '{{.Repository}}:{{.Tag}}' ;;
         NETWORK/NAME) cnmctl "${host[@]}" endpoint ls --format '{{.Network}}/{{.Name}}' ;;
+        'NAME|ID')
+            cnmctl "${host[@]}" ps --all --format '{{.Names}}'
+            cnmctl "${host[@]}" images --format '{{.Repository}}:{{.Tag}}'
+            cnmctl "${host[@]}" network ls --format '{{.Name}}'
+            ;;
+        SOURCE | DESTINATION)
+            cnmctl "${host[@]}" ps --all --format '{{.Names}}:'
+            compgen -f -- "$2"
+            ;;
+        FILE) compgen -f -- "$2" ;;
         COMMAND) compgen -c -- "$2" ;;
     esac 2>/dev/null
 }
 
 _cnmctl() {
+    COMPREPLY=()
     local current=${COMP_WORDS[COMP_CWORD]} path= word flags valued operands words index=0 given=0 host=()
     _cnmctl_grammar ""
     while ((++index < COMP_CWORD)); do
@@ -152,14 +162,16 @@ _cnmctl() {
         mapfile -t COMPREPLY < <(compgen -W "$flags --help" -- "$current")
         return
     fi
-    if [[ $operands == WORD ]]; then
-        ((given)) || mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current")
-        return
+    if ((!given)); then
+        mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current")
     fi
+    [[ $operands != WORD ]] || return
     local kinds=($operands)
     ((given < ${#kinds[@]})) || given=$((${#kinds[@]} - 1))
     ((given >= 0)) || return
-    mapfile -t COMPREPLY < <(compgen -W "$(_cnmctl_names "${kinds[given]}" "$current")" -- "$current")
+    mapfile -t -O ${#COMPREPLY[@]} COMPREPLY < <(
+        compgen -W "$(_cnmctl_names "${kinds[given]}" "$current")" -- "$current"
+    )
 }
 
 complete -F _cnmctl cnmctl

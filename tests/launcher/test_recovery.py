@@ -256,6 +256,16 @@ def test_without_cnmd_nothing_starts_and_what_goes_is_cleared_when_it_is_back(do
     docker.docker("start", "two")
 
 
+def test_without_cnmd_a_run_that_would_remove_itself_ends_and_says_why(docker: Launcher) -> None:
+    docker.cnmd.kill()
+    code, error = docker.fails("run", "--rm", "busybox", "true")
+    docker.cnmd.start()
+
+    assert code == 125
+    assert "cannot connect to cnmd at unix://" in error
+    eventually(lambda: docker.docker("ps", "-aq") == "")
+
+
 def test_the_launcher_may_start_before_cnmd(docker: Launcher) -> None:
     docker.docker("run", "-d", "--name", "one", "--restart", "always", *_SLEEPER)
     docker.docker("run", "-d", "--name", "two", *_SLEEPER)

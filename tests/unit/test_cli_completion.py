@@ -70,6 +70,9 @@ def proposed(daemon: FakeDaemon, tmp_path: Path, *words: str) -> list[str]:
         (["endpoint", "join", "web/front", "b"], ["back"]),
         (["port", "add", "f"], ["front"]),
         (["port", "add", "front", ""], []),
+        (["port", "a"], ["add"]),
+        (["import", "pyproj"], ["pyproject.toml"]),
+        (["cp", "pyproj"], ["pyproject.toml"]),
         (["network", "rm", "network", "d"], ["db"]),
         (["doctor", "--r"], ["--repair"]),
         (["nonsense", ""], []),
@@ -87,6 +90,30 @@ def test_names_come_from_the_daemon_of_the_command_line(daemon: FakeDaemon, tmp_
         other.answers("GET", "/networks", [network("elsewhere")])
 
         assert proposed(daemon, tmp_path, "-H", other.socket, "network", "rm", "") == ["elsewhere"]
+
+
+@pytest.mark.parametrize(
+    ("words", "proposals"),
+    [
+        (["rm", ""], ["one", "two"]),
+        (["container", "stop", "o"], ["one"]),
+        (["port", ""], ["add", "ls", "one", "rm", "two"]),
+        (["cp", "t"], ["tests", "two:"]),
+        (["inspect", ""], ["db", "image:1", "one", "two", "web"]),
+        (["rmi", ""], ["image:1"]),
+    ],
+    ids=" ".join,
+)
+def test_containers_and_images_are_the_launchers(
+    daemon: FakeDaemon, tmp_path: Path, words: list[str], proposals: list[str]
+) -> None:
+    """A socket that is not called as cnmd's is one of the Engine API."""
+    containers = [{"Id": "1" * 64, "Names": [f"/{name}"], "Created": 0} for name in ("one", "two")]
+    image = {"Id": f"sha256:{'2' * 64}", "RepoTags": ["image:1"], "RepoDigests": [], "Created": 0, "Size": 0}
+    daemon.answers("GET", "/containers/json", containers)
+    daemon.answers("GET", "/images/json", [image])
+
+    assert proposed(daemon, tmp_path, *words) == proposals
 
 
 def test_away_daemon_proposes_nothing_in_silence(daemon: FakeDaemon, tmp_path: Path) -> None:

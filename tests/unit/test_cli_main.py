@@ -145,6 +145,14 @@ class TestUsage:
         assert all(f"--{flag.name}" in out for flag in described.flags)
         assert max(map(len, out.splitlines())) <= 80
 
+    def test_words_that_may_be_typed_are_whole(self, capsys: pytest.CaptureFixture[str]) -> None:
+        out = said(capsys, "run", "--help")[1]
+
+        assert all(
+            text in out for text in ("no-new-privileges", "on-failure[:MAX]", "[HOST-IP:][HOST-PORT:]PORT")
+        )
+        assert "(default -1)" in out
+
     def test_reference_page_is_what_the_program_says(self) -> None:
         written = (CHECKOUT / "docs" / "cnmctl.md").read_text()
 

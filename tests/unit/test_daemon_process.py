@@ -59,8 +59,8 @@ def test_an_error_is_a_line_and_an_exit_code(capsys: pytest.CaptureFixture[str])
 def test_it_serves_root_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
 
-    with pytest.raises(CnmError, match="daemon needs root: run it as root"):
-        daemon_process.start("daemon", Settings(), lambda _settings: 0)
+    with pytest.raises(CnmError, match="it needs root: run it with sudo"):
+        daemon_process.start(Settings(), lambda _settings: 0)
 
 
 @pytest.mark.usefixtures("handlers")

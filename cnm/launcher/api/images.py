@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 from flask import Response
 
 from cnm.api import filters, times
 from cnm.api.routes import Routes
-from cnm.errors import CnmError, NotBuilt
+from cnm.errors import CnmError, Conflict, NotBuilt, NotFound
 from cnm.launcher import docker_form
 from cnm.launcher.api.calls import Call
-from cnm.launcher.image_config import Image, nanoseconds
+from cnm.launcher.image_config import Image, chain_ids, nanoseconds
 from cnm.launcher.present import moment
 from cnm.launcher.references import familiar
+from cnm.launcher.removal import Removed
 from cnm.wire import codec
 from cnm.wire.containers import Config
 
 routes = Routes()
 
+_PRUNE_FILTERS = frozenset({"dangling", "label", "label!", "until"})
 _FILTERS = frozenset({"dangling", "label", "before", "since", "reference", "until"})
 
 
@@ -76,12 +79,14 @@ def _selector(call: Call[None], wanted: filters.Filters) -> Callable[[Image], bo
     since = [find(text).created for text in wanted.get("since", ())]
     before += [times.parse(text, time.time_ns()) for text in wanted.get("until", ())]
     dangling = filters.dangling(wanted)
+    unwanted = wanted.get("label!", ())
 
     def selects(image: Image) -> bool:
         return (
             (not wanted.get("reference") or bool(_names(image, wanted)))
             and (dangling is None or dangling is not bool(image.names))
             and filters.has_labels(image.config.labels or {}, wanted.get("label", ()))
+            and not any(filters.has_labels(image.config.labels or {}, [text]) for text in unwanted)
             and all(image.created < moment for moment in before)
             and all(image.created > moment for moment in since)
         )
@@ -117,21 +122,60 @@ def inspect(call: Call[None], image: str) -> dict[str, Any]:
 @routes.get("/images/{image}/history")
 def history(call: Call[None], image: str) -> list[dict[str, Any]]:
     """How an image came to be."""
-    found = call.engine.parts.images.find(image)
-    steps: list[dict[str, Any]] = [
+    images = {each.id: each for each in call.engine.parts.images.all()}
+    found: Image | None = call.engine.parts.images.find(image)
+    steps = _steps(found) if found else []
+    for step in steps:
+        if found is None:
+            break
+        step |= {"Id": found.id, "Tags": [familiar(name) for name in found.names] or None}
+        found = images.get(found.parent)
+    return steps
+
+
+def _steps(image: Image) -> list[dict[str, Any]]:
+    """The newest first; those that made no layer have no size."""
+    sizes = iter(image.layer_sizes)
+    steps = [
         {
             "Id": "<missing>",
             "Created": nanoseconds(step.created or "") // 10**9,
             "CreatedBy": step.created_by,
             "Tags": None,
-            "Size": 0,
+            "Size": 0 if step.empty_layer else next(sizes, 0),
             "Comment": step.comment,
         }
-        for step in reversed(found.history)
+        for step in image.history
     ]
-    if steps:
-        steps[0] |= {"Id": found.id, "Tags": [familiar(name) for name in found.names] or None}
-    return steps
+    return steps[::-1]
+
+
+@routes.post("/images/prune", query={"filters": 'JSON: `{"dangling": ["false"]}`'})
+def prune(call: Call[None]) -> dict[str, Any]:
+    """Remove images without a name that no container is made from; with `dangling` false those with one too."""
+    wanted = filters.decode(call.query.get("filters", ""), _PRUNE_FILTERS)
+    only_dangling = filters.dangling(wanted) is not False
+    selects = _selector(call, {key: texts for key, texts in wanted.items() if key != "dangling"})
+    images, users = call.engine.parts.images, call.engine.users_of
+    sizes = _layer_sizes(images.all())
+    deleted: list[Removed] = []
+    for image in images.all():
+        if (image.names and only_dangling) or not selects(image) or list(users(image.id)):
+            continue
+        for reference in image.names or (image.id,):
+            with suppress(Conflict, NotFound):  # another image needs it, or somebody was quicker
+                deleted += images.remove(reference, force=False, in_use=users)
+    space = sum(sizes.get(each.deleted, 0) for each in deleted)
+    return {"ImagesDeleted": deleted or None, "SpaceReclaimed": space}
+
+
+def _layer_sizes(images: list[Image]) -> dict[str, int]:
+    """Bytes of layers by what they are called when they are deleted."""
+    return {
+        chain: size
+        for image in images
+        for chain, size in zip(chain_ids(image.diff_ids), image.layer_sizes, strict=False)
+    }
 
 
 @routes.post(

@@ -131,6 +131,18 @@ def list_volumes(_call: Call[None]) -> dict[str, Any]:
     return {"Volumes": [], "Warnings": None}
 
 
+@routes.post("/volumes/prune", query={"filters": "makes no difference here"})
+def prune_volumes(_call: Call[None]) -> dict[str, Any]:
+    """No volumes are there to remove."""
+    return {"VolumesDeleted": None, "SpaceReclaimed": 0}
+
+
+@routes.post("/build/prune", query={"filters": "makes no difference here", "all": "makes no difference here"})
+def prune_builds(_call: Call[None]) -> dict[str, Any]:
+    """Nothing is left of builds to remove."""
+    return {"CachesDeleted": None, "SpaceReclaimed": 0}
+
+
 @routes.get("/volumes/{volume}")
 def inspect_volume(_call: Call[None], volume: str) -> Any:
     """Always 404, in Docker's words."""
@@ -173,11 +185,9 @@ _VOLUMES = _not_built("volumes are not built yet: mount a directory of the host"
 _BUILDING = _not_built("images cannot be built yet: load or import one, or commit a container")
 _REGISTRIES = _not_built("registries are not asked yet: load or import images")
 _SAVING = _not_built("images cannot be saved yet: export a container")
-_PRUNING = _not_built("images are not pruned yet: remove them by name")
 
-for _path in ("/volumes/create", "/volumes/prune"):
-    routes.post(_path)(_VOLUMES)
-for _path in ("/build", "/build/prune", "/build/cancel", "/session"):
+routes.post("/volumes/create")(_VOLUMES)
+for _path in ("/build", "/build/cancel", "/session"):
     routes.post(_path)(_BUILDING)
 for _path in ("/auth", "/images/{image}/push"):
     routes.post(_path)(_REGISTRIES)
@@ -185,7 +195,6 @@ for _path in ("/images/search", "/distribution/{image}/json"):
     routes.get(_path)(_REGISTRIES)
 for _path in ("/images/get", "/images/{image}/get"):
     routes.get(_path)(_SAVING)
-routes.post("/images/prune")(_PRUNING)
 routes.post("/plugins/pull")(_not_built("plugins are not managed here: cnmd uses those that run"))
 routes.delete("/volumes/{volume}")(_no_volume)
 for _path in ("/swarm/init", "/swarm/join", "/swarm/leave", "/swarm/update", "/services/create"):
