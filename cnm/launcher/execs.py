@@ -153,7 +153,7 @@ class Execs:
     def start(self, reference: str, *, detach: bool = False, size: tuple[int, int] | None = None) -> Running:
         """Start the process; `size` is rows and columns of its terminal. Detached, its output goes nowhere.
 
-        Raises NotFound, Conflict where it was started before, StartFailed for a command that cannot be run, RuntimeFailed.
+        Raises NotFound, Conflict where it was started before, InvalidParameter for what cannot be run, RuntimeFailed.
         """
         found = self.find(reference)
         self._claim(found)
