@@ -335,11 +335,6 @@ _HINT = (
         (("one", "/etc"), 126, 'exec: "/etc": permission denied: unknown'),
         (("one", "/etc/passwd/x"), 127, f"stat /etc/passwd/x: not a directory: unknown{_HINT}"),
         (("-w", "/nosuch", "one", "pwd"), 127, 'chdir to cwd ("/nosuch") set in config.json failed'),
-        (
-            ("-u", "nosuch", "one", "pwd"),
-            126,
-            "unable to find user nosuch: no matching entries in passwd file",
-        ),
     ],
 )
 def test_an_exec_that_cannot_be_ends_as_docker_s_does(
