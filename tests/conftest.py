@@ -39,6 +39,7 @@ _LONG = (
     "kernel/test_tunnels.py",
     "packet/test_restart.py",
     "launcher/test_images.py",
+    "launcher/test_cluster_networks.py",
 )
 """Files that take most of a minute or more, the longest first."""
 _SAMPLED = {
@@ -67,7 +68,9 @@ _SAMPLED = {
     "kernel/test_reservations.py": 3,
     "kernel/test_resolver_process.py": 2,
     "launcher/test_archive.py": 6,
+    "launcher/test_cli_copied_files.py": 12,
     "launcher/test_cli_run.py": 5,
+    "launcher/test_cli_shown.py": 12,
     "launcher/test_clients.py": 3,
     "launcher/test_crash_points.py": 2,
     "launcher/test_docker_py.py": 2,
