@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from typing import Any, NamedTuple
 
 from cnm.kernel import processes
-from cnm.launcher.runtime import PATIENCE, Runtime, failure
+from cnm.launcher.runtime import PATIENCE, Runtime, failure, how_ended
 from cnm.launcher.streams import PipeStreams, Streams, TerminalStreams
 from cnm.wire import codec
 
@@ -133,7 +133,7 @@ def _run(runtime: Runtime, container: str, place: str, ends: _Pipes | _Terminal)
     except subprocess.TimeoutExpired:
         raise runtime.silent("exec") from None
     if code != 0:
-        raise failure("exec", _said(place), f"{runtime.program} ended with {code}")
+        raise failure("exec", _said(place), f"{runtime.program} {how_ended(code)}")
 
 
 def _said(place: str) -> list[bytes]:

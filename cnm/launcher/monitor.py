@@ -78,7 +78,7 @@ class Monitor:
         told = self._start(container, bundle, options, runtime, placed)
         monitor_pid = _number(os.path.join(bundle, "conmon.pid"))
         try:
-            return Created(_pid(told, bundle), monitor_pid)
+            return Created(_pid(told or b"", bundle, _silence(runtime.program, told)), monitor_pid)
         except RuntimeFailed:
             _await_end(monitor_pid, _PARTING_SECONDS if told else 0.0)
             with suppress(RuntimeFailed):  # it may be what failed: the sweep leaves nothing to it
@@ -108,8 +108,8 @@ class Monitor:
         options: list[str],
         runtime: Runtime,
         placed: Callable[[int], None] | None,
-    ) -> bytes:
-        """Run conmon until it has told how the creation went: the line that it told, b"" for none."""
+    ) -> bytes | None:
+        """Run conmon until it has told how the creation went: the line that it told, b"" for none, None for no end."""
         told, tell = os.pipe2(os.O_CLOEXEC)
         begin, let = os.pipe2(os.O_CLOEXEC)
         try:
@@ -218,13 +218,15 @@ def _await_parting(child: subprocess.Popen[bytes]) -> None:
         exit_code(child, _PATIENCE)
 
 
-def _line(told: int) -> bytes:
-    """What comes up to a newline or the end; less where it takes too long."""
+def _line(told: int) -> bytes | None:
+    """What comes up to a newline or the end; None where it takes too long."""
     poll = select.poll()
     poll.register(told, select.POLLIN)
     deadline = time.monotonic() + _PATIENCE
     line = b""
-    while b"\n" not in line and poll.poll(max(deadline - time.monotonic(), 0) * 1000):
+    while b"\n" not in line:
+        if not poll.poll(max(deadline - time.monotonic(), 0) * 1000):
+            return None
         piece = os.read(told, 65536)
         if not piece:
             break
@@ -232,7 +234,14 @@ def _line(told: int) -> bytes:
     return line
 
 
-def _pid(told: bytes, bundle: str) -> int:
+def _silence(program: str, told: bytes | None) -> str:
+    """What is said of a failure that nobody gives a reason for."""
+    if told is None:
+        return f"{program} gave no answer for {_PATIENCE:.0f} s"
+    return f"{program} failed without a word" if told else "conmon ended without a word"
+
+
+def _pid(told: bytes, bundle: str, silence: str) -> int:
     try:
         answer = json.loads(told)
         pid, said = int(answer["pid"]), str(answer.get("message", ""))
@@ -241,7 +250,6 @@ def _pid(told: bytes, bundle: str) -> int:
     if pid > 0:
         return pid
     logs = (_lines(os.path.join(bundle, name)) for name in ("runtime.log", "monitor.log"))
-    silence = "conmon, its monitor, ended or hung before it had told how it went"
     raise failure("create", next(filter(None, logs), []), said.strip() or silence)
 
 

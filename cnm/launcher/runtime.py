@@ -166,11 +166,11 @@ class Runtime:
         except subprocess.TimeoutExpired:
             raise self.silent(verb) from None
         if done.returncode != 0:
-            raise failure(verb, done.stderr.splitlines(), f"{self.program} {_end(done.returncode)}")
+            raise failure(verb, done.stderr.splitlines(), f"{self.program} {how_ended(done.returncode)}")
         return done.stdout
 
 
-def _end(code: int) -> str:
+def how_ended(code: int) -> str:
     """In words; `code` is subprocess'."""
     return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with {code}"
 

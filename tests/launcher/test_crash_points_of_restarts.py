@@ -95,9 +95,12 @@ def _follow_policy(forks: Forks, policy: str, where: str) -> None:
 def _ended(forks: Forks) -> str:
     """Its process is killed; the state that it comes to rest in."""
     before = _state(forks)["Pid"]
+    assert before
     os.kill(before, signal.SIGKILL)
     assert has_ended(before, 20)
-    eventually(lambda: _state(forks)["Status"] == "exited" or _state(forks)["Pid"] not in (0, before))
+    eventually(lambda: _state(forks)["Pid"] != before)
+    forks.request("POST", "/containers/one/rename?name=one")  # waits until what follows the end has been done
+    eventually(lambda: _state(forks)["Status"] != "restarting")
     return str(_state(forks)["Status"])
 
 

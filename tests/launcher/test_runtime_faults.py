@@ -28,6 +28,13 @@ _IMPATIENT = (
 """Minutes otherwise."""
 _TOLD = {How.HANGS: "runc gave no answer for 4 s", How.DIES: "runc was killed by SIGKILL"}
 _TOLD[How.DIES_AFTERWARDS] = _TOLD[How.DIES]
+_CREATE = "OCI runtime create failed: "
+_TOLD_OF_CREATION = {
+    How.HANGS: f"{_CREATE}runc gave no answer for 6 s",
+    How.DIES: f"{_CREATE}conmon ended without a word",
+    How.DIES_AFTERWARDS: f"{_CREATE}runc gave no answer for 6 s",
+}
+"""conmon says nothing of a runc that dies, and waits for the end of its error stream, which the container has too."""
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +68,7 @@ def test_what_does_not_start_leaves_nothing(
     code, error = launcher.fails("run", "-d", "--name", "one", *_SLEEPER)
 
     assert code == 125
-    assert (_TOLD[how] if verb == "start" else "OCI runtime create failed: ") in error, error
+    assert (_TOLD if verb == "start" else _TOLD_OF_CREATION)[how] in error
     assert _state(launcher)["Status"] == "created"
     assert _state(launcher)["ExitCode"] == 128
     assert left(launcher) == [f"file {_ident(launcher)}"]
@@ -132,14 +139,23 @@ def test_a_monitor_killed_within_a_creation_leaves_nothing(
     _, error = running.communicate(timeout=30)
 
     assert running.returncode == 125
-    assert (
-        "OCI runtime create failed: conmon, its monitor, ended or hung before it had told how it went"
-        in error
-    )
+    assert f"{_CREATE}conmon ended without a word" in error
     assert _state(launcher)["Status"] == "created"
     assert left(launcher) == [f"file {_ident(launcher)}"]
     programs.mend()
     launcher.docker("start", "one")
+
+
+def test_a_command_that_is_not_run_because_runc_dies(launcher: Launcher, programs: FaultyPrograms) -> None:
+    launcher.docker("run", "-d", "--name", "one", *_SLEEPER)
+    programs.fail("runc", "exec", How.DIES)
+
+    done = launcher.run("exec", "one", "true")
+
+    assert done.returncode == 126
+    assert "OCI runtime exec failed: runc was killed by SIGKILL" in done.stdout + done.stderr
+    programs.mend()
+    launcher.docker("exec", "one", "true")
 
 
 def _creating(launcher: Launcher) -> bool:
