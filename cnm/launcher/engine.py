@@ -323,8 +323,8 @@ class Engine:
             last = registry.last(container)
             if not registry.is_there(ident):
                 return True
-            if condition == "removed":
-                return False
+            if condition == "removed":  # or could not be: Docker's waiters hear of that, too
+                return last.state.status is Status.DEAD
             if condition == "next-exit":
                 return registry.ends(ident) != ends
             status = last.state.status
