@@ -247,14 +247,15 @@ class Engine:
                 return True
             if condition == "removed":
                 return last.state.status is Status.DEAD  # it could not be removed, and may stay for long
-            if condition == "next-exit":
-                return registry.ends(ident) != ends
+            if registry.ends(ident) != ends:  # whatever policy starts it again
+                return True
             status = last.state.status
-            return not status.is_alive and status is not Status.RESTARTING
+            return condition != "next-exit" and not status.is_alive and status is not Status.RESTARTING
 
         while not registry.wait(is_over, 1.0):
             yield None
-        yield last.state.exit_code
+        ended = registry.ends(ident) != ends
+        yield registry.ended_with(ident, last.state.exit_code) if ended else last.state.exit_code
 
     # Changed while it is there
 

@@ -30,6 +30,7 @@ class Registry:
         self._locks: dict[str, threading.RLock] = {}
         self._ends: dict[str, int] = {}
         """How often each has ended since the launcher's start."""
+        self._ended_with: dict[str, int] = {}
         self._gone: dict[str, Container] = {}
         """The last ones that went, the oldest first: who waited for one may look only then."""
 
@@ -147,6 +148,7 @@ class Registry:
                 del self._names[container.name]
             self._locks.pop(container.id, None)
             self._ends.pop(container.id, None)
+            self._ended_with.pop(container.id, None)
             self._changed.notify_all()
 
     # Waiting
@@ -155,11 +157,17 @@ class Registry:
         """One of its lives is over, and its record says so."""
         with self._changed:
             self._ends[container.id] = self._ends.get(container.id, 0) + 1
+            self._ended_with[container.id] = container.state.exit_code
             self._changed.notify_all()
 
     def ends(self, ident: str) -> int:
         with self._changed:
             return self._ends.get(ident, 0)
+
+    def ended_with(self, ident: str, otherwise: int) -> int:
+        """The exit code of the last of these ends, which a new life's record does not have any more."""
+        with self._changed:
+            return self._ended_with.get(ident, otherwise)
 
     def last(self, container: Container) -> Container:
         """As it is now, or as it was when it went."""

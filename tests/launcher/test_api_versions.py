@@ -143,6 +143,15 @@ def test_next_exit_is_not_the_last_one(docker: Launcher) -> None:
         assert code(answer) == 8
 
 
+def test_every_end_is_waited_for_though_a_policy_starts_it_again(docker: Launcher) -> None:
+    docker.docker(
+        "run", "-d", "--restart", "always", "--name", "one", "busybox", "sh", "-c", "sleep 1; exit 3"
+    )
+
+    assert docker.docker("wait", "one") == "3"
+    eventually(lambda: docker.docker("inspect", "-f", "{{.State.Running}}", "one") == "true")
+
+
 def test_docker_py_waits_for_the_next_exit(docker: Launcher) -> None:
     docker.docker("create", "--name", "one", "busybox", "sh", "-c", "exit 7")
     with (
