@@ -253,7 +253,7 @@ class FakeKernel:
             space.records = {
                 r for r in space.records if not (isinstance(r, FdbEntry) and r.link == port.name)
             }
-        for key in [key for key in self.sysctls if _is_of(key, namespace, link.name)]:
+        for key in [key for key in list(self.sysctls) if _is_of(key, namespace, link.name)]:
             del self.sysctls[key]
         for path, other in self._other_ends(link):
             self.drop_link(path, other)

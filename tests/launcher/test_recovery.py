@@ -516,7 +516,7 @@ def test_a_full_disk_keeps_nobody_from_ending_and_going(docker: Launcher) -> Non
         assert (status(docker, "two"), state(docker, "two")["ExitCode"]) == ("exited", 137)
         docker.docker("rm", "-f", "one", "two", "three")
         (containers / "ballast").unlink()
-        assert left(docker) == []
+        assert left(docker) == [f"mount {containers}"]  # the test's own
     finally:
         docker.clear()
         docker.stop()
