@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cnm.cli.client import Client, DaemonError
@@ -218,6 +218,7 @@ JSON = st.recursive(
 
 
 @given(JSON)
+@settings(max_examples=50)
 def test_indented_json_is_what_the_json_module_makes_of_it(value: Any) -> None:
     text = json.dumps(value, ensure_ascii=False)
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import ast
 import configparser
+import functools
 import importlib
 import shutil
 import subprocess
 import sys
 import zipfile
+from collections.abc import Mapping
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
@@ -107,7 +109,13 @@ def test_what_is_required_is_imported(settings: configparser.ConfigParser) -> No
 
 def _distributions(name: str) -> set[str]:
     """The distributions that provide an import name, spelt as in setup.cfg."""
-    return {found.lower().replace("_", "-") for found in packages_distributions().get(name, [])}
+    return {found.lower().replace("_", "-") for found in _provided().get(name, [])}
+
+
+@functools.cache
+def _provided() -> Mapping[str, list[str]]:
+    """Distributions by the names that can be imported from them: all of the environment is looked through."""
+    return packages_distributions()
 
 
 def test_every_entry_point_leads_somewhere(settings: configparser.ConfigParser) -> None:
