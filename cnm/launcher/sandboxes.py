@@ -36,8 +36,8 @@ class Sandboxes:
     def __init__(self, cnmd: Cnmd) -> None:
         self._cnmd = cnmd
 
-    def make(self, container: Container, exposed: Mapping[str, Any], netns: str = "") -> Sandbox:
-        """A new sandbox on the container's networks; `netns` is the path of a namespace that is there already.
+    def make(self, container: Container, netns: str = "") -> Sandbox:
+        """A new sandbox, on no network yet; `netns` is the path of a namespace that is there already.
 
         What an earlier life of the container left is replaced. Raises what cnmd says; nothing is left then.
         """
@@ -58,14 +58,10 @@ class Sandboxes:
         except Conflict:
             self.remove(container.id)
             made = self._cnmd.ask("POST", _PATH, wanted)
-        try:
-            self._join(container, exposed)
-        except BaseException:
-            self.remove(container.id)
-            raise
         return _sandbox(made, is_host)
 
-    def _join(self, container: Container, exposed: Mapping[str, Any]) -> None:
+    def join(self, container: Container, exposed: Mapping[str, Any]) -> None:
+        """The sandbox on the container's networks. Raises what cnmd says; some may be joined then."""
         ports = port_requests(container.host, exposed)
         publishing = self._publishing(container) if ports else ""
         for network, settings in container.networks.items():

@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import time
+from collections.abc import Iterator
 from concurrent.futures import Future, wait
 
 from cnm.errors import CnmError, NotBuilt
@@ -96,17 +97,24 @@ class Starter:
         p = self._p
         bundle = p.places.bundle(container.id)
         os.makedirs(bundle, mode=0o711)
-        network = p.networking.submit(self._network, container)
-        undo.callback(wait, [network])
+        made = p.networking.submit(self._sandbox, container)
+        joined = p.networking.submit(self._join, container, made)
+        undo.callback(wait, [joined])  # which waits for the other
         root = p.rootfs(container).mount()
         shm = self._shared_memory(container)
-        inside = self._inside(container, root, network, shm)
+        if any(name.startswith("net.") for name in container.host.sysctls or ()):
+            joined.result()  # they may be of an interface
+        inside = self._inside(container, root, made, shm)
         document = spec(container, inside, p.host)
         linux = document["linux"]
         linux["resources"] = p.runtime(container).understood(linux["resources"])
         with open(os.path.join(bundle, "config.json"), "wb") as file:
             file.write(codec.encode(document))
-        return self._run(container, bundle, undo)
+        with _network_first(joined):
+            created = self._create(container, bundle, undo)
+        joined.result()
+        write_hosts(made.result(), self._links.linked(container))
+        return self._begin(container, bundle, created)
 
     def _shared_memory(self, container: Container) -> str:
         """What is mounted at /dev/shm from outside; "" for nothing."""
@@ -117,15 +125,13 @@ class Starter:
         shared_memory.make(path, container.host.shm_size or SHM_SIZE, mapping.host_id if mapping else 0)
         return path
 
-    def _inside(self, container: Container, root: str, network: Future[Sandbox], shm: str) -> Inside:
+    def _inside(self, container: Container, root: str, made: Future[Sandbox], shm: str) -> Inside:
         mapping = user_mapping(container.host.userns_mode)
         points = mount_points(container.config, container.host)
         binds = resolve(points, _no_volume, self._p.host)
         user = find_user(root, container.config.user or "", container.host.group_add or ())
         make_working_directory(root, container.config, (mapping.host_id,) * 2 if mapping else (0, 0))
-        sandbox = network.result()
-        linked = self._links.linked(container)
-        write_hosts(sandbox, linked)
+        sandbox = made.result()
         if container.config.domainname and sandbox.netns:
             in_place.rewrite(sandbox.hostname, lambda _: f"{own_name(container)}\n".encode())
         return Inside(
@@ -138,10 +144,10 @@ class Starter:
             cgroup=cgroup_path(container.host, container.id, ""),
             userns=mapping,
             shm=shm,
-            environment=environment(container, linked),
+            environment=environment(container, self._links.linked(container)),
         )
 
-    def _run(self, container: Container, bundle: str, undo: contextlib.ExitStack) -> Container:
+    def _create(self, container: Container, bundle: str, undo: contextlib.ExitStack) -> Created:
         p, config = self._p, container.config
         created = p.monitor(container).create(
             container.id,
@@ -154,6 +160,10 @@ class Starter:
             placed=p.scopes.placed(container.id, container.name),
         )
         undo.callback(self._end_monitor, container, created)
+        return created
+
+    def _begin(self, container: Container, bundle: str, created: Created) -> Container:
+        p = self._p
         self._arrivals.connect(container.id, bundle, created.pid)
         p.runtime(container).start(container.id)
         return p.registry.set_state(
@@ -182,19 +192,35 @@ class Starter:
 
     # The network
 
-    def _network(self, container: Container) -> Sandbox:
+    def _sandbox(self, container: Container) -> Sandbox:
         p = self._p
         if other := self._namespaces.network(container):
             return p.sandboxes.find(other.id)
         mapping = user_mapping(container.host.userns_mode)
         if mapping is None:
-            return p.sandboxes.make(container, container.config.exposed_ports or {})
+            return p.sandboxes.make(container)
         beside = self._namespaces.users_of_others(container)
         pair = user_namespaces.make(p.places.namespaces(container.id), mapping, beside)
-        sandbox = p.sandboxes.make(container, container.config.exposed_ports or {}, pair.net)
+        sandbox = p.sandboxes.make(container, pair.net)
         for path in (sandbox.hosts, sandbox.hostname, sandbox.resolv_conf):
             os.chown(path, mapping.host_id, mapping.host_id)
         return sandbox
+
+    def _join(self, container: Container, made: Future[Sandbox]) -> None:
+        """While the runtime creates the container, which needs the namespace and nothing in it."""
+        made.result()
+        if not self._namespaces.network(container):
+            self._p.sandboxes.join(container, container.config.exposed_ports or {})
+
+
+@contextlib.contextmanager
+def _network_first(joined: Future[None]) -> Iterator[None]:
+    """Of two things that go wrong at once the network's is told, as dockerd asks for networks first."""
+    try:
+        yield
+    except CnmError:
+        joined.result()
+        raise
 
 
 def _files(container: Container, sandbox: Sandbox, points: tuple[MountPoint, ...]) -> tuple[Bind, ...]:
