@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from tests.support.launcher import Launcher
 
 _RUN_FOLDERS = ("containers", "exits", "runc", "crun", "execs", "namespaces")
 _HEX_DIGITS = 64
+_GIVEN_UP, _GATHERED_SECONDS = "cr", 5.0
+"""Beginning of the names of links that cnmd removes in the background, many at a time."""
 _CGROUPS = Path("/sys/fs/cgroup")
 
 
@@ -114,13 +117,23 @@ def _listed(storage: Path, what: str) -> list[dict[str, Any]]:
     return list(json.loads(text) or []) if text else []
 
 
-def _links(launcher: Launcher) -> Iterator[str]:
-    """Ends of containers' interfaces in the host's namespace."""
+def _links(launcher: Launcher) -> list[str]:
+    """Ends of containers' interfaces in the host's namespace, when those that cnmd has given up have gone, too."""
+    deadline = time.monotonic() + _GATHERED_SECONDS
+    while (
+        any(name.startswith(_GIVEN_UP) for name in (found := _names(launcher)))
+        and time.monotonic() < deadline
+    ):
+        time.sleep(0.05)
+    return [f"link {name}" for name in found]
+
+
+def _names(launcher: Launcher) -> list[str]:
     assert launcher.cnmd.process is not None
     namespace = f"--net=/proc/{launcher.cnmd.process.pid}/ns/net"
     command = ["nsenter", namespace, "ip", "-json", "link", "show", "type", "veth"]
     told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    yield from (f"link {each['ifname']}" for each in json.loads(told or "[]") if each)
+    return [each["ifname"] for each in json.loads(told or "[]") if each]
 
 
 def _networks(launcher: Launcher) -> Iterator[str]:
