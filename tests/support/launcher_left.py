@@ -120,10 +120,9 @@ def _listed(storage: Path, what: str) -> list[dict[str, Any]]:
 def _links(launcher: Launcher) -> list[str]:
     """Ends of containers' interfaces in the host's namespace, when those that cnmd has given up have gone, too."""
     deadline = time.monotonic() + _GATHERED_SECONDS
-    while (
-        any(name.startswith(_GIVEN_UP) for name in (found := _names(launcher)))
-        and time.monotonic() < deadline
-    ):
+    while found := _names(launcher):
+        if time.monotonic() > deadline or not any(name.startswith(_GIVEN_UP) for name in found):
+            break
         time.sleep(0.05)
     return [f"link {name}" for name in found]
 
