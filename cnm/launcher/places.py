@@ -48,6 +48,16 @@ class Places(NamedTuple):
         """What the runtime is told of an exec; a folder each, for a moment."""
         return os.path.join(self.run, "launcher", "execs")
 
+    @property
+    def builds(self) -> str:
+        """What clients send with builds; a folder each, while it lasts."""
+        return os.path.join(self.root, "launcher", "builds")
+
+    @property
+    def builds_run(self) -> str:
+        """What is known of builds that go on; a folder each."""
+        return os.path.join(self.run, "launcher", "builds")
+
     def runtime(self, name: str) -> str:
         """The state of an OCI runtime of this name."""
         return os.path.join(self.run, "launcher", name)
@@ -82,7 +92,7 @@ class Places(NamedTuple):
             raise InvalidParameter(
                 f"{self.run} is {excess} characters too long for podman: choose another run directory"
             )
-        for path in (self.root, os.path.join(self.root, "launcher"), self.containers, self.storage):
+        for path in (self.root, os.path.join(self.root, "launcher"), self.containers, self.storage, self.builds):
             _make(path)
         for path in (
             self.run,
@@ -91,6 +101,7 @@ class Places(NamedTuple):
             self.bundles,
             self.exits,
             self.execs,
+            self.builds_run,
             self.all_namespaces,
         ):
             _make(path)

@@ -1,0 +1,113 @@
+"""What podman says on its standard error, and what a failed build is told as, in Docker's words."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from cnm.errors import CnmError
+from cnm.launcher.building.dockerfile import Instruction, Stage
+from cnm.launcher.building.progress import Message, said
+
+_RED, _PLAIN = "\x1b[91m", "\x1b[0m"
+_ERROR = "Error: "
+_OF_RUNTIME = "error running container: "
+_HELD = (_ERROR, _OF_RUNTIME, ": exit status ")
+_OF_BASE = "creating build container: "
+_EXIT = re.compile(r": while running runtime: exit status (?P<code>\d+)$")
+_RUNTIME = re.compile(r"error running container: (?:from \S+ creating container for \[.*?\]: )?(?P<why>.*)")
+_ABSENT = re.compile(
+    r'checking on sources under ".*?": copier: stat: "/?(?P<path>.*?)": no such file or directory'
+)
+_SHELL = ["/bin/sh", "-c"]
+
+
+class BuildFailed(CnmError):
+    """`code` is the exit code of a RUN step, 1 for anything else that went wrong."""
+
+    def __init__(self, message: str, code: int = 0) -> None:
+        super().__init__(message)
+        self.code = code
+
+    def message(self) -> Message:
+        """As the stream ends with it."""
+        return failure(self, self.code)
+
+
+def failure(error: CnmError, code: int = 0) -> Message:
+    detail = {"code": code} if code else {}
+    return {"errorDetail": {**detail, "message": str(error)}, "error": str(error)}
+
+
+class Complaints:
+    """One build's standard error: what a step says there passes, what podman itself says of the failure is kept."""
+
+    def __init__(self) -> None:
+        self._rest = ""
+        self._held: list[str] = []
+
+    def feed(self, text: str) -> Iterator[Message]:
+        *lines, self._rest = (self._rest + text).split("\n")
+        for line in lines:
+            if line.startswith(_HELD):
+                self._held.append(line)
+            else:
+                yield from self._passed(line)
+        if self._rest and not any(
+            each.startswith(self._rest) or self._rest.startswith(each) for each in _HELD
+        ):
+            yield said(f"{_RED}{self._rest}{_PLAIN}")
+            self._rest = ""
+
+    def end(self, failed: bool) -> Iterator[Message]:
+        """Nothing more comes; where the build has not failed, nothing was podman's."""
+        if self._rest:
+            self._held.append(self._rest)
+            self._rest = ""
+        if not failed:
+            yield from self._released()
+
+    def _passed(self, line: str) -> Iterator[Message]:
+        if line:
+            yield from self._released()
+        yield said(f"{_RED}{line}\n{_PLAIN}" if line else "\n")
+
+    def _released(self) -> Iterator[Message]:
+        held, self._held = self._held, []
+        yield from (said(f"{_RED}{line}\n{_PLAIN}") for line in held)
+
+    def reason(self, step: str, stage: Stage, shell: list[str] | None) -> BuildFailed:
+        """Why it failed at `step`; `shell` is that of the image that the stage began with."""
+        last = next((line for line in reversed(self._held) if line.startswith(_ERROR)), "")
+        text = last.removeprefix(_ERROR) or "the build ended without saying why"
+        of_runtime = next((line for line in self._held if line.startswith(_OF_RUNTIME)), "")
+        if of_runtime and (found := _RUNTIME.fullmatch(of_runtime)):
+            return BuildFailed(f"OCI runtime create failed: {found['why']}")
+        word, _, rest = step.partition(" ")
+        if exited := _EXIT.search(text):
+            code = int(exited["code"])
+            command = " ".join(_command(step, rest, stage, shell))
+            return BuildFailed(f"The command '{command}' returned a non-zero code: {code}", code)
+        if absent := _ABSENT.search(text):
+            return BuildFailed(
+                f"{word} failed: file not found in build context or excluded by .dockerignore: "
+                f"stat {absent['path']}: file does not exist"
+            )
+        at_step = f'building at STEP "{step}": '
+        if text.startswith(at_step):
+            return BuildFailed(f"{word} failed: {text.removeprefix(at_step)}")
+        return BuildFailed(text.removeprefix(_OF_BASE))
+
+
+def _command(step: str, rest: str, stage: Stage, shell: list[str] | None) -> list[str]:
+    """The words that a RUN step runs; a SHELL step before it counts."""
+    run = Instruction("RUN", rest, 0)
+    if (words := run.command) is not None:
+        return words
+    found = shell or _SHELL
+    for each in stage.steps:
+        if each.text == step:
+            break
+        if each.word == "SHELL":
+            found = each.command or found
+    return [*found, run.arguments]
