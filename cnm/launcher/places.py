@@ -54,6 +54,11 @@ class Places(NamedTuple):
         return os.path.join(self.root, "launcher", "builds")
 
     @property
+    def remembered_builds(self) -> str:
+        """A file of each build that need not be done again."""
+        return os.path.join(self.root, "launcher", "remembered-builds")
+
+    @property
     def builds_run(self) -> str:
         """What is known of builds that go on; a folder each."""
         return os.path.join(self.run, "launcher", "builds")
@@ -92,7 +97,14 @@ class Places(NamedTuple):
             raise InvalidParameter(
                 f"{self.run} is {excess} characters too long for podman: choose another run directory"
             )
-        for path in (self.root, os.path.join(self.root, "launcher"), self.containers, self.storage, self.builds):
+        for path in (
+            self.root,
+            os.path.join(self.root, "launcher"),
+            self.containers,
+            self.storage,
+            self.builds,
+            self.remembered_builds,
+        ):
             _make(path)
         for path in (
             self.run,

@@ -10,7 +10,6 @@ import codecs
 import contextlib
 import logging
 import os
-import secrets
 import selectors
 import subprocess
 import threading
@@ -20,16 +19,18 @@ from typing import BinaryIO
 import msgspec
 
 from cnm.errors import CnmError
-from cnm.launcher.building import dockerfile, networks
+from cnm.launcher.building import dockerfile, networks, remembered
 from cnm.launcher.building.complaints import BuildFailed, Complaints, failure
 from cnm.launcher.building.context import Context
 from cnm.launcher.building.leftovers import Folders, Leftovers, Traces, folders
 from cnm.launcher.building.progress import Message, Progress, said
 from cnm.launcher.building.recipe import Recipe
+from cnm.launcher.building.remembered import Memory, Remembered
 from cnm.launcher.building.request import BuildRequest
 from cnm.launcher.image_events import ImageEvents
 from cnm.launcher.image_index import digits
 from cnm.launcher.parts import Parts
+from cnm.launcher.requests import new_id
 from cnm.launcher.seccomp import find_profile
 
 log = logging.getLogger("cnm.launcher")
@@ -50,6 +51,7 @@ class Build(contextlib.AbstractContextManager["Build"]):
         self._parts = builds.parts
         self.place: Folders = folders(builds.parts.places, ident)
         self._recipe: Recipe | None = None
+        self._key = ""
         self._process: subprocess.Popen[bytes] | None = None
         self._is_whole = True
         """Whether podman takes its own away, since nobody has cut it off."""
@@ -63,24 +65,48 @@ class Build(contextlib.AbstractContextManager["Build"]):
         found = dockerfile.parse(context.dockerfile(self.request.dockerfile), self.request.arguments)
         found = found.up_to(self.request.target) if self.request.target else found
         self._recipe = Recipe(found.with_labels(self.request.labels), self._parts.images)
+        self._key = remembered.key(self._recipe, self.request, self.place.context)
 
     def messages(self) -> Iterator[Message | None]:
         """Docker's stream, its last message a failure where there is one; None while nothing is said."""
         assert self._recipe is not None, "it has been read"
         progress = Progress(self._recipe, self._parts.images)
-        complaints = Complaints()
         try:
+            if known := self._recalled():
+                yield from progress.again(known)
+                yield from self._finish(known.results[-1])
+                return
             yield from progress.beginning()
-            yield from self._work(progress, complaints)
-            yield from self._finish()
+            yield from self._work(self._recipe, progress, Complaints())
+            with open(self._iid, encoding="ascii") as file:
+                image = digits(file.read().strip())
+            self._parts.images.show(f"sha256:{image}")
+            yield from self._finish(image)
+            self._remember(progress, image)
         except BuildFailed as error:
             yield error.message()
         except CnmError as error:
             yield failure(error)
 
-    def _work(self, progress: Progress, complaints: Complaints) -> Iterator[Message | None]:
-        recipe = self._recipe
-        assert recipe is not None
+    def _recalled(self) -> Remembered | None:
+        if not self._key:
+            return None
+        images = {digits(image.id) for image in self._parts.images.all()}
+        found = self._builds.memory.recall(self._key, images)
+        return found if found and len(found.results) == self._count_of_results else None
+
+    def _remember(self, progress: Progress, image: str) -> None:
+        """Not where podman has told less than is to be told again."""
+        if self._key and len(progress.made) == self._count_of_results and progress.made[-1] == image:
+            made = Remembered(tuple(progress.made), tuple(progress.warnings))
+            self._builds.memory.keep(self._key, made)
+
+    @property
+    def _count_of_results(self) -> int:
+        assert self._recipe is not None, "it has been read"
+        return self._recipe.dockerfile.steps - len(self._recipe.dockerfile.arguments)
+
+    def _work(self, recipe: Recipe, progress: Progress, complaints: Complaints) -> Iterator[Message | None]:
         self._process = process = self._start(recipe)
         for stream, text in _heard(process):
             if not text:
@@ -90,12 +116,13 @@ class Build(contextlib.AbstractContextManager["Build"]):
             else:
                 yield from complaints.feed(text)
         code = process.wait()
-        yield from progress.end()
+        yield from progress.end(failed=code != 0)
         yield from complaints.end(failed=code != 0)
         if code != 0:
             stage = recipe.dockerfile.stages[progress.stage]
             image = recipe.image(progress.stage)
             raise complaints.reason(progress.step, stage, image.config.shell if image else None)
+        self._is_whole = True
 
     def _start(self, recipe: Recipe) -> subprocess.Popen[bytes]:
         text = os.path.join(self.place.run, "Dockerfile")
@@ -105,7 +132,7 @@ class Build(contextlib.AbstractContextManager["Build"]):
                 raise CnmError("the build was cancelled")
             self.place.note(Traces(self._cgroup, has_sandbox))
             with open(text, "w", encoding="utf-8") as file:
-                file.write(recipe.text())
+                file.write(recipe.text)
             network = self._network() if recipe.runs else ("--network", "none")
             self._is_whole = False
             podman = self._parts.images.podman
@@ -156,16 +183,13 @@ class Build(contextlib.AbstractContextManager["Build"]):
     def _iid(self) -> str:
         return os.path.join(self.place.run, "image")
 
-    def _finish(self) -> Iterator[Message]:
-        self._is_whole = True
-        with open(self._iid, encoding="ascii") as file:
-            image = f"sha256:{digits(file.read().strip())}"
-        images = self._parts.images
-        images.show(image)
+    def _finish(self, made: str) -> Iterator[Message]:
+        image, images = f"sha256:{made}", self._parts.images
         yield {"aux": {"ID": image}}
-        yield said(f"Successfully built {digits(image)[:_SHORT]}\n")
+        yield said(f"Successfully built {made[:_SHORT]}\n")
         for name, familiar in zip(self.request.names, self.request.familiar_names, strict=True):
-            images.tag(image, name)
+            if name not in images.find(image).names:
+                images.tag(image, name)
             self._builds.events.tell_tagged(image, name)
             yield said(f"Successfully tagged {familiar}\n")
 
@@ -198,6 +222,7 @@ class Builds:
         """`running` finds the id of a container by its name; it raises where it does not run."""
         self.parts, self.events, self.cgroup_parent, self.running = parts, events, cgroup_parent, running
         self.leftovers = Leftovers(parts.places, parts.images, parts.sandboxes)
+        self.memory = Memory(parts.places.remembered_builds)
         self._going_on: dict[str, Build] = {}
         self._lock = threading.Lock()
 
@@ -220,7 +245,7 @@ class Builds:
 
     def begin(self, request: BuildRequest, archive: BinaryIO) -> Build:
         """To be closed. Raises CnmError in Docker's words for what is wrong before the first step."""
-        build = Build(self, secrets.token_hex(32), request)
+        build = Build(self, new_id(), request)
         with self._lock:
             self._going_on[build.id] = build
         try:

@@ -62,6 +62,6 @@ def _inside(sandboxes: Sandboxes, ident: str) -> tuple[str, ...]:
         )
     return (
         *("--network", f"ns:{found.netns}"),
-        *("--volume", f"{found.resolv_conf}:/etc/resolv.conf:ro"),
-        *("--volume", f"{found.hosts}:/etc/hosts:ro"),
+        *("--volume", f"{found.resolv_conf}:/etc/resolv.conf"),
+        *("--volume", f"{found.hosts}:/etc/hosts"),
     )

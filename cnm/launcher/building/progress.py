@@ -11,6 +11,7 @@ from typing import Any
 
 from cnm.errors import CnmError
 from cnm.launcher.building.recipe import Recipe
+from cnm.launcher.building.remembered import Remembered
 from cnm.launcher.image_index import digits
 from cnm.launcher.images import Images
 
@@ -46,6 +47,9 @@ class Progress:
         self._base_is_due = False
         self._results: list[str] = []
         """Of the stages before, and of the one that is built: the image so far."""
+        self.made: list[str] = []
+        """The image behind each step but the first ARGs, as far as it has got."""
+        self.warnings: list[str] = []
 
     @property
     def is_last(self) -> bool:
@@ -80,12 +84,24 @@ class Progress:
             yield said(self._rest)
             self._rest, self._in_line = "", True
 
-    def end(self) -> Iterator[Message]:
+    def end(self, *, failed: bool) -> Iterator[Message]:
         """Nothing more comes."""
         if self._rest:
             yield from self._line(self._rest)
             self._rest = ""
-        yield from self._base()
+        if not failed:
+            yield from self._base()
+
+    def again(self, made: Remembered) -> Iterator[Message]:
+        """The same for a build of which nothing has to be done."""
+        yield from self.beginning()
+        steps = [step for stage in self._recipe.dockerfile.stages for step in stage.steps]
+        for step, image in zip(steps, made.results, strict=True):
+            yield self._told_step(step.text)
+            if step.word != "FROM":
+                yield said(" ---> Using cache\n")
+            yield said(f" ---> {image[:_SHORT]}\n")
+        yield from map(said, made.warnings)
 
     def _line(self, line: str) -> Iterator[Message]:
         if step := _STEP.fullmatch(line):
@@ -100,7 +116,8 @@ class Progress:
             yield from self._base()
             yield from self._end_step(whole)
         elif unused := _UNUSED.fullmatch(line):
-            yield said(f"[Warning] One or more build-args {unused['names']} were not consumed\n")
+            self.warnings.append(f"[Warning] One or more build-args {unused['names']} were not consumed\n")
+            yield said(self.warnings[-1])
         elif not (self.is_last and (_COMMIT.fullmatch(line) or _WHOLE_ID.fullmatch(line))):
             yield from self._base()
             yield said(f"{line}\n")
@@ -132,6 +149,7 @@ class Progress:
     def _end_step(self, image: str) -> Iterator[Message]:
         self._results[-1:] = [image]
         if not self._is_trigger or self._number == 1 + self._triggers:
+            self.made.append(image)
             yield said(f" ---> {image[:_SHORT]}\n")
 
     def _base(self) -> Iterator[Message]:
@@ -140,6 +158,7 @@ class Progress:
             self._base_is_due = False
             base = self._base_image()
             self._results[-1] = base
+            self.made.append(base)
             yield said(f" ---> {base[:_SHORT]}\n")
 
     def _base_image(self) -> str:

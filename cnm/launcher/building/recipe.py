@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from cnm.errors import NotFound
+from cnm.errors import InvalidParameter, NotFound
 from cnm.launcher.building.dockerfile import SCRATCH, Dockerfile, Instruction, Stage
 from cnm.launcher.image_config import Image
 from cnm.launcher.image_index import digits
@@ -25,11 +25,14 @@ class Recipe:
         self.dockerfile = dockerfile
         self._images = images
         self._stages = {stage.name for stage in dockerfile.stages} - {""}
+        self.sources: dict[str, str] = {}
+        """Ids of the images that it names; "" for one that is not here."""
         self.bases = tuple(self._base(index, stage) for index, stage in enumerate(dockerfile.stages))
         """The name of each stage's image, for podman."""
-
-    def text(self) -> str:
+        self.text = self._text()
         """For podman."""
+
+    def _text(self) -> str:
         lines = [] if self.dockerfile.escape == "\\" else [f"# escape={self.dockerfile.escape}"]
         for instruction, text in self._texts():
             lines += [""] * (instruction.line - 1 - len(lines))
@@ -47,9 +50,12 @@ class Recipe:
     def runs(self) -> bool:
         """Whether a container may have to run for it."""
         steps = (step for stage in self.dockerfile.stages for step in stage.steps)
-        if any(step.word == "RUN" for step in steps):
-            return True
-        found = (self.image(index) for index in range(len(self.dockerfile.stages)))
+        return self.has_triggers or any(step.word == "RUN" for step in steps)
+
+    @property
+    def has_triggers(self) -> bool:
+        """Whether ONBUILD of an image that it begins with makes more steps, as far as is known."""
+        found = [self.image(index) for index in range(len(self.dockerfile.stages))]
         return any(image is not None and image.config.on_build for image in found)
 
     def _is_no_image(self, stage: int) -> bool:
@@ -72,7 +78,9 @@ class Recipe:
         try:
             found = self._images.find(reference)
         except NotFound:
+            self.sources[reference] = ""
             return normalised(reference)
+        self.sources[reference] = found.id
         name = next((each for each in _names(reference) if each in found.names), "")
         return name or digits(found.id)
 
@@ -83,9 +91,9 @@ class Recipe:
             first, *rest = stage.steps
             flags = "".join(f"--{key}={value} " for key, value in first.flags.items())
             yield first, f"FROM {flags}{base}{f' AS {stage.name}' if stage.name else ''}"
-            yield from ((step, self._text(step)) for step in rest)
+            yield from ((step, self._changed(step)) for step in rest)
 
-    def _text(self, step: Instruction) -> str:
+    def _changed(self, step: Instruction) -> str:
         if step.line == 0:
             return f"{step.word} {step.rest}"
         source = step.flags.get("from", "") if step.word == "COPY" else ""
@@ -96,8 +104,6 @@ class Recipe:
 
 def _names(reference: str) -> Iterator[str]:
     """What it may be called in full; nothing where it is an id."""
-    from cnm.errors import InvalidParameter
-
     try:
         yield normalised(reference)
     except InvalidParameter:

@@ -99,7 +99,7 @@ def _arguments(query: Mapping[str, str]) -> dict[str, str]:
 
 
 def _decoded(query: Mapping[str, str], name: str, kind: type[T]) -> T | None:
-    if not (text := query.get(name, "")):
+    if (text := query.get(name, "")) in ("", "null"):
         return None
     try:
         return msgspec.json.decode(text, type=kind)
