@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from cnm.errors import InvalidParameter
@@ -62,6 +62,16 @@ def _inside(sandboxes: Sandboxes, ident: str) -> tuple[str, ...]:
         )
     return (
         *("--network", f"ns:{found.netns}"),
-        *("--volume", f"{found.resolv_conf}:/etc/resolv.conf"),
         *("--volume", f"{found.hosts}:/etc/hosts"),
+        *_resolver(found.resolv_conf),
     )
+
+
+def _resolver(path: str) -> Iterator[str]:
+    """What a resolv.conf says, as options: podman puts a file of its own over any other."""
+    flags = {"nameserver": "--dns", "search": "--dns-search", "options": "--dns-option"}
+    with open(path, encoding="utf-8", errors="replace") as file:
+        for line in file:
+            keyword, *values = line.split() or [""]
+            if keyword in flags:
+                yield from (f"{flags[keyword]}={value}" for value in values)
