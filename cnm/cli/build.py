@@ -9,9 +9,9 @@ import sys
 from cnm.cli.amounts import BYTES
 from cnm.cli.client import Client, DaemonError
 from cnm.cli.flags import BOOLEAN, LABELS, LIST, STRING, Arguments, Command, Flag
-from cnm.cli.ignored_files import NAME, IgnoredFiles
 from cnm.cli.launcher_client import STANDARD_INPUT, file_pieces, launcher, query_text
 from cnm.errors import CnmError, InvalidParameter
+from cnm.ignored_files import NAME, IgnoredFiles
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -157,7 +157,7 @@ def _packed(folder: str, sent: Iterable[str], more: dict[str, bytes]) -> Iterato
 
     path = os.path.join(folder, NAME)
     lines = _read(path).decode("utf-8-sig", "surrogateescape").splitlines() if os.path.isfile(path) else []
-    ignored = IgnoredFiles(lines, (*sent, *more))
+    ignored = IgnoredFiles(lines, (NAME, *sent, *more))
     yield from packed_tree(folder, ignored.holds, ignored.prunes)
     yield from _archive_of(more)
 

@@ -83,7 +83,8 @@ def project(tmp_path: Path) -> Project:
 
 def test_an_image_is_built_step_by_step_and_run(builder: Launcher, project: Project) -> None:
     project.write(
-        'FROM busybox\nRUN echo made > /made && echo done\nCOPY a \\\n  /a\nENV WHO=me\nCMD ["sh", "-c", "cat /made /a; echo $WHO"]\n',
+        "FROM busybox\nRUN echo made > /made && echo done\nCOPY a \\\n  /a\nENV WHO=me\n"
+        'CMD ["sh", "-c", "cat /made /a; echo $WHO"]\n',
         a="copied\n",
     )
 

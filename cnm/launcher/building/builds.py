@@ -64,7 +64,9 @@ class Build(contextlib.AbstractContextManager["Build"]):
         context.fill(archive)
         found = dockerfile.parse(context.dockerfile(self.request.dockerfile), self.request.arguments)
         found = found.up_to(self.request.target) if self.request.target else found
-        self._recipe = Recipe(found.with_labels(self.request.labels), self._parts.images)
+        found = found.with_labels(self.request.labels)
+        found.check_result()
+        self._recipe = Recipe(found, self._parts.images)
         self._key = remembered.key(self._recipe, self.request, self.place.context)
 
     def messages(self) -> Iterator[Message | None]:
@@ -77,7 +79,7 @@ class Build(contextlib.AbstractContextManager["Build"]):
                 yield from self._finish(known.results[-1])
                 return
             yield from progress.beginning()
-            yield from self._work(self._recipe, progress, Complaints())
+            yield from self._work(self._recipe, progress, Complaints(hides_copies=self.request.squash))
             with open(self._iid, encoding="ascii") as file:
                 image = digits(file.read().strip())
             self._parts.images.show(f"sha256:{image}")
@@ -156,6 +158,8 @@ class Build(contextlib.AbstractContextManager["Build"]):
         request = self.request
         yield from ("--format", "docker", "--isolation", "oci", "--force-rm", "--skip-unused-stages=false")
         yield from ("--signature-policy", self._parts.images.podman.policy, "--identity-label=false")
+        # What is in the context was meant to be there: its sender has read .dockerignore.
+        yield from ("--ignorefile", os.devnull)
         yield from ("--iidfile", self._iid, "--cgroup-parent", self._cgroup)
         yield from ("--runtime-flag", f"root={self.place.runtime}")
         yield from ("--pull=always",) if request.pull else ("--pull=missing",)

@@ -17,8 +17,13 @@ _OF_BASE = "creating build container: "
 _EXIT = re.compile(r": while running runtime: exit status (?P<code>\d+)$")
 _RUNTIME = re.compile(r"error running container: (?:from \S+ creating container for \[.*?\]: )?(?P<why>.*)")
 _ABSENT = re.compile(
-    r'checking on sources under ".*?": copier: stat: "/?(?P<path>.*?)": no such file or directory'
+    r'checking on sources under ".*?": (?:.*: )?copier: stat: "/?(?P<path>.*?)": no such file or directory'
 )
+_NOT_SENT = "file not found in build context or excluded by .dockerignore"
+_NO_SOURCES = ("Rel: can't make", "no items matching glob")
+_OUTSIDE = "possible escaping context directory"
+_LOGGED = re.compile(r'(?:time="[^"]*" level=\w+ )?msg="(?P<text>.*)"')
+_COPIES = ("Getting image source", "Copying blob", "Copying config", "Writing manifest", "Storing signatures")
 _SHELL = ["/bin/sh", "-c"]
 
 
@@ -42,16 +47,18 @@ def failure(error: CnmError, code: int = 0) -> Message:
 class Complaints:
     """One build's standard error: what a step says there passes, what podman itself says of the failure is kept."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, hides_copies: bool = False) -> None:
+        """`hides_copies`: what is told of layers that are copied is of no interest."""
         self._rest = ""
         self._held: list[str] = []
+        self._hides_copies = hides_copies
 
     def feed(self, text: str) -> Iterator[Message]:
         *lines, self._rest = (self._rest + text).split("\n")
         for line in lines:
             if line.startswith(_HELD):
                 self._held.append(line)
-            else:
+            elif not (self._hides_copies and line.startswith(_COPIES)):
                 yield from self._passed(line)
         if self._rest and not any(
             each.startswith(self._rest) or self._rest.startswith(each) for each in _HELD
@@ -82,21 +89,34 @@ class Complaints:
         text = last.removeprefix(_ERROR) or "the build ended without saying why"
         of_runtime = next((line for line in self._held if line.startswith(_OF_RUNTIME)), "")
         if of_runtime and (found := _RUNTIME.fullmatch(of_runtime)):
-            return BuildFailed(f"OCI runtime create failed: {found['why']}")
+            return BuildFailed(f"OCI runtime create failed: {_unlogged(found['why'])}: unknown")
         word, _, rest = step.partition(" ")
         if exited := _EXIT.search(text):
             code = int(exited["code"])
             command = " ".join(_command(step, rest, stage, shell))
             return BuildFailed(f"The command '{command}' returned a non-zero code: {code}", code)
-        if absent := _ABSENT.search(text):
-            return BuildFailed(
-                f"{word} failed: file not found in build context or excluded by .dockerignore: "
-                f"stat {absent['path']}: file does not exist"
-            )
+        if word.upper() in ("ADD", "COPY") and (why := _of_sources(text, rest)):
+            return BuildFailed(f"{word.upper()} failed: {why}")
         at_step = f'building at STEP "{step}": '
         if text.startswith(at_step):
             return BuildFailed(f"{word} failed: {text.removeprefix(at_step)}")
         return BuildFailed(text.removeprefix(_OF_BASE))
+
+
+def _of_sources(text: str, arguments: str) -> str:
+    """What is wrong with the files that a step copies, where podman's words tell; else ""."""
+    if absent := _ABSENT.search(text):
+        if _OUTSIDE in text:
+            outside = next((each for each in arguments.split() if each.startswith("..")), absent["path"])
+            return f"forbidden path outside the build context: {outside} ()"
+        return f"{_NOT_SENT}: stat {absent['path']}: file does not exist"
+    return "no source files were specified" if any(each in text for each in _NO_SOURCES) else ""
+
+
+def _unlogged(text: str) -> str:
+    """A line of the runtime's log without what stands around it."""
+    found = _LOGGED.fullmatch(text)
+    return found["text"].replace('\\"', '"') if found else text
 
 
 def _command(step: str, rest: str, stage: Stage, shell: list[str] | None) -> list[str]:

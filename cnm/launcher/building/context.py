@@ -6,8 +6,10 @@ import os
 from typing import BinaryIO
 
 from cnm.errors import CnmError, InvalidParameter
+from cnm.ignored_files import NAME, IgnoredFiles
 from cnm.kernel.openat2 import open_in_root
 from cnm.launcher.layer_blob import decompressed
+from cnm.launcher.scope import in_scope
 from cnm.launcher.unpacking import Rules, Unpacker
 
 DEFAULT = "Dockerfile"
@@ -36,7 +38,9 @@ class Context:
         candidates = (name, name.lower()) if name == DEFAULT else (name,)
         for candidate in candidates:
             try:
-                return self._text(candidate)
+                text = self._text(candidate)
+                self._drop_ignored(candidate)
+                return text
             except (FileNotFoundError, NotADirectoryError):
                 continue
             except UnicodeDecodeError:
@@ -45,6 +49,17 @@ class Context:
                 why = (error.strerror or str(error)).lower()
                 raise CnmError(f"failed to open {candidate}: {why}") from None
         raise CnmError(f"Cannot locate specified Dockerfile: {name}")
+
+    def _drop_ignored(self, dockerfile: str) -> None:
+        """A client sends both of these whatever the patterns say, for the daemon to read; steps do not see them."""
+        try:
+            ignored = IgnoredFiles(self._text(NAME).splitlines())
+        except (OSError, InvalidParameter):  # there is none, or nothing is in it
+            return
+        for name in filter(ignored.holds, (dockerfile, NAME)):
+            path = in_scope(self.path, name)
+            if os.path.isfile(path):
+                os.unlink(path)
 
     def _text(self, name: str) -> str:
         root = os.open(self.path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)

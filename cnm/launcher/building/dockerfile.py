@@ -13,6 +13,8 @@ import msgspec
 
 from cnm.errors import InvalidParameter
 from cnm.launcher.dockerfile_words import expanded, words
+from cnm.launcher.instructions import changed
+from cnm.wire.containers import Config
 
 SCRATCH = "scratch"
 _DIRECTIVE = re.compile(r"#\s*(?P<name>[a-zA-Z][a-zA-Z0-9]*)\s*=\s*(?P<value>.+?)\s*")
@@ -23,11 +25,12 @@ _BYTE_ORDER_MARK = "\ufeff"
 
 _AT_LEAST_ONE = "at least one argument"
 _EXACTLY_ONE = "exactly one argument"
+_SOURCES = "at least two arguments, but only one was provided. Destination could not be determined"
 _NEEDS = {
-    "ADD": "at least two arguments",
+    "ADD": _SOURCES,
     "ARG": _AT_LEAST_ONE,
     "CMD": "",
-    "COPY": "at least two arguments",
+    "COPY": _SOURCES,
     "ENTRYPOINT": "",
     "ENV": _AT_LEAST_ONE,
     "EXPOSE": _AT_LEAST_ONE,
@@ -36,7 +39,7 @@ _NEEDS = {
     "LABEL": _AT_LEAST_ONE,
     "MAINTAINER": _EXACTLY_ONE,
     "ONBUILD": _AT_LEAST_ONE,
-    "RUN": "",
+    "RUN": _AT_LEAST_ONE,
     "SHELL": _AT_LEAST_ONE,
     "STOPSIGNAL": _EXACTLY_ONE,
     "USER": _EXACTLY_ONE,
@@ -44,6 +47,17 @@ _NEEDS = {
     "WORKDIR": _EXACTLY_ONE,
 }
 """What each instruction requires, in Docker's words; "" for nothing."""
+
+
+_FLAGS = {
+    "ADD": ("chmod", "chown"),
+    "COPY": ("chmod", "chown", "from"),
+    "FROM": ("platform",),
+    "HEALTHCHECK": ("interval", "retries", "start-period", "timeout"),
+    "RUN": ("mount",),
+}
+"""That podman's builder knows."""
+_CHECKED_WHOLE = ("ENV", "EXPOSE", "HEALTHCHECK", "LABEL")
 
 
 class Instruction(NamedTuple):
@@ -119,6 +133,12 @@ class Dockerfile(NamedTuple):
         more = tuple(_label(key, labels[key]) for key in sorted(labels))
         return self._replace(stages=(*before, last._replace(steps=(*last.steps, *more))))
 
+    def check_result(self) -> None:
+        """Raises InvalidParameter where nothing would be made."""
+        last = self.stages[-1]
+        if last.base == SCRATCH and len(last.steps) == 1:
+            raise InvalidParameter("No image was generated. Is your Dockerfile empty?")
+
 
 def _label(key: str, value: str) -> Instruction:
     quoted = "=".join(msgspec.json.encode(text).decode().replace("$", "\\$") for text in (key, value))
@@ -130,9 +150,11 @@ def parse(text: str, build_arguments: Mapping[str, str]) -> Dockerfile:
     escape = _escape(text)
     found = list(_instructions(text, escape))
     if not found:
-        raise InvalidParameter("file with no instructions")
+        raise InvalidParameter("failed to parse Dockerfile: file with no instructions")
     for each in found:
         _check(each)
+        if escape == _ESCAPES[0]:
+            _check_values(each)
     first = next((index for index, each in enumerate(found) if each.word != "ARG"), len(found))
     meta, rest = found[:first], found[first:]
     if not rest:
@@ -151,7 +173,9 @@ def _escape(text: str) -> str:
             break
         if directive["name"].lower() == "escape":
             if directive["value"] not in _ESCAPES:
-                raise InvalidParameter(f"invalid ESCAPE '{directive['value']}'. Must be ` or \\")
+                raise InvalidParameter(
+                    f"failed to parse Dockerfile: invalid escape token '{directive['value']}' does not match ` or \\"
+                )
             return directive["value"]
     return _ESCAPES[0]
 
@@ -186,12 +210,33 @@ def _check(instruction: Instruction) -> None:
     needs = _NEEDS[instruction.word]
     if needs and not _has_arguments(instruction):
         raise _wrong(instruction, f"{instruction.word} requires {needs}")
+    for flag in instruction.flags:
+        if flag not in _FLAGS.get(instruction.word, ()):
+            raise _wrong(instruction, f"Unknown flag: {flag}")
     if instruction.word == "ONBUILD":
         trigger = _instruction(instruction.rest, instruction.line)
         if trigger.word == "ONBUILD":
             raise _wrong(instruction, "Chaining ONBUILD via `ONBUILD ONBUILD` isn't allowed")
         if trigger.word in ("MAINTAINER", "FROM"):
             raise _wrong(instruction, f"{trigger.word} isn't allowed as an ONBUILD trigger")
+
+
+def _check_values(instruction: Instruction) -> None:
+    """What can be seen before variables have values."""
+    if "$" in instruction.rest:
+        return
+    arguments = instruction.command or words(instruction.arguments)
+    if instruction.word in ("ADD", "COPY") and len(arguments) > 2 and not arguments[-1].endswith(("/", ".")):
+        raise _wrong(
+            instruction,
+            f"When using {instruction.word} with more than one source file, the destination must be a directory and "
+            "end with a /",
+        )
+    if instruction.word in _CHECKED_WHOLE:
+        try:
+            changed(Config(), [f"{instruction.word} {instruction.rest}"])
+        except InvalidParameter as error:
+            raise _wrong(instruction, str(error)) from None
 
 
 def _has_arguments(instruction: Instruction) -> bool:
@@ -225,8 +270,22 @@ def _meta_values(meta: Sequence[Instruction], given: Mapping[str, str]) -> dict[
 
 def _stages(found: Sequence[Instruction], known: Mapping[str, str]) -> Iterator[Stage]:
     starts = [index for index, each in enumerate(found) if each.word == "FROM"]
-    for start, end in zip(starts, [*starts[1:], len(found)], strict=True):
-        yield _stage(found[start:end], known)
+    names: set[str] = set()
+    for index, (start, end) in enumerate(zip(starts, [*starts[1:], len(found)], strict=True)):
+        stage = _stage(found[start:end], known)
+        if stage.name in names:
+            raise _wrong(stage.steps[0], f"{stage.name} stage name already used")
+        names |= {stage.name} - {""}
+        _check_copies(stage, index)
+        yield stage
+
+
+def _check_copies(stage: Stage, index: int) -> None:
+    """From stages before it alone; `index` is its own number."""
+    for step in stage.steps:
+        source = step.flags.get("from", "") if step.word == "COPY" else ""
+        if source.isdecimal() and int(source) >= index:
+            raise _wrong(step, f"invalid from flag value {source}: index out of bounds")
 
 
 def _stage(steps: Sequence[Instruction], known: Mapping[str, str]) -> Stage:

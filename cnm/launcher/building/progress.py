@@ -20,6 +20,7 @@ _STEP = re.compile(r"(?:\[(?P<stage>\d+)/\d+\] )?STEP (?P<number>\d+)/(?P<count>
 _CACHED = re.compile(r"--> Using cache (?P<id>[0-9a-f]{64})")
 _MADE = re.compile(r"--> (?P<id>[0-9a-f]{11})")
 _UNUSED = re.compile(r"\[Warning\] one or more build args were not consumed: (?P<names>\[.*\])")
+_UNFINISHED = re.compile(r"(?P<said>.+?)(?P<own>--> [0-9a-f]{11}|(?:\[\d+/\d+\] )?COMMIT)")
 _COMMIT = re.compile(r"(?:\[\d+/\d+\] )?COMMIT.*")
 _WHOLE_ID = re.compile(r"[0-9a-f]{64}")
 _BEGINNINGS = ("STEP ", "[", "--> ", "COMMIT")
@@ -69,18 +70,15 @@ class Progress:
     def beginning(self) -> Iterator[Message]:
         """ARG before the first FROM is a step that podman says nothing of."""
         for argument in self._recipe.dockerfile.arguments:
-            yield self._told_step(argument.text)
+            yield from self._told_step(argument.text)
 
     def feed(self, text: str) -> Iterator[Message]:
         """A piece of what it prints. What cannot be a line of podman's own is passed on as it comes."""
         *lines, self._rest = (self._rest + text).split("\n")
         for line in lines:
-            if self._in_line:
-                self._in_line = False
-                yield said(f"{line}\n")
-            else:
-                yield from self._line(line)
-        if self._rest and (self._in_line or not _may_be_podmans(self._rest)):
+            yield from self._line(line)
+            self._in_line = False
+        if self._rest and not _may_be_podmans(self._rest):
             yield said(self._rest)
             self._rest, self._in_line = "", True
 
@@ -97,13 +95,18 @@ class Progress:
         yield from self.beginning()
         steps = [step for stage in self._recipe.dockerfile.stages for step in stage.steps]
         for step, image in zip(steps, made.results, strict=True):
-            yield self._told_step(step.text)
+            yield from self._told_step(step.text)
             if step.word != "FROM":
                 yield said(" ---> Using cache\n")
             yield said(f" ---> {image[:_SHORT]}\n")
         yield from map(said, made.warnings)
 
     def _line(self, line: str) -> Iterator[Message]:
+        """A step may have left the line that podman writes on unfinished."""
+        found = None if _COMMIT.fullmatch(line) else _UNFINISHED.fullmatch(line)
+        if found and self._is_podmans(found["own"]):
+            yield said(found["said"])
+            line = found["own"]
         if step := _STEP.fullmatch(line):
             yield from self._base()
             yield from self._begin(step)
@@ -122,33 +125,42 @@ class Progress:
             yield from self._base()
             yield said(f"{line}\n")
 
+    def _is_podmans(self, end: str) -> bool:
+        """Whether podman itself has said the end of a line."""
+        made = _MADE.fullmatch(end)
+        return bool(self._whole(made["id"])) if made else self.is_last
+
     def _begin(self, step: re.Match[str]) -> Iterator[Message]:
         self._stage, self._number = int(step["stage"] or 1) - 1, int(step["number"])
         self._count, self._text = int(step["count"]), step["text"]
         known = self._recipe.dockerfile.stages[self._stage].steps
         self._triggers = self._count - len(known)
         if self._number == 1:
+            image = self._recipe.image(self._stage)
+            self._triggers = len(image.config.on_build or ()) if image else 0
             self._results.append("")
             self._base_is_due = True
-            yield self._told_step(known[0].text)
+            yield from self._told_step(known[0].text)
             if self._triggers > 0:
                 yield said(f"# Executing {self._triggers} build trigger{'s' if self._triggers > 1 else ''}\n")
                 self._base_is_due = False
         elif not self._is_trigger:
-            yield self._told_step(known[self._number - 1 - self._triggers].text)
+            yield from self._told_step(known[self._number - 1 - self._triggers].text)
 
     @property
     def _is_trigger(self) -> bool:
         """Whether the step is one of ONBUILD, which Docker does not count."""
         return 1 < self._number <= 1 + self._triggers
 
-    def _told_step(self, text: str) -> Message:
+    def _told_step(self, text: str) -> Iterator[Message]:
         self._step += 1
-        return said(f"Step {self._step}/{self._total} : {text}\n")
+        yield said(f"Step {self._step}/{self._total} : {text}")
+        yield said("\n")
 
     def _end_step(self, image: str) -> Iterator[Message]:
         self._results[-1:] = [image]
-        if not self._is_trigger or self._number == 1 + self._triggers:
+        is_told = self._number == 1 and self._triggers <= 0  # a FROM without any step behind it
+        if not is_told and (not self._is_trigger or self._number == 1 + self._triggers):
             self.made.append(image)
             yield said(f" ---> {image[:_SHORT]}\n")
 

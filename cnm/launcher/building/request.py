@@ -54,6 +54,7 @@ _LIMITS = {
     "shmsize": "shm-size",
 }
 """podman's options by Docker's parameters; both count bytes."""
+_SPELLED = {"buildargs": "build args"}
 _BUILDKIT = "2"
 _FALSE = ("", "0", "no", "false", "none")
 
@@ -104,7 +105,7 @@ def _decoded(query: Mapping[str, str], name: str, kind: type[T]) -> T | None:
     try:
         return msgspec.json.decode(text, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise InvalidParameter(f"error reading {name}: {error}") from None
+        raise InvalidParameter(f"error reading {_SPELLED.get(name, name)}: {error}") from None
 
 
 def _limits(query: Mapping[str, str]) -> list[str]:

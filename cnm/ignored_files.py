@@ -15,16 +15,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 NAME = ".dockerignore"
-_ALWAYS_SENT = (NAME,)
 
 
 class IgnoredFiles:
     """The patterns of one file; the last that matches decides, `!` makes an exception."""
 
     def __init__(self, lines: Iterable[str], sent: Iterable[str] = ()) -> None:
-        """`sent` are paths that are sent whatever the patterns say. Raises InvalidParameter for a wrong pattern."""
+        """`sent` are paths that no pattern holds. Raises InvalidParameter for a wrong pattern."""
         self._rules = [rule for line in lines if (rule := _rule(line))]
-        self._sent = {*_ALWAYS_SENT, *(posixpath.normpath(path) for path in sent)}
+        self._sent = {posixpath.normpath(path) for path in sent}
         self.has_exceptions = any(not is_ignored for _, is_ignored in self._rules)
 
     def holds(self, path: str) -> bool:
