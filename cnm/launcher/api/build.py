@@ -70,10 +70,11 @@ def build(call: Call[None]) -> Response:
     several = {name: _list(call, name) for name in _SEVERAL}
     wanted = requests.read(call.query, several)
     wanted = msgspec.structs.replace(wanted, credentials=_credentials())
-    begun = call.engine.builds.begin(wanted, call.stream)
+    builds = call.engine.builds
+    begun = builds.begin(wanted, call.stream)
     told = begun.messages()
     response = endless(call, _lines(_quiet(told) if wanted.quiet else told), "application/json")
-    response.call_on_close(begun.close)
+    response.call_on_close(lambda: builds.end(begun))
     return response
 
 

@@ -11,7 +11,7 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -52,6 +52,11 @@ class Folders(NamedTuple):
     def runtime(self) -> str:
         return os.path.join(self.run, "runtime")
 
+    @property
+    def image(self) -> str:
+        """The file that podman writes the image's id to."""
+        return os.path.join(self.run, "image")
+
     def note(self, traces: Traces) -> None:
         os.makedirs(self.runtime, mode=0o700)
         with open(os.path.join(self.run, _RECORD), "wb") as file:
@@ -80,11 +85,18 @@ class Leftovers:
         """Of all builds: none goes on."""
         for build in self._known():
             self._tried(build)
-        self._forget(_containers(self._places.storage, ""))
+        try:
+            self._forget(_containers(self._places.storage, ""))
+        except CnmError as error:
+            log.warning("working containers of podman's are not cleared away: %s", error)
 
-    def sweep_sandboxes(self, going_on: set[str]) -> None:
-        """Of those that could not be removed, cnmd being away."""
-        for build in set(self._known()) - going_on:
+    def sweep_others(self, going_on: Callable[[], set[str]]) -> None:
+        """Of those that could not be cleared away, cnmd being away.
+
+        `going_on` is asked afterwards: it has a build before there is anything of it.
+        """
+        known = self._known()
+        for build in set(known) - going_on():
             self._tried(build)
 
     def clear(self, build: str, *, whole: bool) -> None:

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 
 from cnm.errors import InvalidParameter, NotFound
-from cnm.launcher.building.dockerfile import SCRATCH, Dockerfile, Instruction, Stage
+from cnm.launcher.building.dockerfile import BACKSLASH, SCRATCH, Dockerfile, Instruction, Stage
 from cnm.launcher.image_config import Image
 from cnm.launcher.image_index import digits
 from cnm.launcher.images import Images
@@ -33,7 +33,7 @@ class Recipe:
         """For podman."""
 
     def _text(self) -> str:
-        lines = [] if self.dockerfile.escape == "\\" else [f"# escape={self.dockerfile.escape}"]
+        lines = [] if self.dockerfile.escape == BACKSLASH else [f"# escape={self.dockerfile.escape}"]
         for instruction, text in self._texts():
             lines += [""] * (instruction.line - 1 - len(lines))
             lines.append(text)
