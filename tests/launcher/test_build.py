@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import subprocess
 from collections.abc import Iterator
@@ -13,9 +14,11 @@ import pytest
 from tests.docker.test_cli_containers import Cli
 from tests.support import compose
 from tests.support.compose import Compose
+from tests.support.engine_pair import ask
 from tests.support.image_store import tar, text
 from tests.support.launcher import Launcher
 from tests.support.launcher_left import left
+from tests.support.small_containers import eventually
 from tests.support.unpacked import environment
 
 
@@ -159,8 +162,6 @@ def test_stages_arguments_labels_and_a_target(builder: Launcher, project: Projec
 
 @pytest.mark.parametrize("how", ["--compress", "-f", "a tar", "a compressed tar", "a Dockerfile"])
 def test_a_context_comes_in_every_form(builder: Launcher, project: Project, how: str) -> None:
-    import gzip
-
     dockerfile = "FROM busybox\nCOPY a /a\nCMD cat /a\n"
     project.write(dockerfile, a="in the context\n")
     archive = tar(text("Dockerfile", dockerfile), text("a", "in the context\n"))
@@ -195,13 +196,12 @@ def test_what_dockerignore_names_is_not_copied(builder: Launcher, project: Proje
 def test_one_layer_is_made_of_all_steps(builder: Launcher, project: Project) -> None:
     project.write("FROM busybox\nRUN echo 1 > /a\nRUN echo 2 > /b\nCMD cat /a /b\n")
     archive = tar(text("Dockerfile", (project.place / "Dockerfile").read_text()))
-    query = "/v1.41/build?t=web&squash=1"
 
-    answer = Cli(builder)
-    assert answer is not None
-    from tests.support.engine_pair import ask
+    answer = ask(
+        builder.socket, "POST", "/v1.41/build?t=web&squash=1", archive, {"Content-Type": "application/x-tar"}
+    )
 
-    assert ask(builder.socket, "POST", query, archive, {"Content-Type": "application/x-tar"}).status == 200
+    assert answer.status == 200
     layers = json.loads(builder.docker("image", "inspect", "-f", "{{json .RootFS.Layers}}", "web"))
     assert len(layers) == 2
     assert builder.docker("run", "--rm", "web") == "1\n2"
@@ -233,6 +233,12 @@ def test_one_layer_is_made_of_all_steps(builder: Launcher, project: Project) -> 
             1,
             "Error response from daemon: dockerfile parse error line 4: unknown instruction: RUNN",
         ),
+        (
+            "FROM busybox\nRUN echo Error: mine >&2; echo Error: too >&2; exit 1\n",
+            1,
+            "The command '/bin/sh -c echo Error: mine >&2; echo Error: too >&2; exit 1' returned a non-zero code: 1",
+        ),
+        ('FROM busybox\nRUN ["nosuch"]\n', 1, 'exec: "nosuch": executable file not found in $PATH'),
         ("", 1, "Error response from daemon: the Dockerfile (Dockerfile) cannot be empty"),
         ("FROM nope.invalid/nope\n", 1, "nope.invalid"),
     ],
@@ -245,6 +251,17 @@ def test_what_fails_says_why_and_leaves_nothing(
     assert done.returncode == code
     assert complaint in done.stderr
     assert builder.docker("images", "-q", "web") == ""
+
+
+def test_what_a_step_says_in_podman_s_words_is_told_all_the_same(builder: Launcher, project: Project) -> None:
+    said = "Error: mine >&2; echo ': exit status 5' >&2; printf 'COMMIT\\n--> 0123456789a\\nSTEP 9: x\\n'"
+    project.write(f"FROM busybox\nRUN echo {said}\nRUN echo {said}; printf Error: >&2; exit 1\n")
+
+    done = project.build(builder, ".")
+
+    assert done.returncode == 1
+    for line in ("Error: mine", ": exit status 5", "COMMIT", "--> 0123456789a", "STEP 9: x"):
+        assert done.stdout.count(f"{line}\n") == 2
 
 
 # The network of RUN
@@ -269,6 +286,22 @@ def test_a_step_runs_on_the_network_that_is_asked_for(builder: Launcher, project
     finally:
         builder.clear()
         builder.docker("network", "rm", "private")
+
+
+def test_a_step_is_confined_as_a_container_is(builder: Launcher, project: Project) -> None:
+    show = "grep -e CapBnd -e Seccomp: /proc/self/status; cat /proc/self/cgroup; env; ulimit -n"
+    project.write(f"FROM busybox\nRUN {show}\n")
+    inside = builder.docker("run", "--rm", "busybox", "sh", "-c", show).splitlines()
+
+    said = project.said(
+        builder, "--memory", "64m", "--build-arg", "http_proxy=p", "--ulimit", "nofile=99", "."
+    )
+
+    assert [line for line in inside if line.startswith(("CapBnd", "Seccomp"))] == [
+        line for line in said if line.startswith(("CapBnd", "Seccomp"))
+    ]
+    assert any("/build-" in line for line in said)
+    assert "99" in said
 
 
 # Many at a time, and cut off
@@ -303,8 +336,6 @@ def _begun(builder: Launcher, project: Project) -> subprocess.Popen[bytes]:
 
 
 def test_a_client_that_goes_ends_its_build(builder: Launcher, project: Project) -> None:
-    from tests.support.small_containers import eventually
-
     client = _begun(builder, project)
     assert len(_folders(builder)) == 2
 

@@ -67,7 +67,6 @@ def _told(socket: str, dockerfile: str, query: str) -> tuple[int, list[Any]]:
         ("FROM busybox\n\nFOO x\n", ""),
         ("", ""),
         ("# nothing\n", ""),
-        ("FROM busybox\n", "dockerfile=other"),
         ("FROM busybox\n", "target=nope"),
         ("FROM a b\n", ""),
         ("FROM busybox\nCOPY a\n", ""),
@@ -82,6 +81,13 @@ def test_the_stream_is_docker_s(pair: Pair, dockerfile: str, query: str) -> None
     ours, theirs = (_told(socket, dockerfile, query) for socket in pair)
 
     assert ours == theirs
+
+
+def test_a_dockerfile_that_is_not_there_is_the_client_s_fault(pair: Pair) -> None:
+    ours, theirs = (_told(socket, "FROM busybox\n", "dockerfile=other") for socket in pair)
+
+    assert (ours[0], theirs[0]) == (400, 500)
+    assert ours[1] == theirs[1]
 
 
 def test_triggers_of_the_image_are_done_without_being_steps(pair: Pair) -> None:

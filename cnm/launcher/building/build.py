@@ -26,6 +26,7 @@ from cnm.launcher.building.request import BuildRequest
 from cnm.launcher.image_events import ImageEvents
 from cnm.launcher.image_index import digits
 from cnm.launcher.parts import Parts
+from cnm.launcher.process import clean
 from cnm.launcher.seccomp import find_profile
 
 log = logging.getLogger("cnm.launcher")
@@ -157,8 +158,8 @@ class Build:
 
     @property
     def _cgroup(self) -> str:
-        parent = (self._request.cgroup_parent or self._workshop.cgroup_parent).strip("/")
-        return f"/{parent}/build-{self.id}"
+        parent = clean(f"/{self._request.cgroup_parent or self._workshop.cgroup_parent}")
+        return f"{parent.rstrip('/')}/build-{self.id}"
 
     def _options(self, network: Sequence[str]) -> Iterator[str]:
         seccomp = find_profile(self._parts.programs.seccomp_profile)

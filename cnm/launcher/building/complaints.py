@@ -12,10 +12,12 @@ from cnm.launcher.building.progress import Message, said
 _RED, _PLAIN = "\x1b[91m", "\x1b[0m"
 _ERROR = "Error: "
 _OF_RUNTIME = "error running container: "
-_HELD = (_ERROR, _OF_RUNTIME, ": exit status ")
+_EXITED = ": exit status "
+_HELD = (_ERROR, _OF_RUNTIME, _EXITED)
+"""Beginnings of podman's own lines."""
 _OF_BASE = "creating build container: "
 _EXIT = re.compile(r": while running runtime: exit status (?P<code>\d+)$")
-_RUNTIME = re.compile(r"error running container: (?:from \S+ creating container for \[.*?\]: )?(?P<why>.*)")
+_RUNTIME = re.compile(r"error running container: from \S+ creating container for \[.*?\]: (?P<why>.*)")
 _ABSENT = re.compile(
     r'checking on sources under ".*?": (?:.*: )?copier: stat: "/?(?P<path>.*?)": no such file or directory'
 )
@@ -66,13 +68,20 @@ class Complaints:
             yield said(f"{_RED}{self._rest}{_PLAIN}")
             self._rest = ""
 
-    def end(self, failed: bool) -> Iterator[Message]:
-        """Nothing more comes; where the build has not failed, nothing was podman's."""
+    def end(self, *, failed: bool) -> Iterator[Message]:
+        """Nothing more comes. What a step has said in words like podman's passes now, all but podman's last of them."""
         if self._rest:
             self._held.append(self._rest)
             self._rest = ""
-        if not failed:
-            yield from self._released()
+        last = max((index for index, line in enumerate(self._held) if line.startswith(_ERROR)), default=-1)
+        own = [
+            line
+            for index, line in enumerate(self._held)
+            if failed and (index == last or _RUNTIME.fullmatch(line) or line.startswith(_EXITED))
+        ]
+        self._held = [line for line in self._held if line not in own]
+        yield from self._released()
+        self._held = own
 
     def _passed(self, line: str) -> Iterator[Message]:
         if line:
@@ -87,8 +96,7 @@ class Complaints:
         """Why it failed at `step`; `shell` is that of the image that the stage began with."""
         last = next((line for line in reversed(self._held) if line.startswith(_ERROR)), "")
         text = last.removeprefix(_ERROR) or "the build ended without saying why"
-        of_runtime = next((line for line in self._held if line.startswith(_OF_RUNTIME)), "")
-        if of_runtime and (found := _RUNTIME.fullmatch(of_runtime)):
+        for found in filter(None, map(_RUNTIME.fullmatch, self._held)):
             return BuildFailed(f"OCI runtime create failed: {_unlogged(found['why'])}: unknown")
         word, _, rest = step.partition(" ")
         if exited := _EXIT.search(text):

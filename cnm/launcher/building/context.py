@@ -34,7 +34,10 @@ class Context:
             os.close(root)
 
     def dockerfile(self, name: str) -> str:
-        """The text of a file; the default one may be called `dockerfile`, too. Raises CnmError in Docker's words."""
+        """The text of a file; the default one may be called `dockerfile`, too.
+
+        Raises InvalidParameter in Docker's words, CnmError where it cannot be read.
+        """
         candidates = (name, name.lower()) if name == DEFAULT else (name,)
         for candidate in candidates:
             try:
@@ -48,7 +51,7 @@ class Context:
             except OSError as error:
                 why = (error.strerror or str(error)).lower()
                 raise CnmError(f"failed to open {candidate}: {why}") from None
-        raise CnmError(f"Cannot locate specified Dockerfile: {name}")
+        raise InvalidParameter(f"Cannot locate specified Dockerfile: {name}")
 
     def _drop_ignored(self, dockerfile: str) -> None:
         """A client sends both of these whatever the patterns say, for the daemon to read; steps do not see them."""

@@ -15,7 +15,7 @@ def of_store(policy: str) -> Iterator[str]:
     """The same for all builds. `policy`: path of the settings that say whose images are taken."""
     # OCI's format has no HEALTHCHECK, SHELL and ONBUILD.
     yield from ("--format", "docker", "--identity-label=false", "--signature-policy", policy)
-    yield from ("--isolation", "oci", "--force-rm", "--skip-unused-stages=false")
+    yield from ("--isolation", "oci", "--force-rm", "--skip-unused-stages=false", "--http-proxy=false")
     # What is in the context was meant to be there: its sender has read .dockerignore.
     yield from ("--ignorefile", os.devnull)
 
