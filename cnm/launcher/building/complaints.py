@@ -12,6 +12,7 @@ from cnm.launcher.building.progress import Message, said
 _RED, _PLAIN = "\x1b[91m", "\x1b[0m"
 _ERROR = "Error: "
 _OF_RUNTIME = "error running container: "
+_AT_STEP = 'Error: building at STEP "'
 _EXITED = ": exit status "
 _HELD = (_ERROR, _OF_RUNTIME, _EXITED)
 """Beginnings of podman's own lines."""
@@ -57,7 +58,11 @@ class Complaints:
 
     def feed(self, text: str) -> Iterator[Message]:
         *lines, self._rest = (self._rest + text).split("\n")
-        for line in lines:
+        for whole in lines:
+            line = whole
+            if (begun := line.rfind(_AT_STEP)) > 0:  # behind what a step has left unfinished
+                yield said(f"{_RED}{line[:begun]}{_PLAIN}")
+                line = line[begun:]
             if line.startswith(_HELD):
                 self._held.append(line)
             elif not (self._hides_copies and line.startswith(_COPIES)):
@@ -73,15 +78,16 @@ class Complaints:
         if self._rest:
             self._held.append(self._rest)
             self._rest = ""
-        last = max((index for index, line in enumerate(self._held) if line.startswith(_ERROR)), default=-1)
-        own = [
-            line
-            for index, line in enumerate(self._held)
-            if failed and (index == last or _RUNTIME.fullmatch(line) or line.startswith(_EXITED))
-        ]
+        own = self._own() if failed else []
         self._held = [line for line in self._held if line not in own]
         yield from self._released()
         self._held = own
+
+    def _own(self) -> list[str]:
+        """Why the runtime could not run a step, and podman's last line."""
+        of_runtime = [line for line in self._held if _RUNTIME.fullmatch(line)]
+        ends = [line for line in self._held if line.startswith(_EXITED)] if of_runtime else []
+        return [*of_runtime, *ends, *[line for line in self._held if line.startswith(_ERROR)][-1:]]
 
     def _passed(self, line: str) -> Iterator[Message]:
         if line:
@@ -94,7 +100,7 @@ class Complaints:
 
     def reason(self, step: str, stage: Stage, shell: list[str] | None) -> BuildFailed:
         """Why it failed at `step`; `shell` is that of the image that the stage began with."""
-        last = next((line for line in reversed(self._held) if line.startswith(_ERROR)), "")
+        last = self._held[-1] if self._held else ""
         text = last.removeprefix(_ERROR) or "the build ended without saying why"
         for found in filter(None, map(_RUNTIME.fullmatch, self._held)):
             return BuildFailed(f"OCI runtime create failed: {_unlogged(found['why'])}: unknown")

@@ -46,6 +46,8 @@ class Progress:
         """The stage that is built, from 0; its step, from 1, and how many there are in it."""
         self._triggers = 0
         self._base_is_due = False
+        self._commit, self._is_done = "", False
+        """A line that may be podman's about the last step, and whether that has been done."""
         self._results: list[str] = []
         """Of the stages before, and of the one that is built: the image so far."""
         self.made: list[str] = []
@@ -87,6 +89,7 @@ class Progress:
         if self._rest:
             yield from self._line(self._rest)
             self._rest = ""
+        yield from self._released()
         if not failed:
             yield from self._base()
 
@@ -107,7 +110,15 @@ class Progress:
         if found and self._is_podmans(found["own"]):
             yield said(found["said"])
             line = found["own"]
-        if step := _STEP.fullmatch(line):
+        made = _MADE.fullmatch(line)
+        whole = self._whole(made["id"]) if made else ""
+        if not whole:
+            yield from self._released()
+        if whole:
+            self._commit = ""
+            yield from self._base()
+            yield from self._end_step(whole)
+        elif (step := _STEP.fullmatch(line)) and self._is_next(step):
             yield from self._base()
             yield from self._begin(step)
         elif cached := _CACHED.fullmatch(line):
@@ -115,20 +126,34 @@ class Progress:
             if not self._is_trigger:
                 yield said(" ---> Using cache\n")
             self._results[-1:] = [cached["id"]]
-        elif (made := _MADE.fullmatch(line)) and (whole := self._whole(made["id"])):
-            yield from self._base()
-            yield from self._end_step(whole)
         elif unused := _UNUSED.fullmatch(line):
             self.warnings.append(f"[Warning] One or more build-args {unused['names']} were not consumed\n")
             yield said(self.warnings[-1])
-        elif not (self.is_last and (_COMMIT.fullmatch(line) or _WHOLE_ID.fullmatch(line))):
+        elif self.is_last and _COMMIT.fullmatch(line):
+            self._commit = line
+        elif not (self._is_done and _WHOLE_ID.fullmatch(line)):
             yield from self._base()
             yield said(f"{line}\n")
+
+    def _released(self) -> Iterator[Message]:
+        """A line that was no word of podman's, since no image came of it."""
+        if self._commit:
+            yield said(f"{self._commit}\n")
+            self._commit = ""
 
     def _is_podmans(self, end: str) -> bool:
         """Whether podman itself has said the end of a line."""
         made = _MADE.fullmatch(end)
         return bool(self._whole(made["id"])) if made else self.is_last
+
+    def _is_next(self, step: re.Match[str]) -> bool:
+        """Whether it is the step that podman comes to now, and nothing that the one before has said."""
+        stage, number = int(step["stage"] or 1) - 1, int(step["number"])
+        stages = self._recipe.dockerfile.stages
+        if number == 1:
+            return stage == len(self._results) < len(stages)
+        least = len(stages[self._stage].steps) if stage == self._stage and self._results else number + 1
+        return number == self._number + 1 <= int(step["count"]) >= least
 
     def _begin(self, step: re.Match[str]) -> Iterator[Message]:
         self._stage, self._number = int(step["stage"] or 1) - 1, int(step["number"])
@@ -159,6 +184,7 @@ class Progress:
 
     def _end_step(self, image: str) -> Iterator[Message]:
         self._results[-1:] = [image]
+        self._is_done = self.is_last
         is_told = self._number == 1 and self._triggers <= 0  # a FROM without any step behind it
         if not is_told and (not self._is_trigger or self._number == 1 + self._triggers):
             self.made.append(image)
