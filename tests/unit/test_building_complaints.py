@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import pytest
 
 from cnm.launcher.building.complaints import BuildFailed, Complaints
@@ -22,19 +20,26 @@ def _failed(*pieces: str, step: str = "RUN x; y") -> tuple[str, BuildFailed]:
     return said.replace("\x1b[91m", "").replace("\x1b[0m", ""), complaints.reason(step, _STAGE, None)
 
 
-def _letters(text: str) -> Iterable[str]:
-    return list(text)
-
-
 _ENDED = 'Error: building at STEP "RUN x; y": while running runtime: exit status 3\n'
 
 
 @pytest.mark.parametrize(
     "said",
-    ["", "a\n", "a", "Error: mine\n", "Error: mine\nb\n", ": exit status 1\n", "\n\n", "Err", "a\n\nb\n"],
+    [
+        "",
+        "a\n",
+        "a",
+        "Error: mine\n",
+        "Error: mine\nb\n",
+        ": exit status 1\n",
+        "\n\n",
+        "Err",
+        "a\n\nb\n",
+        "Error: a\n\nb\n",
+    ],
 )
 def test_what_a_step_says_passes_and_its_exit_code_is_told(said: str) -> None:
-    for pieces in ([said + _ENDED], [said, _ENDED], _letters(said + _ENDED)):
+    for pieces in ([said + _ENDED], [said, _ENDED], [*said, _ENDED]):
         passed, error = _failed(*pieces)
 
         assert (passed, error.code) == (said, 3)

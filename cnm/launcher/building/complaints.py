@@ -90,8 +90,7 @@ class Complaints:
         return [*of_runtime, *ends, *[line for line in self._held if line.startswith(_ERROR)][-1:]]
 
     def _passed(self, line: str) -> Iterator[Message]:
-        if line:
-            yield from self._released()
+        yield from self._released()
         yield said(f"{_RED}{line}\n{_PLAIN}" if line else "\n")
 
     def _released(self) -> Iterator[Message]:

@@ -48,9 +48,11 @@ class Recipe:
 
     @property
     def runs(self) -> bool:
-        """Whether a container may have to run for it."""
+        """Whether a container may have to run for it: an image that is to be pulled may have triggers."""
         steps = (step for stage in self.dockerfile.stages for step in stage.steps)
-        return self.has_triggers or any(step.word == "RUN" for step in steps)
+        return (
+            any(step.word == "RUN" for step in steps) or self.has_triggers or not all(self.sources.values())
+        )
 
     @property
     def has_triggers(self) -> bool:
