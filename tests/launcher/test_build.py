@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import json
 import subprocess
@@ -9,6 +10,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import docker as docker_py
 import pytest
 
 from tests.docker.test_cli_containers import Cli
@@ -393,6 +395,16 @@ def test_docker_compose_builds_a_service(builder: Launcher, project: Project) ->
 
     assert "Successfully tagged shop_web:latest" in said
     assert shop("run", "--rm", "-T", "web").splitlines()[-1] == "built for compose"
+
+
+def test_docker_py_builds_a_directory(builder: Launcher, project: Project) -> None:
+    project.write("FROM busybox\nCOPY a /a\nCMD cat /a\n", a="by docker-py\n")
+    with contextlib.closing(docker_py.DockerClient(f"unix://{builder.socket}", version="1.41")) as client:
+        image, log = client.images.build(path=str(project.place), tag="py", rm=True)
+
+        assert image.tags == ["py:latest"]
+        assert {"aux": {"ID": image.id}} in list(log)
+    assert builder.docker("run", "--rm", "py") == "by docker-py"
 
 
 def test_cnmctl_builds_a_directory(builder: Launcher, project: Project) -> None:
