@@ -16,7 +16,7 @@ from cnm.errors import CnmError
 from cnm.launcher.building import networks, options, remembered
 from cnm.launcher.building.complaints import BuildFailed, Complaints, failure
 from cnm.launcher.building.context import Context
-from cnm.launcher.building.leftovers import Leftovers, Traces, folders
+from cnm.launcher.building.leftovers import VARIABLE, Leftovers, Traces, folders
 from cnm.launcher.building.parsing import parse
 from cnm.launcher.building.process import Process, Stream
 from cnm.launcher.building.progress import Message, Progress, said
@@ -145,6 +145,7 @@ class Build:
             self._is_whole = False
             started = self._parts.images.podman.start(
                 *("build", *self._options(network), "--file", text, self._place.context),
+                env={VARIABLE: self.id},
                 options=("--runtime", self._parts.programs.path("runc")),
             )
             self._process = Process(started, self._parts.exits)

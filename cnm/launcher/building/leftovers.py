@@ -1,7 +1,7 @@
 """What a build leaves that was cut off: processes, cgroups, podman's working containers, folders, its sandbox.
 
-A build is known by its id, 64 hex digits, which is in the arguments of podman and of the runtime, in the name of its
-cgroup, and in what podman writes down of its working containers.
+A build is known by its id, 64 hex digits, which is in the environment of podman and of all that it starts, in the
+name of its cgroup, and in what podman writes down of its working containers.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from cnm.launcher.sandboxes import Sandboxes
 log = logging.getLogger("cnm.launcher")
 
 _RECORD = "build.json"
-_SESSION_FIELD = 3
-"""Of /proc/PID/stat, counted behind the name of the program (proc(5): field 6)."""
+VARIABLE = "CNM_BUILD"
+"""Of podman's environment; its value is the build's id."""
 _PATIENCE = 10.0
 
 
@@ -152,36 +152,25 @@ def _is_of(folder: str, build: str) -> bool:
 
 
 def _end_processes(build: str) -> None:
-    """Those whose arguments have the build's id, and all of their sessions. Raises CnmError where one does not end."""
-    sessions = {_session(pid) for pid in _pids() if build in _arguments(pid)} - {os.getsid(0), 0}
+    """podman, what it has started, and what that has. Raises CnmError where one does not end."""
     deadline = time.monotonic() + _PATIENCE
-    while pids := {
-        pid
-        for pid in _pids()
-        if pid != os.getpid() and (_session(pid) in sessions or build in _arguments(pid))
-    }:
+    while pids := [pid for pid in _pids() if pid != os.getpid() and _is_told(pid, build)]:
         for pid in pids:
             kill(pid, signal.SIGKILL)
         if time.monotonic() > deadline:
             raise CnmError(f"processes {sorted(pids)} of a build do not end")
-        time.sleep(0.005)
+        time.sleep(0.005)  # nothing tells of them all
 
 
 def _pids() -> Iterator[int]:
     return (int(name) for name in os.listdir("/proc") if name.isdecimal())
 
 
-def _arguments(pid: int) -> str:
+def _is_told(pid: int, build: str) -> bool:
+    """Whether it has the build's id in its arguments or its environment; a dead one has neither."""
     try:
-        return os.fsdecode(Path("/proc", str(pid), "cmdline").read_bytes())
-    except (FileNotFoundError, ProcessLookupError):
-        return ""
-
-
-def _session(pid: int) -> int:
-    """0 for a dead one: nothing ends a zombie but its parent."""
-    try:
-        fields = Path("/proc", str(pid), "stat").read_bytes().rpartition(b") ")[2].split()
-    except (FileNotFoundError, ProcessLookupError):
-        return 0
-    return 0 if fields[0] in b"ZX" else int(fields[_SESSION_FIELD])
+        return any(
+            build.encode() in Path("/proc", str(pid), name).read_bytes() for name in ("cmdline", "environ")
+        )
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        return False
