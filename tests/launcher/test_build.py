@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import gzip
 import json
+import os
+import signal
 import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -35,7 +37,23 @@ def builder(docker: Launcher) -> Iterator[Launcher]:
     if len(_images(docker)) > 1:
         docker.docker("image", "prune", "-f")
     assert _images(docker) == ["busybox:latest"]
-    assert [*left(docker), *_folders(docker)] == []
+    assert _rest(docker) == []
+
+
+def _rest(docker: Launcher) -> list[str]:
+    """What there is of builds."""
+    return [*left(docker), *_folders(docker), *map(str, _workers(docker))]
+
+
+def _workers(docker: Launcher) -> list[int]:
+    """podman and what it has started."""
+    marks = (b"CNM_BUILD=", os.fsencode(docker.run_dir))
+    found = []
+    for entry in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            environ = (entry / "environ").read_bytes() if entry.name.isdigit() else b""
+            found += [int(entry.name)] if all(mark in environ for mark in marks) else []
+    return found
 
 
 def _images(docker: Launcher) -> list[str]:
@@ -359,7 +377,20 @@ def test_a_client_that_goes_ends_its_build(builder: Launcher, project: Project) 
     client.communicate()
 
     eventually(lambda: _folders(builder) == [])
-    assert left(builder) == []
+    assert _rest(builder) == []
+
+
+def test_a_podman_that_is_killed_ends_its_build(builder: Launcher, project: Project) -> None:
+    client = _begun(builder, project)
+    workers = _workers(builder)
+    assert len(workers) > 1
+
+    os.kill(min(workers), signal.SIGKILL)
+    said, _ = client.communicate(timeout=20)
+
+    assert client.returncode == 1
+    assert b"the build ended without saying why" in said
+    eventually(lambda: _rest(builder) == [])
 
 
 @pytest.mark.parametrize("how", ["killed", "stopped"])
@@ -375,7 +406,7 @@ def test_a_launcher_that_ends_leaves_nothing_of_a_build_and_the_next_works(
     client.communicate(timeout=20)
     builder.start()
 
-    assert [*left(builder), *_folders(builder)] == []
+    assert _rest(builder) == []
     project.write("FROM busybox\nRUN echo again\n")
     assert "again" in project.said(builder, ".")
 

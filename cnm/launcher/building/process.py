@@ -35,7 +35,10 @@ class Process:
         exits.on_end(child.pid, self._ended.set_result)
 
     def heard(self) -> Iterator[tuple[Stream, str]]:
-        """What it says until it has closed both streams; "" where it says nothing for a while."""
+        """What it says, to its end; "" where it says nothing for a while.
+
+        Where it was killed, what it has started may hold the streams open for as long as it likes.
+        """
         output, error = self._child.stdout, self._child.stderr
         assert output is not None
         assert error is not None
@@ -45,6 +48,8 @@ class Process:
                 selector.register(file, selectors.EVENT_READ, (stream, _decoder()))
             while selector.get_map():
                 ready = selector.select(_BEAT_SECONDS)
+                if not ready and self._ended.done():
+                    return
                 if not ready:
                     yield Stream.OUTPUT, ""
                 for key, _ in ready:
