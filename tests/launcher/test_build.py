@@ -1,14 +1,10 @@
-"""Images built by unmodified clients: the docker CLI's classic builder, docker-compose, cnmctl."""
+"""Images built by unmodified clients: the docker CLI's classic builder, docker-py, docker-compose, cnmctl."""
 
 from __future__ import annotations
 
 import contextlib
 import gzip
 import json
-import os
-import signal
-import subprocess
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -17,95 +13,11 @@ import pytest
 
 from tests.docker.test_cli_containers import Cli
 from tests.support import compose
+from tests.support.building import Project
 from tests.support.compose import Compose
 from tests.support.engine_pair import ask
 from tests.support.image_store import tar, text
 from tests.support.launcher import Launcher
-from tests.support.launcher_left import left
-from tests.support.small_containers import eventually
-from tests.support.unpacked import environment
-
-
-@pytest.fixture
-def builder(docker: Launcher) -> Iterator[Launcher]:
-    """What was built goes again, and nothing else is left."""
-    yield docker
-    docker.clear()
-    built = {name for name in _images(docker) if name not in ("busybox:latest", "<none>:<none>")}
-    if built:
-        docker.docker("rmi", "-f", *built)
-    if len(_images(docker)) > 1:
-        docker.docker("image", "prune", "-f")
-    assert _images(docker) == ["busybox:latest"]
-    assert _rest(docker) == []
-
-
-def _rest(docker: Launcher) -> list[str]:
-    """What there is of builds."""
-    return [*left(docker), *_folders(docker), *map(str, _workers(docker))]
-
-
-def _workers(docker: Launcher) -> list[int]:
-    """podman and what it has started."""
-    marks = (b"CNM_BUILD=", os.fsencode(docker.run_dir))
-    found = []
-    for entry in Path("/proc").iterdir():
-        with contextlib.suppress(OSError):
-            environ = (entry / "environ").read_bytes() if entry.name.isdigit() else b""
-            found += [int(entry.name)] if all(mark in environ for mark in marks) else []
-    return found
-
-
-def _images(docker: Launcher) -> list[str]:
-    return docker.docker("images", "-a", "--format", "{{.Repository}}:{{.Tag}}").splitlines()
-
-
-def _folders(docker: Launcher) -> list[str]:
-    places = (docker.place / "root/launcher/builds", docker.run_dir / "launcher/builds")
-    return [str(path) for place in places for path in place.iterdir()]
-
-
-class Project:
-    """A directory with a Dockerfile and files beside it."""
-
-    def __init__(self, place: Path) -> None:
-        self.place = place
-
-    def write(self, dockerfile: str, **files: str) -> Project:
-        (self.place / "Dockerfile").write_text(dockerfile)
-        for name, content in files.items():
-            (self.place / name).write_text(content)
-        return self
-
-    def build(
-        self, docker: Launcher, *arguments: str, given: bytes = b""
-    ) -> subprocess.CompletedProcess[str]:
-        """`docker build ARGUMENTS`, in the directory."""
-        done = subprocess.run(
-            docker.command("build", *arguments),
-            cwd=self.place,
-            env={**environment(), "DOCKER_BUILDKIT": "0"},
-            input=given,
-            capture_output=True,
-            timeout=60,
-            check=False,
-        )
-        return subprocess.CompletedProcess(
-            done.args, done.returncode, done.stdout.decode(), done.stderr.decode()
-        )
-
-    def said(self, docker: Launcher, *arguments: str, given: bytes = b"") -> list[str]:
-        """Lines of a build that succeeds, without those of what it sends."""
-        done = self.build(docker, *arguments, given=given)
-        assert done.returncode == 0, (done.stdout, done.stderr)
-        return [line for line in done.stdout.splitlines() if line and not line.startswith("Sending build")]
-
-
-@pytest.fixture
-def project(tmp_path: Path) -> Project:
-    folder = tmp_path / "project"
-    folder.mkdir()
-    return Project(folder)
 
 
 def test_an_image_is_built_step_by_step_and_run(builder: Launcher, project: Project) -> None:
@@ -241,63 +153,6 @@ def test_one_layer_is_made_of_all_steps(builder: Launcher, project: Project) -> 
     assert builder.docker("run", "--rm", "web") == "1\n2"
 
 
-# What goes wrong
-
-
-@pytest.mark.parametrize(
-    ("dockerfile", "code", "complaint"),
-    [
-        (
-            "FROM busybox\nRUN echo no; exit 3\n",
-            3,
-            "The command '/bin/sh -c echo no; exit 3' returned a non-zero code: 3",
-        ),
-        (
-            'FROM busybox\nRUN ["sh", "-c", "exit 4"]\n',
-            4,
-            "The command 'sh -c exit 4' returned a non-zero code: 4",
-        ),
-        (
-            "FROM busybox\nCOPY nope /\n",
-            1,
-            "COPY failed: file not found in build context or excluded by .dockerignore: stat nope: file does not exist",
-        ),
-        (
-            "FROM busybox\n\n# a comment\nRUNN ls\n",
-            1,
-            "Error response from daemon: dockerfile parse error line 4: unknown instruction: RUNN",
-        ),
-        (
-            "FROM busybox\nRUN echo Error: mine >&2; echo Error: too >&2; exit 1\n",
-            1,
-            "The command '/bin/sh -c echo Error: mine >&2; echo Error: too >&2; exit 1' returned a non-zero code: 1",
-        ),
-        ('FROM busybox\nRUN ["nosuch"]\n', 1, 'exec: "nosuch": executable file not found in $PATH'),
-        ("", 1, "Error response from daemon: the Dockerfile (Dockerfile) cannot be empty"),
-        ("FROM nope.invalid/nope\n", 1, "nope.invalid"),
-    ],
-)
-def test_what_fails_says_why_and_leaves_nothing(
-    builder: Launcher, project: Project, dockerfile: str, code: int, complaint: str
-) -> None:
-    done = project.write(dockerfile).build(builder, "-t", "web", ".")
-
-    assert done.returncode == code
-    assert complaint in done.stderr
-    assert builder.docker("images", "-q", "web") == ""
-
-
-def test_what_a_step_says_in_podman_s_words_is_told_all_the_same(builder: Launcher, project: Project) -> None:
-    said = "Error: mine >&2; echo ': exit status 5' >&2; printf 'COMMIT\\n--> 0123456789a\\nSTEP 9: x\\n'"
-    project.write(f"FROM busybox\nRUN echo {said}\nRUN echo {said}; printf Error: >&2; exit 1\n")
-
-    done = project.build(builder, ".")
-
-    assert done.returncode == 1
-    for line in ("Error: mine", ": exit status 5", "COMMIT", "--> 0123456789a", "STEP 9: x"):
-        assert done.stdout.count(f"{line}\n") == 2
-
-
 # The network of RUN
 
 
@@ -338,9 +193,6 @@ def test_a_step_is_confined_as_a_container_is(builder: Launcher, project: Projec
     assert "99" in said
 
 
-# Many at a time, and cut off
-
-
 def test_builds_go_on_side_by_side(builder: Launcher, tmp_path: Path) -> None:
     def build(number: int) -> str:
         folder = tmp_path / str(number)
@@ -351,64 +203,6 @@ def test_builds_go_on_side_by_side(builder: Launcher, tmp_path: Path) -> None:
 
     with ThreadPoolExecutor(4) as pool:
         assert list(pool.map(build, range(4))) == ["0", "1", "2", "3"]
-
-
-def _begun(builder: Launcher, project: Project) -> subprocess.Popen[bytes]:
-    """A build whose RUN has begun, and does not end by itself."""
-    project.write("FROM busybox\nRUN echo begun; sleep 1000\n")
-    client = subprocess.Popen(
-        builder.command("build", "."),
-        cwd=project.place,
-        env={**environment(), "DOCKER_BUILDKIT": "0"},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-    )
-    assert client.stdout is not None
-    assert any(line == b"begun\n" for line in client.stdout)
-    return client
-
-
-def test_a_client_that_goes_ends_its_build(builder: Launcher, project: Project) -> None:
-    client = _begun(builder, project)
-    assert len(_folders(builder)) == 2
-
-    client.kill()
-    client.communicate()
-
-    eventually(lambda: _folders(builder) == [])
-    assert _rest(builder) == []
-
-
-def test_a_podman_that_is_killed_ends_its_build(builder: Launcher, project: Project) -> None:
-    client = _begun(builder, project)
-    workers = _workers(builder)
-    assert len(workers) > 1
-
-    os.kill(min(workers), signal.SIGKILL)
-    said, _ = client.communicate(timeout=20)
-
-    assert client.returncode == 1
-    assert b"the build ended without saying why" in said
-    eventually(lambda: _rest(builder) == [])
-
-
-@pytest.mark.parametrize("how", ["killed", "stopped"])
-def test_a_launcher_that_ends_leaves_nothing_of_a_build_and_the_next_works(
-    builder: Launcher, project: Project, how: str
-) -> None:
-    client = _begun(builder, project)
-
-    if how == "killed":
-        builder.kill()
-    else:
-        builder.stop()
-    client.communicate(timeout=20)
-    builder.start()
-
-    assert _rest(builder) == []
-    project.write("FROM busybox\nRUN echo again\n")
-    assert "again" in project.said(builder, ".")
 
 
 # Other clients
