@@ -70,6 +70,7 @@ class Complaints:
         if self._rest and not any(
             each.startswith(self._rest) or self._rest.startswith(each) for each in _HELD
         ):
+            yield from self._released()
             yield said(f"{_RED}{self._rest}{_PLAIN}")
             self._rest = ""
 
