@@ -20,6 +20,7 @@ pytestmark = pytest.mark.skipif(bool(lacking(*PROGRAMS)), reason=lacking(*PROGRA
 
 _FILES = (text("a.txt", "hello\n"), text("d/x", "x\n"))
 _OF_CONTAINERS = re.compile(r" ---> Running in |Removing intermediate container ")
+_RED, _PLAIN = "\x1b[91m", "\x1b[0m"
 _IDS = re.compile(r"\b(?:[0-9a-f]{64}|[0-9a-f]{12})\b")
 
 
@@ -33,18 +34,21 @@ def pair(launcher: Launcher, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 
 def _told(socket: str, dockerfile: str, query: str) -> tuple[int, list[Any]]:
-    """The status, and the stream: joined texts, then whatever is none; ids made the same."""
+    """The status; of the stream texts, joined, then those of standard error, then what is none; ids made the same."""
     archive = tar(text("Dockerfile", dockerfile), *_FILES)
     connection = {"Content-Type": "application/x-tar"}
     answer = ask(socket, "POST", f"/v1.41/build?{query}", archive, connection)
     lines = [answer.body] if isinstance(answer.body, dict) else map(json.loads, answer.body.splitlines())
-    said, rest = "", []
+    said, errors, rest = "", "", []
     for line in lines:
         if "aux" in line:
             continue
-        said += "" if _OF_CONTAINERS.match(line.get("stream", "")) else line.get("stream", "")
+        if (told := line.get("stream", "")).startswith(_RED):
+            errors += told.replace(_RED, "").replace(_PLAIN, "")
+        elif not _OF_CONTAINERS.match(told):
+            said += told
         rest += [] if "stream" in line else [line]
-    return answer.status, [_IDS.sub("<id>", said), *rest]
+    return answer.status, [_IDS.sub("<id>", said), errors, *rest]
 
 
 @pytest.mark.parametrize(

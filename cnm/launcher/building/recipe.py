@@ -8,6 +8,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+import msgspec
+
 from cnm.errors import InvalidParameter, NotFound
 from cnm.launcher.building.dockerfile import BACKSLASH, SCRATCH, Dockerfile, Instruction, Stage
 from cnm.launcher.image_config import Image
@@ -89,15 +91,23 @@ class Recipe:
     def _texts(self) -> Iterator[tuple[Instruction, str]]:
         for argument in self.dockerfile.arguments:
             yield argument, argument.text
-        for base, stage in zip(self.bases, self.dockerfile.stages, strict=True):
+        shells: list[list[str] | None] = []
+        for index, (base, stage) in enumerate(zip(self.bases, self.dockerfile.stages, strict=True)):
             first, *rest = stage.steps
             flags = "".join(f"--{key}={value} " for key, value in first.flags.items())
             yield first, f"FROM {flags}{base}{f' AS {stage.name}' if stage.name else ''}"
-            yield from ((step, self._changed(step)) for step in rest)
+            earlier, image = self.earlier(index, stage.base), self.image(index)
+            shells.append(shells[earlier] if earlier is not None else image.config.shell if image else None)
+            for step in rest:
+                shells[-1] = step.command if step.word == "SHELL" else shells[-1]
+                yield step, self._changed(step, shells[-1])
 
-    def _changed(self, step: Instruction) -> str:
+    def _changed(self, step: Instruction, shell: list[str] | None) -> str:
+        """podman's builder has RUN alone go by `shell`, of a SHELL step before it or of the image."""
         if step.line == 0:
             return f"{step.word} {step.rest}"
+        if step.word in ("CMD", "ENTRYPOINT") and shell and step.rest and step.command is None:
+            return f"{step.word} {msgspec.json.encode([*shell, step.arguments]).decode()}"
         source = step.flags.get("from", "") if step.word == "COPY" else ""
         if not source or source.isdecimal() or source.lower() in self._stages or "$" in source:
             return step.text
