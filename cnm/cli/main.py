@@ -28,6 +28,7 @@ GROUPS = ("cluster", "container", "dns", "endpoint", "network", "port", "sandbox
 
 COMMANDS = {
     "attach": ("cnm.cli.attach", "ATTACH"),
+    "build": ("cnm.cli.build", "BUILD"),
     "commit": ("cnm.cli.snapshots", "COMMIT"),
     "cp": ("cnm.cli.copying", "CP"),
     "create": ("cnm.cli.run", "CREATE"),

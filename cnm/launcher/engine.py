@@ -17,6 +17,7 @@ from cnm.events import Event
 from cnm.launcher import monitor, requests
 from cnm.launcher.arrivals import Arrival, Arrivals
 from cnm.launcher.attachments import Attachments
+from cnm.launcher.building.builds import Builds
 from cnm.launcher.container import Container, Status
 from cnm.launcher.ending import Ender
 from cnm.launcher.entering import Entering, check_runs
@@ -70,18 +71,22 @@ class Engine:
         self.stats = Stats(parts)
         self.image_events = ImageEvents(parts.images, parts.events)
         self._visits = Visits(parts)
+        self.builds = Builds(parts, self.image_events, cgroup_parent, self._running)
 
     def start(self) -> None:
         """Take up what there is: containers run on while no launcher does."""
         self.registry.load()
+        self.builds.start()
         self._recovery.run()
 
     def cnmd_is_back(self) -> None:
         """What could not be done while it was away."""
         self._recovery.agree_with_cnmd()
+        self.builds.cnmd_is_back()
 
     def close(self) -> None:
-        """Containers run on."""
+        """Containers run on; builds end."""
+        self.builds.close()
         self._ender.restarts.close()
         self.parts.exits.close()
 
@@ -342,6 +347,12 @@ class Engine:
             return
         with self._visits.of(container) as root:
             yield root
+
+    def _running(self, reference: str) -> str:
+        """The id of a container that runs. Raises NotFound, Conflict."""
+        found = self.registry.find(reference)
+        check_alive(found)
+        return found.id
 
     def users_of(self, image: str) -> list[User]:
         """Containers that are made from an image."""

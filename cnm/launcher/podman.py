@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import subprocess
+from collections.abc import Mapping, Sequence
 
 from cnm.errors import CnmError, InvalidParameter
 from cnm.launcher.programs import Programs
@@ -91,9 +92,27 @@ class Podman:
             raise _failure(arguments[0], _last_words(done.stderr))
         return done.stdout.strip()
 
+    def start(
+        self, *arguments: str, options: Sequence[str] = (), env: Mapping[str, str] | None = None
+    ) -> subprocess.Popen[bytes]:
+        """A verb that is listened to while it works, in a session of its own; `options` stand before the verb."""
+        return subprocess.Popen(
+            [*self._command(), *options, *arguments],
+            env={**self._environment(), **(env or {})},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
+
+    @property
+    def policy(self) -> str:
+        """Path of the settings that say whose images are taken."""
+        return os.path.join(self._settings, "policy.json")
+
     def copying(self) -> tuple[str, ...]:
         """Options of verbs that take images in."""
-        return ("--quiet", "--signature-policy", os.path.join(self._settings, "policy.json"))
+        return ("--quiet", "--signature-policy", self.policy)
 
     def _command(self) -> list[str]:
         return [

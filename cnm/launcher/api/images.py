@@ -28,13 +28,15 @@ _FILTERS = frozenset({"dangling", "label", "before", "since", "reference", "unti
 
 
 @routes.get(
-    "/images/json", query={"all": "makes no difference here", "filters": 'JSON: `{"reference": ["x"]}`'}
+    "/images/json",
+    query={"all": "those too that others are made of", "filters": 'JSON: `{"reference": ["x"]}`'},
 )
 def list_images(call: Call[None]) -> list[dict[str, Any]]:
     """List images."""
     wanted = filters.decode(call.query.get("filters", ""), _FILTERS)
     selects = _selector(call, wanted)
     found = sorted(call.engine.parts.images.all(), key=lambda image: image.created, reverse=True)
+    parents = set() if call.flag("all") else {image.parent for image in found}
     used = [container.image for container in call.engine.registry.all()]
     return [
         {
@@ -50,7 +52,7 @@ def list_images(call: Call[None]) -> list[dict[str, Any]]:
             "Containers": used.count(image.id),
         }
         for image in found
-        if selects(image)
+        if selects(image) and (image.names or image.id not in parents)
     ]
 
 

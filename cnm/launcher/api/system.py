@@ -137,12 +137,6 @@ def prune_volumes(_call: Call[None]) -> dict[str, Any]:
     return {"VolumesDeleted": None, "SpaceReclaimed": 0}
 
 
-@routes.post("/build/prune", query={"filters": "makes no difference here", "all": "makes no difference here"})
-def prune_builds(_call: Call[None]) -> dict[str, Any]:
-    """Nothing is left of builds to remove."""
-    return {"CachesDeleted": None, "SpaceReclaimed": 0}
-
-
 @routes.get("/volumes/{volume}")
 def inspect_volume(_call: Call[None], volume: str) -> Any:
     """Always 404, in Docker's words."""
@@ -182,12 +176,12 @@ def _no_swarm(_call: Call[None], **_names: str) -> Any:
 
 
 _VOLUMES = _not_built("volumes are not built yet: mount a directory of the host")
-_BUILDING = _not_built("images cannot be built yet: load or import one, or commit a container")
+_BUILDING = _not_built("BuildKit is not served: set DOCKER_BUILDKIT=0 to build with the classic builder")
 _REGISTRIES = _not_built("registries are not asked yet: load or import images")
 _SAVING = _not_built("images cannot be saved yet: export a container")
 
 routes.post("/volumes/create")(_VOLUMES)
-for _path in ("/build", "/build/cancel", "/session"):
+for _path in ("/build/cancel", "/session"):
     routes.post(_path)(_BUILDING)
 for _path in ("/auth", "/images/{image}/push"):
     routes.post(_path)(_REGISTRIES)
