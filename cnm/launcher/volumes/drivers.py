@@ -103,7 +103,7 @@ class Drivers:
         self._plugins = plugins or NoPlugins()
 
     def find(self, name: str) -> VolumeDriver:
-        """The local one for "" too. Raises NotFound in Docker's words, Unavailable for a plugin that does not answer."""
+        """The local one for "", too. Raises NotFound in Docker's words, Unavailable for a plugin that is silent."""
         return self.local if name in ("", LOCAL) else self._plugins.find(name)
 
     def known(self) -> list[VolumeDriver]:
