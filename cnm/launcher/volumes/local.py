@@ -1,0 +1,144 @@
+"""The driver `local`: a directory of the host for each volume, or what the volume's options have mounted there."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from cnm.errors import CnmError, Conflict, InvalidParameter, NotFound
+from cnm.kernel import mounting
+from cnm.launcher.deleting import delete
+from cnm.launcher.volumes import local_options
+from cnm.launcher.volumes.drivers import LOCAL, Kept, Scope
+from cnm.launcher.volumes.mounted import is_mounted, mounts_below
+from cnm.launcher.volumes.users import Users
+
+_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+")
+_DATA, _OPTIONS = "_data", "options.json"
+_REMOUNT = 0x20
+
+
+class LocalDriver:
+    """What is made lies in `place`/NAME: `_data`, and `options.json` where there are options."""
+
+    name = LOCAL
+    scope = Scope.LOCAL
+
+    def __init__(self, place: str, users: Users) -> None:
+        self._place = place
+        self._users = users
+
+    def create(self, name: str, options: Mapping[str, str]) -> None:
+        check_name(name)
+        local_options.check(options)
+        try:
+            os.makedirs(self.path(name), mode=0o755, exist_ok=True)
+            os.chmod(self._folder(name), 0o711)  # users of containers pass through, whatever the umask
+            os.chmod(self.path(name), 0o755)
+            if options:
+                with open(os.path.join(self._folder(name), _OPTIONS), "wb") as file:
+                    file.write(msgspec.json.encode(dict(options)))
+                    file.flush()
+                    os.fsync(file.fileno())
+        except OSError as error:
+            self._forget(name)
+            raise CnmError(f"create {name}: {error.filename}: {(error.strerror or '').lower()}") from None
+
+    def _forget(self, name: str) -> None:
+        """As far as it is empty."""
+        with contextlib.suppress(OSError):
+            os.rmdir(self.path(name))
+            os.unlink(os.path.join(self._folder(name), _OPTIONS))
+        with contextlib.suppress(OSError):
+            os.rmdir(self._folder(name))
+
+    def remove(self, name: str) -> None:
+        """Never what is mounted in it. Raises Conflict where something is that is none of ours."""
+        path = self.path(name)
+        if self._options(name):
+            mounting.unmount_all(path)
+        if found := mounts_below(self._folder(name)):
+            raise Conflict(f"remove {name}: {found[0]} is a mount: unmount it first")
+        try:
+            delete(path)
+        except OSError as error:
+            raise CnmError(f"remove {name}: {error.filename}: {(error.strerror or '').lower()}") from None
+
+    def mount(self, name: str, user: str) -> str:
+        path = self.path(name)
+        device = local_options.device(self._options(name))
+        if not os.path.isdir(path):
+            raise NotFound(f"get {name}: no such volume")
+        if device and not is_mounted(path):
+            _mount(device, path)
+        return path
+
+    def unmount(self, name: str, user: str) -> None:
+        """What its options have mounted stays while somebody else has it."""
+        if self._options(name) and not set(self._users.of(name)) - {user}:
+            try:
+                mounting.unmount_all(self.path(name))
+            except OSError as error:
+                raise CnmError(
+                    f"error while unmounting volume '{self.path(name)}': {(error.strerror or '').lower()}"
+                ) from None
+
+    def path(self, name: str) -> str:
+        return os.path.join(self._folder(name), _DATA)
+
+    def get(self, name: str) -> Kept:
+        if not os.path.isdir(self.path(name)):
+            raise NotFound(f"get {name}: no such volume")
+        return Kept(name=name, mountpoint=self.path(name))
+
+    def list(self) -> Sequence[Kept]:
+        return [
+            Kept(name=name, mountpoint=self.path(name))
+            for name in sorted(os.listdir(self._place))
+            if os.path.isdir(self.path(name))
+        ]
+
+    def _folder(self, name: str) -> str:
+        return os.path.join(self._place, name)
+
+    def _options(self, name: str) -> dict[str, str]:
+        with (
+            contextlib.suppress(FileNotFoundError),
+            open(os.path.join(self._folder(name), _OPTIONS), "rb") as file,
+        ):
+            return msgspec.json.decode(file.read(), type=dict[str, str])
+        return {}
+
+
+def check_name(name: str) -> None:
+    """Raises InvalidParameter in Docker's words."""
+    if len(name) == 1:
+        raise InvalidParameter(
+            f"create {name}: volume name is too short, names should be at least two alphanumeric characters"
+        )
+    if not _NAME.fullmatch(name):
+        raise InvalidParameter(
+            f'create {name}: "{name}" includes invalid characters for a local volume name, only '
+            '"[a-zA-Z0-9][a-zA-Z0-9_.-]" are allowed. If you intended to pass a host directory, use absolute path'
+        )
+
+
+def _mount(device: local_options.Device, path: str) -> None:
+    """Raises CnmError in Docker's words."""
+    try:
+        mounting.mount(device.source, path, device.kind, device.data, device.flags)
+        if device.flags & local_options.BIND and device.flags & local_options.READ_ONLY:
+            # A bind takes no other flags before it is there (mount(2)).
+            mounting.mount("", path, "", "", device.flags | _REMOUNT)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            mounting.unmount(path)
+        data = f", data: {device.data}" if device.data else ""
+        raise CnmError(
+            f"error while mounting volume '{path}': failed to mount local volume: mount {device.source}:{path}, "
+            f"flags: 0x{device.flags:x}{data}: {(error.strerror or '').lower()}"
+        ) from None
