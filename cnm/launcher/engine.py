@@ -18,6 +18,7 @@ from cnm.launcher import monitor, requests
 from cnm.launcher.arrivals import Arrival, Arrivals
 from cnm.launcher.attachments import Attachments
 from cnm.launcher.container import Container, Status
+from cnm.launcher.container_volumes import ContainerVolumes
 from cnm.launcher.ending import Ender
 from cnm.launcher.entering import Entering, check_runs
 from cnm.launcher.failures import check_alive, said_of, while_it_runs
@@ -55,10 +56,13 @@ class Engine:
         self._cgroup_parent, self.default_runtime = cgroup_parent, runtime
         self.registry = parts.registry
         self.attachments, self.arrivals = Attachments(), Arrivals()
-        self._takedown = Takedown(parts)
+        self.volumes = ContainerVolumes(parts)
+        self._takedown = Takedown(parts, self.volumes)
         self.links = Links(parts.registry, parts.sandboxes)
         self.namespaces = Namespaces(parts.registry, parts.places)
-        self._starter = Starter(parts, self.arrivals, self._takedown, self.namespaces, self.links)
+        self._starter = Starter(
+            parts, self.arrivals, self._takedown, self.namespaces, self.links, self.volumes
+        )
         self.entering = Entering(parts)
         self.health = HealthChecks(parts, self.entering)
         self._ender = Ender(
@@ -74,6 +78,7 @@ class Engine:
     def start(self) -> None:
         """Take up what there is: containers run on while no launcher does."""
         self.registry.load()
+        self.volumes.load()
         self._recovery.run()
 
     def cnmd_is_back(self) -> None:
@@ -102,6 +107,7 @@ class Engine:
         with contextlib.ExitStack() as undo:
             undo.callback(self.registry.drop, made)
             _make_folder(p.places.container(made.id))
+            made = self.volumes.make(made, undo)
             created = msgspec.structs.replace(
                 made, state=msgspec.structs.replace(made.state, status=Status.CREATED)
             )
@@ -122,8 +128,8 @@ class Engine:
                 return named
         raise Conflict("no name is free: give one with --name")
 
-    def remove(self, reference: str, *, force: bool = False) -> None:
-        """Raises Conflict for one that runs, unless `force`."""
+    def remove(self, reference: str, *, force: bool = False, volumes: bool = False) -> None:
+        """Raises Conflict for one that runs, unless `force`. `volumes`: its anonymous ones go too."""
         with self.registry.locked(reference) as container:
             status = container.state.status
             if status.is_alive or status is Status.RESTARTING:
@@ -135,11 +141,15 @@ class Engine:
                     )
                 container = self.stopper.killed(container)
             if self.registry.is_there(container.id):  # one that removes itself is gone by now
-                self._remove(container)
+                self._remove(container, volumes=volumes)
 
-    def _remove(self, container: Container) -> None:
+    def _remove(self, container: Container, *, volumes: bool = False) -> None:
+        """One that removes itself takes its volumes along, as does one that was not made wholly."""
         self._ender.restarts.cancel(container.id)
-        removing = self.registry.note_state(container, status=Status.REMOVING)
+        before = container.state
+        takes = volumes or before.takes_volumes or container.host.auto_remove is True
+        takes = takes or before.status is Status.CREATING
+        removing = self.registry.note_state(container, status=Status.REMOVING, takes_volumes=takes)
         self.arrivals.disappoint(container.id)
         self.entering.execs.forget(container.id)
         self.parts.monitor(container).forget(container.id)
@@ -147,6 +157,7 @@ class Engine:
             if not self._takedown.is_done(container):
                 self._takedown.run(container)
             self.parts.rootfs(container).remove()
+            self.volumes.release(removing)
         except OSError as error:
             reason = CnmError(
                 f"cannot remove container {container.short}: {error.filename}: {error.strerror}"

@@ -26,6 +26,11 @@ class Places(NamedTuple):
         return os.path.join(self.root, "launcher", "containers")
 
     @property
+    def volumes(self) -> str:
+        """A folder by each volume's name."""
+        return os.path.join(self.root, "launcher", "volumes")
+
+    @property
     def storage(self) -> str:
         """containers-storage's graph root."""
         return os.path.join(self.root, "launcher", "storage")
@@ -82,7 +87,8 @@ class Places(NamedTuple):
             raise InvalidParameter(
                 f"{self.run} is {excess} characters too long for podman: choose another run directory"
             )
-        for path in (self.root, os.path.join(self.root, "launcher"), self.containers, self.storage):
+        folders = (self.containers, self.volumes, self.storage)
+        for path in (self.root, os.path.join(self.root, "launcher"), *folders):
             _make(path)
         for path in (
             self.run,

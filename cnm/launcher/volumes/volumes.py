@@ -7,7 +7,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import NamedTuple
 
 from cnm.errors import CnmError, Conflict, NotFound
@@ -242,6 +242,15 @@ class Volumes:
     def _unmount(self, driver: VolumeDriver, volume: Volume, user: str) -> None:
         driver.unmount(volume.name, user)
         self._users.drop(folder_of(volume.name), user)
+
+    def sweep(self, running: Collection[str]) -> None:
+        """Who does not run has nothing mounted, whatever a kill or a power cut kept from being said."""
+        for volume in self.all().volumes:
+            for user in set(self.mounted_by(volume.name)) - set(running):
+                try:
+                    self.unmount(volume.name, user)
+                except CnmError as error:
+                    log.error("volume %s stays mounted for container %s: %s", volume.name, user[:12], error)
 
     def mounted_by(self, name: str) -> list[str]:
         """Ids of those who have it mounted now."""

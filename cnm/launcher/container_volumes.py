@@ -1,0 +1,243 @@
+"""The volumes of containers: made with them, filled from their image, mounted while they run, removed with them.
+
+The rules are Docker's (daemon/volumes.go and create_unix.go of 20.10).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from collections.abc import Iterator, Mapping
+
+import msgspec
+
+from cnm.errors import CnmError, Conflict, InvalidParameter, NotFound
+from cnm.kernel.openat2 import open_in_root
+from cnm.launcher.container import Container
+from cnm.launcher.modes import user_mapping
+from cnm.launcher.mount_points import Kind, MountPoint, inherited_points, mount_points, parse_volumes_from
+from cnm.launcher.mounts import VolumePath
+from cnm.launcher.parts import Parts
+from cnm.launcher.volumes.copy_up import copy_up
+from cnm.launcher.volumes.drivers import LOCAL
+from cnm.launcher.volumes.volume import ANONYMOUS, Volume, new_name
+
+log = logging.getLogger("cnm.launcher")
+
+_replace = msgspec.structs.replace
+_LABELLED = "z"
+"""The mode that Docker tells of where none was given: content that containers may share."""
+
+
+class ContainerVolumes:
+    """Thread-safe."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._p = parts
+        self._volumes = parts.volumes
+
+    def load(self) -> None:
+        """Who has which, from the records."""
+        self._volumes.load()
+        for container in self._p.registry.all():
+            for name in container.volumes:
+                self._volumes.use.add(name, container.id)
+
+    # Made
+
+    def create(
+        self,
+        name: str,
+        driver: str,
+        options: Mapping[str, str] | None,
+        labels: Mapping[str, str] | None,
+    ) -> tuple[Volume, bool]:
+        """A volume that no container has; one without a name is anonymous."""
+        if not name:
+            name, labels = new_name(), {**(labels or {}), ANONYMOUS: ""}
+        return self._volumes.create(name, driver, options, labels)
+
+    def make(self, container: Container, undo: contextlib.ExitStack) -> Container:
+        """With its mounts in it, whose volumes are there from now on. Raises CnmError; `undo` takes away what is new.
+
+        The container's record comes first, as that of one that is being made: a kill leaves nobody's volumes.
+        """
+        container = _replace(container, mounts=self._planned(container))
+        if not container.volumes:
+            return container
+        self._p.registry.keep(container)
+        undo.callback(self._volumes.use.drop, container.volumes, container.id)
+        made = _replace(
+            container, mounts=tuple(self._made(each, container, undo) for each in container.points)
+        )
+        self._copy_up(made)
+        return made
+
+    def _planned(self, container: Container) -> tuple[MountPoint, ...]:
+        """With names for anonymous volumes. Raises NotFound for another container."""
+        inherited = {point.destination: point for point in self._inherited(container)}
+        found = mount_points(container.config, container.host, inherited.values())
+        return tuple(
+            _named(point) if point is not inherited.get(point.destination) else point for point in found
+        )
+
+    def _inherited(self, container: Container) -> Iterator[MountPoint]:
+        for text in container.host.volumes_from or ():
+            reference, writable = parse_volumes_from(text)
+            yield from inherited_points(self._p.registry.find(reference).points, writable=writable)
+
+    def _made(self, point: MountPoint, container: Container, undo: contextlib.ExitStack) -> MountPoint:
+        if point.kind is not Kind.VOLUME:
+            return point
+        options = point.asked.volume_options
+        config = options.driver_config if options else None
+        labels = dict((options.labels if options else None) or {})
+        if point.is_anonymous:
+            labels[ANONYMOUS] = ""
+        volume, is_new = self._volumes.create(
+            point.name,
+            point.driver,
+            (config.options if config else None) or None,
+            labels or None,
+            container=container.id,
+        )
+        if is_new:
+            undo.callback(self._take_back, volume, point, container)
+            self._give(volume, container)
+        return _replace(point, driver=volume.driver, source=self._volumes.path(volume))
+
+    def _give(self, volume: Volume, container: Container) -> None:
+        """To root of the container's user namespace."""
+        mapping = user_mapping(container.host.userns_mode)
+        if mapping is not None and volume.driver == LOCAL and not volume.options:
+            os.chown(self._volumes.path(volume), mapping.host_id, mapping.host_id)
+
+    def _take_back(self, volume: Volume, point: MountPoint, container: Container) -> None:
+        """Docker keeps those that have names."""
+        self._volumes.use.drop([volume.name], container.id)
+        if point.is_anonymous:
+            self._remove_unused(volume.name)
+
+    def _copy_up(self, container: Container) -> None:
+        wanted = [point for point in container.points if point.kind is Kind.VOLUME and point.copies]
+        if wanted := [point for point in wanted if not self._has_content(point)]:
+            rootfs = self._p.rootfs(container)
+            try:
+                root = rootfs.mount()
+                for point in wanted:
+                    self._fill(point, root, container)
+            finally:
+                rootfs.unmount()
+
+    def _has_content(self, point: MountPoint) -> bool:
+        """As far as that can be seen without mounting it."""
+        with contextlib.suppress(OSError):
+            return point.driver == LOCAL and bool(os.listdir(point.source))
+        return False
+
+    def _fill(self, point: MountPoint, root: str, container: Container) -> None:
+        with _opened(root, point.destination) as source:
+            if source is None:
+                return
+            target = self._volumes.mount(point.name, container.id)
+            try:
+                copy_up(source, target)
+            finally:
+                self._volumes.unmount(point.name, container.id)
+
+    # Mounted
+
+    def mounting(self, container: Container) -> VolumePath:
+        """What mounts the volumes of a container that starts; each once, however many places it has."""
+        paths: dict[str, str] = {}
+
+        def mounted(point: MountPoint) -> str:
+            if point.name not in paths:
+                paths[point.name] = self._volumes.mount(point.name, container.id)
+            self._tell(
+                "mount",
+                point,
+                container,
+                **{
+                    "destination": point.destination,
+                    "read/write": str(point.writable).lower(),
+                    "propagation": point.propagation,
+                },
+            )
+            return _below(paths[point.name], point)
+
+        return mounted
+
+    def unmount(self, container: Container) -> None:
+        """Those that it has mounted. Raises the first CnmError when all were tried."""
+        failures = []
+        for name in container.volumes:
+            try:
+                if self._volumes.unmount(name, container.id):
+                    point = next(point for point in container.points if point.name == name)
+                    self._tell("unmount", point, container)
+            except CnmError as error:
+                failures.append(error)
+        if failures:
+            raise failures[0]
+
+    def _tell(self, action: str, point: MountPoint, container: Container, **attributes: str) -> None:
+        attributes = {"driver": point.driver, "container": container.id, **attributes}
+        self._p.events.publish("volume", action, point.name, **attributes)
+
+    # Removed
+
+    def release(self, container: Container) -> None:
+        """It has its volumes no more; those that nobody has named go with it where its state says so.
+
+        Raises CnmError where one stays mounted.
+        """
+        self.unmount(container)
+        self._volumes.use.drop(container.volumes, container.id)
+        if container.state.takes_volumes:
+            for name in dict.fromkeys(point.name for point in container.points if point.is_anonymous):
+                self._remove_unused(name)
+
+    def _remove_unused(self, name: str) -> None:
+        try:
+            self._volumes.remove(name)
+        except (NotFound, Conflict):
+            return
+        except CnmError as error:
+            log.error("volume %s is not removed: %s", name, error)
+
+
+def _named(point: MountPoint) -> MountPoint:
+    """A volume that is asked for."""
+    if point.kind is not Kind.VOLUME:
+        return point
+    is_image_s = not point.asked.target
+    mode = point.mode if is_image_s or point.driver not in ("", LOCAL) else point.mode or _LABELLED
+    return _replace(point, name=point.name or new_name(), mode=mode)
+
+
+def _below(path: str, point: MountPoint) -> str:
+    options = point.asked.volume_options
+    if not options or not options.subpath:
+        return path
+    raise InvalidParameter(f"volume-subpath of {point.destination} is not built: mount the whole volume")
+
+
+@contextlib.contextmanager
+def _opened(root: str, path: str) -> Iterator[int | None]:
+    """A descriptor of a directory of the image; None where it has nothing there. Raises InvalidParameter for a file."""
+    top = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        found = open_in_root(top, path, os.O_RDONLY | os.O_DIRECTORY)
+    except FileNotFoundError:
+        found = None
+    except OSError as error:
+        raise InvalidParameter(f"source {root}{path} is not directory") from error
+    finally:
+        os.close(top)
+    try:
+        yield found
+    finally:
+        if found is not None:
+            os.close(found)
