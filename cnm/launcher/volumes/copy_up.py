@@ -52,9 +52,9 @@ def _settle(top: int) -> None:
     except FileNotFoundError:
         return
     with closing(staging):
-        is_whole = _WHOLE in os.listdir(staging.number)
-        if is_whole:
+        if _WHOLE in os.listdir(staging.number):
             _move(staging.number, top)
+            return
     delete(f"/proc/self/fd/{top}/{STAGING}")
 
 
@@ -86,11 +86,14 @@ def _copy(source: int, top: int) -> None:
 def _move(staging: int, top: int) -> None:
     """What somebody else has made meanwhile stays as it is."""
     with _opened(_WHOLE, staging) as whole:
+        times = _times(os.fstat(whole.number))
         there = set(os.listdir(top))
         for name in os.listdir(whole.number):
             if name not in there:
                 os.rename(name, name, src_dir_fd=whole.number, dst_dir_fd=top)
         _copy_status(whole.number, top)
+        delete(f"/proc/self/fd/{top}/{STAGING}")
+        os.utime(top, ns=times)
 
 
 class _Descriptor(NamedTuple):
@@ -145,7 +148,7 @@ def _make(name: str, source: int, target: int, status: os.stat_result) -> None:
     if not stat.S_ISLNK(status.st_mode):
         os.chmod(place, stat.S_IMODE(status.st_mode))
     _copy_attributes(f"/proc/self/fd/{source}/{name}", place, follow=False)
-    os.utime(name, ns=(status.st_atime_ns, status.st_mtime_ns), dir_fd=target, follow_symlinks=False)
+    os.utime(name, ns=_times(status), dir_fd=target, follow_symlinks=False)
 
 
 def _copy_content(name: str, source: int, target: int) -> None:
@@ -164,7 +167,11 @@ def _copy_status(source: int, target: int) -> None:
     os.fchown(target, status.st_uid, status.st_gid)
     os.fchmod(target, stat.S_IMODE(status.st_mode))
     _copy_attributes(f"/proc/self/fd/{source}", f"/proc/self/fd/{target}", follow=True)
-    os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns))
+    os.utime(target, ns=_times(status))
+
+
+def _times(status: os.stat_result) -> tuple[int, int]:
+    return status.st_atime_ns, status.st_mtime_ns
 
 
 def _copy_attributes(source: str, target: str, *, follow: bool) -> None:

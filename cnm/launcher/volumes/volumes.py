@@ -117,6 +117,7 @@ class Volumes:
         Raises Conflict where another driver has the name; InvalidParameter, NotFound for what cannot be.
         """
         name = name or new_name()
+        folder_of(name)
         with self._locked(name):
             found = self._existing(name, driver)
             volume = found or self._create(name, driver, options, labels)
