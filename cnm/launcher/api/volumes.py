@@ -32,13 +32,20 @@ class VolumeCreate(msgspec.Struct, kw_only=True, rename=docker_key):
     labels: dict[str, str] | None = None
 
 
-@routes.get("/volumes", query={"filters": 'JSON: `{"dangling": ["true"]}`; also name, driver and label'})
+@routes.get(
+    "/volumes",
+    query={
+        "filters": 'JSON: `{"dangling": ["true"]}`; also name, driver and label',
+        "size": "with sizes, and what inspecting one tells",
+    },
+)
 def list_volumes(call: Call[None]) -> dict[str, Any]:
     """List volumes, those that no container has, too."""
     wanted = filters.decode(call.query.get("filters", ""), _FILTERS)
     selects = _selector(call, wanted)
     found = call.engine.parts.volumes.all()
-    shown = [_shown(call, volume) for volume in found.volumes if selects(volume)]
+    shows = _with_status if call.flag("size") else _shown
+    shown = [shows(call, volume) for volume in found.volumes if selects(volume)]
     return {"Volumes": shown, "Warnings": found.warnings or None}
 
 
@@ -88,10 +95,11 @@ def _shown(call: Call[Any], volume: Volume, *, size: bool = False) -> dict[str, 
 def inspect_volume(call: Call[None], volume: str) -> dict[str, Any]:
     """Inspect a volume: `Status` says which containers have it, which have it mounted, and when it was used last."""
     volumes = call.engine.parts.volumes
-    found = volumes.find(volume)
-    shown = _shown(call, found, size=call.flag("size"))
-    shown["Status"] = _status(call, found)
-    return shown
+    return _with_status(call, volumes.find(volume), size=call.flag("size"))
+
+
+def _with_status(call: Call[None], volume: Volume, *, size: bool = True) -> dict[str, Any]:
+    return {**_shown(call, volume, size=size), "Status": _status(call, volume)}
 
 
 def _status(call: Call[None], volume: Volume) -> dict[str, Any]:
