@@ -19,6 +19,7 @@ from cnm.launcher.modes import user_mapping
 from cnm.launcher.mount_points import Kind, MountPoint, inherited_points, mount_points, parse_volumes_from
 from cnm.launcher.mounts import VolumePath
 from cnm.launcher.parts import Parts
+from cnm.launcher.views import Inner, view
 from cnm.launcher.volumes.copy_up import copy_up
 from cnm.launcher.volumes.drivers import LOCAL
 from cnm.launcher.volumes.volume import ANONYMOUS, Volume, new_name
@@ -168,6 +169,27 @@ class ContainerVolumes:
             return _below(paths[point.name], point)
 
         return mounted
+
+    @contextlib.contextmanager
+    def seen_in(self, container: Container, root: str) -> Iterator[str]:
+        """The files of one that does not run, with its volumes and binds in them; there in the block."""
+        points = [point for point in container.points if point.kind is not Kind.TMPFS]
+        if not points:
+            yield root
+            return
+        user = f"view-{new_name()[:16]}"
+        names = dict.fromkeys(point.name for point in points if point.kind is Kind.VOLUME)
+        with contextlib.ExitStack() as stack:
+            paths = {}
+            for name in names:
+                paths[name] = self._volumes.mount(name, user)
+                stack.callback(self._volumes.unmount, name, user)
+            inner = [
+                Inner(paths.get(point.name, point.source), point.destination, point.writable)
+                for point in points
+                if point.kind is Kind.VOLUME or os.path.exists(point.source)
+            ]
+            yield stack.enter_context(view(self._p.places.views, root, inner))
 
     def unmount(self, container: Container) -> None:
         """Those that it has mounted. Raises the first CnmError when all were tried."""

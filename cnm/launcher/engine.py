@@ -337,12 +337,12 @@ class Engine:
 
     @contextlib.contextmanager
     def files_of(self, container: Container) -> Iterator[str]:
-        """The path of its root file system, with what is mounted in it while it runs; mounted in the block."""
+        """The path of its root file system, with what is mounted in it; there in the block."""
         if container.state.status.is_alive:
             yield f"/proc/{container.state.pid}/root"
             return
-        with self._visits.of(container) as root:
-            yield root
+        with self._visits.of(container) as root, self.volumes.seen_in(container, root) as seen:
+            yield seen
 
     @contextlib.contextmanager
     def own_files_of(self, container: Container) -> Iterator[str]:

@@ -53,6 +53,11 @@ class Places(NamedTuple):
         """What the runtime is told of an exec; a folder each, for a moment."""
         return os.path.join(self.run, "launcher", "execs")
 
+    @property
+    def views(self) -> str:
+        """Files of containers that do not run, with what is mounted in them; a folder each, while somebody looks."""
+        return os.path.join(self.run, "launcher", "views")
+
     def runtime(self, name: str) -> str:
         """The state of an OCI runtime of this name."""
         return os.path.join(self.run, "launcher", name)
@@ -97,6 +102,7 @@ class Places(NamedTuple):
             self.bundles,
             self.exits,
             self.execs,
+            self.views,
             self.all_namespaces,
         ):
             _make(path)

@@ -13,7 +13,7 @@ import msgspec
 
 from cnm.errors import CnmError, NotFound
 from cnm.kernel.processes import is_running
-from cnm.launcher import cgroups, user_namespaces
+from cnm.launcher import cgroups, user_namespaces, views
 from cnm.launcher.container import Container, Status
 from cnm.launcher.ending import Ender
 from cnm.launcher.parts import Parts
@@ -50,6 +50,7 @@ class Recovery:
         for container in containers:
             self._each(container.id, self._settle)
         self._sweep({container.id for container in containers})
+        views.sweep(self._p.places.views)
         self._p.volumes.sweep({each.id for each in self._p.registry.all() if each.state.status.is_alive})
         self.agree_with_cnmd()
         pool = ThreadPoolExecutor(_AT_ONCE, "starting")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -316,6 +317,26 @@ def test_what_happens_to_volumes_is_told(docker: Launcher) -> None:
     assert told.splitlines() == [
         f"{action} data local" for action in ("create", "mount", "unmount", "destroy")
     ]
+
+
+# Files
+
+
+def test_files_are_copied_into_volumes_and_out_of_them(docker: Launcher, tmp_path: Path) -> None:
+    (tmp_path / "in").write_text("copied")
+    docker.docker("create", "--name", "c", "-v", "data:/d/deep", "-v", "data:/ro:ro", IMAGE)
+
+    docker.docker("cp", str(tmp_path / "in"), "c:/d/deep/file")
+    docker.docker("cp", "c:/ro/file", str(tmp_path / "out"))
+
+    assert (tmp_path / "out").read_text() == "copied"
+    assert _sh(docker, "-v", "data:/x", IMAGE, "cat /x/file") == "copied"
+    assert "read-only" in docker.fails("cp", str(tmp_path / "in"), "c:/ro/other")[1]
+    exported = docker.place / "exported.tar"
+    docker.docker("export", "-o", str(exported), "c")
+    with tarfile.open(exported) as archive:
+        assert not [name for name in archive.getnames() if name.endswith("file")]
+    assert _inspected(docker, "data")["Status"]["MountedBy"] == []
 
 
 # Faults
