@@ -76,7 +76,7 @@ class ContainerVolumes:
         return made
 
     def _planned(self, container: Container) -> tuple[MountPoint, ...]:
-        """With names for anonymous volumes. Raises NotFound for another container."""
+        """With names for anonymous volumes. Raises InvalidParameter for another container."""
         inherited = {point.destination: point for point in self._inherited(container)}
         found = mount_points(container.config, container.host, inherited.values())
         return tuple(
@@ -86,7 +86,11 @@ class ContainerVolumes:
     def _inherited(self, container: Container) -> Iterator[MountPoint]:
         for text in container.host.volumes_from or ():
             reference, writable = parse_volumes_from(text)
-            yield from inherited_points(self._p.registry.find(reference).points, writable=writable)
+            try:
+                other = self._p.registry.find(reference)
+            except NotFound as error:
+                raise InvalidParameter(str(error)) from None  # 404 has clients pull the image
+            yield from inherited_points(other.points, writable=writable)
 
     def _made(self, point: MountPoint, container: Container, undo: contextlib.ExitStack) -> MountPoint:
         if point.kind is not Kind.VOLUME:

@@ -67,8 +67,12 @@ def mount_points(
         asked.add(point.destination)
         found[point.destination] = point
     for path in sorted(config.volumes or ()):
-        found.setdefault(clean(path), MountPoint(kind=Kind.VOLUME, destination=clean(path), copies=True))
+        found.setdefault(clean(path), _image_volume(clean(path), host_config.volume_driver or ""))
     return tuple(found.values())
+
+
+def _image_volume(path: str, driver: str) -> MountPoint:
+    return MountPoint(kind=Kind.VOLUME, destination=path, driver=driver, copies=True)
 
 
 def _asked(host_config: HostConfig) -> Iterator[MountPoint]:

@@ -34,7 +34,10 @@ class LocalDriver:
 
     def create(self, name: str, options: Mapping[str, str]) -> None:
         check_name(name)
-        local_options.check(options)
+        try:
+            local_options.check(options)
+        except CnmError as error:
+            raise type(error)(f"create {name}: {error}") from None
         try:
             os.makedirs(self.path(name), mode=0o755, exist_ok=True)
             os.chmod(self._folder(name), 0o711)  # users of containers pass through, whatever the umask
