@@ -65,7 +65,7 @@ class Forks:
 
     def serve(self) -> None:
         self._pid = self.ask(serve=True)["pid"]
-        eventually(self.launcher._answers)
+        eventually(self.launcher.answers)
 
     def kill(self) -> None:
         if self._pid:

@@ -11,7 +11,6 @@ import msgspec
 
 from cnm.errors import CnmError, Conflict, InvalidParameter, NotFound
 from cnm.kernel import mounting
-from cnm.launcher.deleting import delete
 from cnm.launcher.volumes import local_options
 from cnm.launcher.volumes.drivers import LOCAL, Kept, Scope
 from cnm.launcher.volumes.mounted import is_mounted, mounts_below
@@ -60,16 +59,15 @@ class LocalDriver:
             os.rmdir(self._folder(name))
 
     def remove(self, name: str) -> None:
-        """Never what is mounted in it. Raises Conflict where something is that is none of ours."""
+        """Raises Conflict where something is mounted in it that is none of ours.
+
+        Its folder is that of its record, and goes with it in one step: a kill leaves both or none.
+        """
         path = self.path(name)
         if self._options(name):
             mounting.unmount_all(path)
         if found := mounts_below(self._folder(name)):
             raise Conflict(f"remove {name}: {found[0]} is a mount: unmount it first")
-        try:
-            delete(path)
-        except OSError as error:
-            raise CnmError(f"remove {name}: {error.filename}: {(error.strerror or '').lower()}") from None
 
     def mount(self, name: str, user: str) -> str:
         path = self.path(name)
