@@ -132,7 +132,12 @@ def _die_within(settings: Settings, asked: dict[str, Any], log: Path) -> None:
     verb, arguments = asked["verb"], list(asked["arguments"])
     for place, kind in _BODIES.get(verb, {}).items():
         arguments[place] = msgspec.convert(arguments[place], kind)
-    act = _VERBS[verb].__get__(engine) if verb in _VERBS else getattr(engine, verb)
+    parts = (engine, engine.stopper, engine.joining)
+    act = (
+        _VERBS[verb].__get__(engine)
+        if verb in _VERBS
+        else next(getattr(p, verb) for p in parts if hasattr(p, verb))
+    )
     points.arm()
     try:
         act(*arguments, **asked.get("options", {}))
@@ -165,7 +170,6 @@ def _prune_volumes(engine: Engine) -> None:
 
 _VERBS: dict[str, Callable[..., None]] = {
     "end": _end,
-    "stop": lambda engine, name, seconds: engine.stopper.stop(name, seconds, ""),
     "remove volume": _remove_volume,
     "prune volumes": _prune_volumes,
 }
