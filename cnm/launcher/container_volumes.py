@@ -14,7 +14,7 @@ import msgspec
 
 from cnm.errors import CnmError, Conflict, InvalidParameter, NotFound
 from cnm.kernel.openat2 import open_in_root
-from cnm.launcher.container import Container
+from cnm.launcher.container import Container, Status
 from cnm.launcher.modes import user_mapping
 from cnm.launcher.mount_points import Kind, MountPoint, inherited_points, mount_points, parse_volumes_from
 from cnm.launcher.mounts import VolumePath
@@ -186,6 +186,8 @@ class ContainerVolumes:
         with contextlib.ExitStack() as stack:
             paths = {}
             for name in names:
+                self._volumes.use.add(name, user)
+                stack.callback(self._volumes.use.drop, [name], user)
                 paths[name] = self._volumes.mount(name, user)
                 stack.callback(self._volumes.unmount, name, user)
             inner = [
@@ -196,7 +198,10 @@ class ContainerVolumes:
             yield stack.enter_context(view(self._p.places.views, root, inner))
 
     def unmount(self, container: Container) -> None:
-        """Those that it has mounted. Raises the first CnmError when all were tried."""
+        """Those that it has mounted. Raises the first CnmError when all were tried.
+
+        Of one that is removed no driver's failure is in the way: the volume's removal tries it again.
+        """
         failures = []
         for name in container.volumes:
             try:
@@ -204,8 +209,9 @@ class ContainerVolumes:
                     point = next(point for point in container.points if point.name == name)
                     self._tell("unmount", point, container)
             except CnmError as error:
+                log.error("volume %s stays mounted for container %s: %s", name, container.short, error)
                 failures.append(error)
-        if failures:
+        if failures and container.state.status is not Status.REMOVING:
             raise failures[0]
 
     def _tell(self, action: str, point: MountPoint, container: Container, **attributes: str) -> None:
@@ -215,10 +221,7 @@ class ContainerVolumes:
     # Removed
 
     def release(self, container: Container) -> None:
-        """It has its volumes no more; those that nobody has named go with it where its state says so.
-
-        Raises CnmError where one stays mounted.
-        """
+        """It has its volumes no more; those that nobody has named go with it where its state says so."""
         self.unmount(container)
         self._volumes.use.drop(container.volumes, container.id)
         if container.state.takes_volumes:

@@ -155,7 +155,7 @@ class Engine:
         self.parts.monitor(container).forget(container.id)
         try:
             if not self._takedown.is_done(container):
-                self._takedown.run(container)
+                self._takedown.run(removing)
             self.parts.rootfs(container).remove()
             self.volumes.release(removing)
         except OSError as error:

@@ -16,10 +16,10 @@ from typing import NamedTuple
 from cnm.errors import CnmError
 from cnm.kernel import mounting
 from cnm.kernel.openat2 import open_in_root
-from cnm.launcher.volumes.mounted import mounts_below
+from cnm.launcher.volumes.mounted import detach, make_slave
 
 _PATH = os.O_PATH | os.O_CLOEXEC
-_RECURSIVE_BIND, _PRIVATE = 0x5000, 0x44000
+_RECURSIVE_BIND = 0x5000
 _READ_ONLY = 0x1021
 """MS_REMOUNT, MS_BIND and MS_RDONLY: of a bind that is there."""
 
@@ -39,7 +39,7 @@ def view(folder: str, root: str, inner: Iterable[Inner]) -> Iterator[str]:
     try:
         os.mkdir(place, 0o700)
         mounting.mount(root, place, "", "", _RECURSIVE_BIND)
-        mounting.mount("", place, "", "", _PRIVATE)  # else what follows is mounted in `root`, too
+        make_slave(place)  # else what follows is mounted in `root`, too
         for each in sorted(inner, key=lambda each: each.target.count("/")):
             _mount(place, each)
         yield place
@@ -59,8 +59,7 @@ def sweep(folder: str) -> None:
 
 
 def _take_away(place: str) -> None:
-    for point in sorted(mounts_below(place), key=len, reverse=True):
-        mounting.unmount_all(point)
+    detach(place)
     with contextlib.suppress(FileNotFoundError):
         os.rmdir(place)
 
@@ -68,20 +67,23 @@ def _take_away(place: str) -> None:
 def _mount(place: str, inner: Inner) -> None:
     top = os.open(place, _PATH | os.O_DIRECTORY)
     try:
-        is_directory = os.path.isdir(inner.source)
-        target = _made(top, inner.target, is_directory)
-        try:
-            mounting.mount(inner.source, f"/proc/self/fd/{target}", "", "", _RECURSIVE_BIND)
-        finally:
-            os.close(target)
-        if not inner.writable:
-            mounted = open_in_root(top, inner.target, os.O_PATH)
-            try:
-                mounting.mount("", f"/proc/self/fd/{mounted}", "", "", _READ_ONLY)
-            finally:
-                os.close(mounted)
+        with _named(_made(top, inner.target, os.path.isdir(inner.source))) as target:
+            mounting.mount(inner.source, target, "", "", _RECURSIVE_BIND)
+        with _named(open_in_root(top, inner.target, os.O_PATH)) as mounted:
+            make_slave(mounted)
+            if not inner.writable:
+                mounting.mount("", mounted, "", "", _READ_ONLY)
     finally:
         os.close(top)
+
+
+@contextmanager
+def _named(descriptor: int) -> Iterator[str]:
+    """A path of what a descriptor stands for, which is closed after the block."""
+    try:
+        yield f"/proc/self/fd/{descriptor}"
+    finally:
+        os.close(descriptor)
 
 
 def _made(top: int, path: str, is_directory: bool) -> int:

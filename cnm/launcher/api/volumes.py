@@ -45,7 +45,9 @@ def list_volumes(call: Call[None]) -> dict[str, Any]:
     selects = _selector(call, wanted)
     found = call.engine.parts.volumes.all()
     shows = _with_status if call.flag("size") else _shown
-    shown = [shows(call, volume) for volume in found.volumes if selects(volume)]
+    shown = [
+        shows(call, volume, found.paths.get(volume.name, "")) for volume in found.volumes if selects(volume)
+    ]
     return {"Volumes": shown, "Warnings": found.warnings or None}
 
 
@@ -71,16 +73,17 @@ def _selector(call: Call[None], wanted: filters.Filters) -> Callable[[Volume], b
 
 def volumes_with_sizes(call: Call[Any]) -> list[dict[str, Any]]:
     """Every volume, for what sums them up; -1 for sizes that are not this host's."""
-    return [_shown(call, volume, size=True) for volume in call.engine.parts.volumes.all().volumes]
+    found = call.engine.parts.volumes.all()
+    return [_shown(call, volume, found.paths.get(volume.name, ""), size=True) for volume in found.volumes]
 
 
-def _shown(call: Call[Any], volume: Volume, *, size: bool = False) -> dict[str, Any]:
+def _shown(call: Call[Any], volume: Volume, path: str, *, size: bool = False) -> dict[str, Any]:
     volumes = call.engine.parts.volumes
     found: dict[str, Any] = {
         "CreatedAt": moment(volume.created),
         "Driver": volume.driver,
         "Labels": volume.labels,
-        "Mountpoint": volumes.path(volume),
+        "Mountpoint": path,
         "Name": volume.name,
         "Options": volume.options,
         "Scope": volume.scope.value,
@@ -95,11 +98,12 @@ def _shown(call: Call[Any], volume: Volume, *, size: bool = False) -> dict[str, 
 def inspect_volume(call: Call[None], volume: str) -> dict[str, Any]:
     """Inspect a volume: `Status` says which containers have it, which have it mounted, and when it was used last."""
     volumes = call.engine.parts.volumes
-    return _with_status(call, volumes.find(volume), size=call.flag("size"))
+    found = volumes.find(volume)
+    return _with_status(call, found, volumes.path(found), size=call.flag("size"))
 
 
-def _with_status(call: Call[None], volume: Volume, *, size: bool = True) -> dict[str, Any]:
-    return {**_shown(call, volume, size=size), "Status": _status(call, volume)}
+def _with_status(call: Call[None], volume: Volume, path: str, *, size: bool = True) -> dict[str, Any]:
+    return {**_shown(call, volume, path, size=size), "Status": _status(call, volume)}
 
 
 def _status(call: Call[None], volume: Volume) -> dict[str, Any]:
@@ -131,7 +135,7 @@ def create_volume(call: Call[VolumeCreate]) -> dict[str, Any]:
     made, _ = call.engine.volumes.create(
         wanted.name or "", wanted.driver or "", wanted.driver_opts, wanted.labels
     )
-    return _shown(call, made)
+    return _shown(call, made, call.engine.parts.volumes.path(made))
 
 
 @routes.delete("/volumes/{volume}", status=204, query={"force": "one that is not there is fine"})

@@ -13,7 +13,7 @@ from cnm.errors import CnmError, Conflict, InvalidParameter, NotFound
 from cnm.kernel import mounting
 from cnm.launcher.volumes import local_options
 from cnm.launcher.volumes.drivers import LOCAL, Kept, Scope
-from cnm.launcher.volumes.mounted import is_mounted, mounts_below
+from cnm.launcher.volumes.mounted import detach, is_mounted, make_slave, mounts_below
 from cnm.launcher.volumes.users import Users
 
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+")
@@ -65,7 +65,7 @@ class LocalDriver:
         """
         path = self.path(name)
         if self._options(name):
-            mounting.unmount_all(path)
+            _detach(path)
         if found := mounts_below(self._folder(name)):
             raise Conflict(f"remove {name}: {found[0]} is a mount: unmount it first")
 
@@ -81,12 +81,7 @@ class LocalDriver:
     def unmount(self, name: str, user: str) -> None:
         """What its options have mounted stays while somebody else has it."""
         if self._options(name) and not set(self._users.of(name)) - {user}:
-            try:
-                mounting.unmount_all(self.path(name))
-            except OSError as error:
-                raise CnmError(
-                    f"error while unmounting volume '{self.path(name)}': {(error.strerror or '').lower()}"
-                ) from None
+            _detach(self.path(name))
 
     def path(self, name: str) -> str:
         return os.path.join(self._folder(name), _DATA)
@@ -128,6 +123,15 @@ def check_name(name: str) -> None:
         )
 
 
+def _detach(path: str) -> None:
+    """Raises CnmError."""
+    try:
+        detach(path)
+    except OSError as error:
+        reason = (error.strerror or "").lower()
+        raise CnmError(f"error while unmounting volume '{path}': {reason}") from None
+
+
 def _mount(device: local_options.Device, path: str) -> None:
     """Raises CnmError in Docker's words."""
     try:
@@ -135,9 +139,10 @@ def _mount(device: local_options.Device, path: str) -> None:
         if device.flags & local_options.BIND and device.flags & local_options.READ_ONLY:
             # A bind takes no other flags before it is there (mount(2)).
             mounting.mount("", path, "", "", device.flags | _REMOUNT)
+        make_slave(path)
     except OSError as error:
         with contextlib.suppress(OSError):
-            mounting.unmount(path)
+            detach(path)
         data = f", data: {device.data}" if device.data else ""
         raise CnmError(
             f"error while mounting volume '{path}': failed to mount local volume: mount {device.source}:{path}, "

@@ -5,7 +5,11 @@ from __future__ import annotations
 import os
 import re
 
+from cnm.kernel import mounting
+
 _ESCAPED = re.compile(r"\\([0-7]{3})")
+_SLAVE = 0x84000
+"""MS_SLAVE and MS_REC."""
 _POINT = 4
 """The field of a line."""
 
@@ -19,6 +23,22 @@ def mounts_below(path: str) -> list[str]:
     """Mounts in a directory, or on it."""
     place = os.path.realpath(path)
     return [point for point in _points() if point == place or point.startswith(f"{place}/")]
+
+
+def detach(path: str) -> None:
+    """Unmounts `path` with everything below; nothing there is fine. Raises OSError.
+
+    What is mounted below a recursive bind is mounted at its source, too, and would go there with it, where mounts are
+    shared: so it is made a slave before (mount_namespaces(7)).
+    """
+    while is_mounted(path):
+        make_slave(path)
+        mounting.unmount(path)
+
+
+def make_slave(path: str) -> None:
+    """A mount and those below follow their sources, and these do not follow them. Raises OSError."""
+    mounting.mount("", path, "", "", _SLAVE)
 
 
 def _points() -> list[str]:

@@ -30,6 +30,8 @@ UNKNOWN_SIZE = -1
 
 class Listed(NamedTuple):
     volumes: list[Volume]
+    paths: dict[str, str]
+    """Where drivers say that their content is, by name."""
     warnings: list[str]
     """Of drivers that do not answer."""
 
@@ -79,16 +81,22 @@ class Volumes:
 
     def all(self) -> Listed:
         """By name; with those that drivers tell of."""
-        with self._guard:
-            found = dict(self._volumes)
+        found = self._recorded()
+        paths = {name: self.drivers.local.path(name) for name, each in found.items() if each.driver == LOCAL}
         warnings = []
         for driver in self.drivers.known()[1:]:
             try:
                 for kept in driver.list():
-                    found.setdefault(kept.name, _of_driver(driver, kept))
+                    volume = found.setdefault(kept.name, _of_driver(driver, kept))
+                    if volume.driver == driver.name:
+                        paths[kept.name] = kept.mountpoint
             except CnmError as error:
                 warnings.append(str(error))
-        return Listed([found[name] for name in sorted(found)], warnings)
+        return Listed([found[name] for name in sorted(found)], paths, warnings)
+
+    def _recorded(self) -> dict[str, Volume]:
+        with self._guard:
+            return dict(self._volumes)
 
     def path(self, volume: Volume) -> str:
         """Where its content is on the host; "" where nobody knows before it is mounted, or its driver is away."""
@@ -181,15 +189,18 @@ class Volumes:
         with self._locked(name):
             try:
                 volume = self.find(name)
-                self._check_unused(volume)
+                if users := self.use.of(name):
+                    raise Conflict(f"remove {name}: volume is in use - [{', '.join(users)}]")
+                self._unmount_left(volume)
                 self._remove(volume)
             except NotFound:
                 if not force:
                     raise
 
-    def _check_unused(self, volume: Volume) -> None:
-        if users := self.use.of(volume.name) or self._users.of(folder_of(volume.name)):
-            raise Conflict(f"remove {volume.name}: volume is in use - [{', '.join(users)}]")
+    def _unmount_left(self, volume: Volume) -> None:
+        """For containers that are gone, when the driver could not be told. Raises CnmError."""
+        for user in self.mounted_by(volume.name):
+            self.unmount(volume.name, user)
 
     def _remove(self, volume: Volume) -> None:
         self.drivers.find(volume.driver).remove(volume.name)
@@ -199,10 +210,13 @@ class Volumes:
         self._tell("destroy", volume)
 
     def prune(self, selects: Callable[[Volume], bool]) -> tuple[list[str], int]:
-        """Removes those that no container has; (names, bytes that were freed)."""
+        """Removes those of this host that no container has; (names, bytes that were freed).
+
+        Those of other drivers stay, as with Docker: another host may have them.
+        """
         removed, space = [], 0
-        for volume in self.all().volumes:
-            if selects(volume) and not self.use.of(volume.name):
+        for volume in self._recorded().values():
+            if volume.driver == LOCAL and selects(volume) and not self.use.of(volume.name):
                 try:
                     size = max(self.size(volume), 0)
                     self.remove(volume.name)
@@ -246,12 +260,12 @@ class Volumes:
 
     def sweep(self, running: Collection[str]) -> None:
         """Who does not run has nothing mounted, whatever a kill or a power cut kept from being said."""
-        for volume in self.all().volumes:
-            for user in set(self.mounted_by(volume.name)) - set(running):
+        for name in self._recorded():
+            for user in set(self.mounted_by(name)) - set(running):
                 try:
-                    self.unmount(volume.name, user)
+                    self.unmount(name, user)
                 except CnmError as error:
-                    log.error("volume %s stays mounted for container %s: %s", volume.name, user[:12], error)
+                    log.error("volume %s stays mounted for container %s: %s", name, user[:12], error)
 
     def mounted_by(self, name: str) -> list[str]:
         """Ids of those who have it mounted now."""
@@ -270,10 +284,6 @@ class Volumes:
 
     def _tell(self, action: str, volume: Volume) -> None:
         self._events.publish("volume", action, volume.name, driver=volume.driver)
-
-    def tell_mount(self, action: str, volume: Volume, **attributes: str) -> None:
-        """`mount` and `unmount`, in Docker's words."""
-        self._events.publish("volume", action, volume.name, driver=volume.driver, **attributes)
 
 
 def _of_driver(driver: VolumeDriver, kept: Kept) -> Volume:
