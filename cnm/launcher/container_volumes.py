@@ -12,15 +12,14 @@ from collections.abc import Iterator, Mapping
 
 import msgspec
 
-from cnm.errors import CnmError, Conflict, InvalidParameter, NotFound
-from cnm.kernel.openat2 import open_in_root
+from cnm.errors import CnmError, Conflict, InvalidParameter, NotBuilt, NotFound
 from cnm.launcher.container import Container, Status
+from cnm.launcher.filling import fill
 from cnm.launcher.modes import user_mapping
 from cnm.launcher.mount_points import Kind, MountPoint, inherited_points, mount_points, parse_volumes_from
 from cnm.launcher.mounts import VolumePath
 from cnm.launcher.parts import Parts
 from cnm.launcher.views import Inner, view
-from cnm.launcher.volumes.copy_up import copy_up
 from cnm.launcher.volumes.drivers import LOCAL
 from cnm.launcher.volumes.volume import ANONYMOUS, Volume, new_name
 
@@ -72,7 +71,7 @@ class ContainerVolumes:
         made = _replace(
             container, mounts=tuple(self._made(each, container, undo) for each in container.points)
         )
-        self._copy_up(made)
+        fill(self._volumes, self._p.rootfs(made), made)
         return made
 
     def _planned(self, container: Container) -> tuple[MountPoint, ...]:
@@ -113,43 +112,20 @@ class ContainerVolumes:
         return _replace(point, driver=volume.driver, source=self._volumes.path(volume))
 
     def _give(self, volume: Volume, container: Container) -> None:
-        """To root of the container's user namespace."""
+        """To root of the container's user namespace. Raises CnmError."""
         mapping = user_mapping(container.host.userns_mode)
         if mapping is not None and volume.driver == LOCAL and not volume.options:
-            os.chown(self._volumes.path(volume), mapping.host_id, mapping.host_id)
+            path = self._volumes.path(volume)
+            try:
+                os.chown(path, mapping.host_id, mapping.host_id)
+            except OSError as error:
+                raise CnmError(f"create {volume.name}: {path}: {(error.strerror or '').lower()}") from None
 
     def _take_back(self, volume: Volume, point: MountPoint, container: Container) -> None:
         """Docker keeps those that have names."""
         self._volumes.use.drop([volume.name], container.id)
         if point.is_anonymous:
             self._remove_unused(volume.name)
-
-    def _copy_up(self, container: Container) -> None:
-        wanted = [point for point in container.points if point.kind is Kind.VOLUME and point.copies]
-        if wanted := [point for point in wanted if not self._has_content(point)]:
-            rootfs = self._p.rootfs(container)
-            try:
-                root = rootfs.mount()
-                for point in wanted:
-                    self._fill(point, root, container)
-            finally:
-                rootfs.unmount()
-
-    def _has_content(self, point: MountPoint) -> bool:
-        """As far as that can be seen without mounting it."""
-        with contextlib.suppress(OSError):
-            return point.driver == LOCAL and bool(os.listdir(point.source))
-        return False
-
-    def _fill(self, point: MountPoint, root: str, container: Container) -> None:
-        with _opened(root, point.destination) as source:
-            if source is None:
-                return
-            target = self._volumes.mount(point.name, container.id)
-            try:
-                copy_up(source, target)
-            finally:
-                self._volumes.unmount(point.name, container.id)
 
     # Mounted
 
@@ -170,7 +146,7 @@ class ContainerVolumes:
                     "propagation": point.propagation,
                 },
             )
-            return _below(paths[point.name], point)
+            return paths[point.name]
 
         return mounted
 
@@ -238,35 +214,12 @@ class ContainerVolumes:
 
 
 def _named(point: MountPoint) -> MountPoint:
-    """A volume that is asked for."""
+    """A volume that is asked for. Raises NotBuilt."""
     if point.kind is not Kind.VOLUME:
         return point
+    options = point.asked.volume_options
+    if options and options.subpath:
+        raise NotBuilt(f"volume-subpath of {point.destination} is not built: mount the whole volume")
     is_image_s = not point.asked.target
     mode = point.mode if is_image_s or point.driver not in ("", LOCAL) else point.mode or _LABELLED
     return _replace(point, name=point.name or new_name(), mode=mode)
-
-
-def _below(path: str, point: MountPoint) -> str:
-    options = point.asked.volume_options
-    if not options or not options.subpath:
-        return path
-    raise InvalidParameter(f"volume-subpath of {point.destination} is not built: mount the whole volume")
-
-
-@contextlib.contextmanager
-def _opened(root: str, path: str) -> Iterator[int | None]:
-    """A descriptor of a directory of the image; None where it has nothing there. Raises InvalidParameter for a file."""
-    top = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        found = open_in_root(top, path, os.O_RDONLY | os.O_DIRECTORY)
-    except FileNotFoundError:
-        found = None
-    except OSError as error:
-        raise InvalidParameter(f"source {root}{path} is not directory") from error
-    finally:
-        os.close(top)
-    try:
-        yield found
-    finally:
-        if found is not None:
-            os.close(found)

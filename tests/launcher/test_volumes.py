@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from cnm.kernel.processes import has_ended
+from tests.docker.test_cli_containers import Cli
 from tests.support.launcher import IMAGE, Launcher
 from tests.support.power_cut import cut_power, switched_on
 
@@ -316,6 +317,39 @@ def test_what_happens_to_volumes_is_told(docker: Launcher) -> None:
     assert told.splitlines() == [
         f"{action} data local" for action in ("create", "mount", "unmount", "destroy")
     ]
+
+
+# cnmctl
+
+
+def test_cnmctl_does_as_docker_does_and_shows_who_has_what(docker: Launcher) -> None:
+    cnmctl = Cli(docker, docker.cnmd.socket)
+    assert cnmctl.said("volume", "create", "--label", "a=b", "one") == (0, "one\n", "")
+    docker.docker(
+        "run", "--name", "user", "-v", "used:/u", IMAGE, "sh", "-c", "head -c 3000 /dev/zero >/u/zeros"
+    )
+    docker.docker("create", "--name", "other", "-v", "/x", "--volumes-from", "user", IMAGE)
+
+    for command in (
+        ("volume", "ls"),
+        ("volume", "ls", "-q", "--filter", "label=a=b"),
+        ("volume", "ls", "--format", "{{.Name}} {{.Driver}} {{.Labels}} {{.Mountpoint}} {{.Scope}}"),
+        ("volume", "inspect", "--format", "{{.Name}} {{.Mountpoint}} {{.Labels}}", "one"),
+        ("volume", "rm", "nosuch", "used"),
+    ):
+        theirs = docker.run(*command)
+        assert cnmctl.said(*command) == (theirs.returncode, theirs.stdout, theirs.stderr), command
+    form = ("--format", "{{.Name}} {{.UsedBy}} {{.Size}} {{.Reclaimable}}")
+    assert "used other,user 3kB 0B\n" in cnmctl.said("volume", "df", *form)[1]
+    assert cnmctl.said("volume", "df")[1].endswith("\n3kB in 3 volumes, 0B of it reclaimable\n")
+
+    docker.clear()
+    anonymous = next(name for name in _names(docker) if name not in ("one", "used"))
+    pruned = cnmctl.said("volume", "prune", "--force")
+    assert pruned == (0, f"Deleted Volumes:\n{anonymous}\n\nTotal reclaimed space: 0B\n", "")
+    assert "\n3kB in 2 volumes, 3kB of it reclaimable\n" in cnmctl.said("volume", "df")[1]
+    assert "Total reclaimed space: 3kB" in cnmctl.said("volume", "prune", "--all", "--force")[1]
+    assert _names(docker) == []
 
 
 # Files

@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 import shutil
 import stat
+from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
-from cnm.errors import CnmError, Conflict, InvalidParameter, NotBuilt, NotFound
+from cnm.errors import CnmError, Conflict, InvalidParameter, NotBuilt, NotFound, Unavailable
 from cnm.events import EventBus
 from cnm.launcher.volumes import copy_up as copying
 from cnm.launcher.volumes.copy_up import STAGING, copy_up
+from cnm.launcher.volumes.drivers import Kept, NoPlugins, Scope, VolumeDriver
 from cnm.launcher.volumes.local_options import Device, check, device
 from cnm.launcher.volumes.records import folder_of
 from cnm.launcher.volumes.volumes import UNKNOWN_SIZE, Volumes
@@ -137,6 +140,128 @@ def test_who_does_not_run_is_swept(volumes: Volumes) -> None:
     volumes.sweep({"c2"})
 
     assert volumes.mounted_by("data") == ["c2"]
+
+
+# Drivers
+
+
+class Remote:
+    """A driver whose volumes are elsewhere; `failure` is what every change of a mount raises."""
+
+    name, scope = "remote", Scope.GLOBAL
+
+    def __init__(self) -> None:
+        self.volumes: dict[str, set[str]] = {}
+        self.failure: CnmError | None = None
+
+    def create(self, name: str, options: Mapping[str, str]) -> None:
+        self.volumes.setdefault(name, set())
+
+    def remove(self, name: str) -> None:
+        self._fail()
+        self.volumes.pop(name, None)
+
+    def mount(self, name: str, user: str) -> str:
+        self._fail()
+        self.volumes[name].add(user)
+        return f"/remote/{name}"
+
+    def unmount(self, name: str, user: str) -> None:
+        self._fail()
+        self.volumes[name].discard(user)
+
+    def path(self, name: str) -> str:
+        return ""
+
+    def get(self, name: str) -> Kept:
+        if name not in self.volumes:
+            raise NotFound(f"get {name}: no such volume")
+        return Kept(name=name)
+
+    def list(self) -> list[Kept]:
+        self._fail()
+        return [Kept(name=name, mountpoint=f"/remote/{name}") for name in self.volumes]
+
+    def _fail(self) -> None:
+        if self.failure:
+            raise self.failure
+
+
+class OnlyRemote(NamedTuple):
+    driver: Remote
+
+    def find(self, name: str) -> VolumeDriver:
+        return self.driver if name == self.driver.name else NoPlugins().find(name)
+
+    def known(self) -> list[VolumeDriver]:
+        return [self.driver]
+
+
+@pytest.fixture
+def remote() -> Remote:
+    return Remote()
+
+
+@pytest.fixture
+def both(volumes: Volumes, remote: Remote) -> Volumes:
+    return Volumes(volumes._place, EventBus(), OnlyRemote(remote))
+
+
+def test_a_volume_of_another_host_is_seen_and_used(both: Volumes, remote: Remote) -> None:
+    remote.create("theirs", {})
+
+    found = both.all()
+    assert ([each.name for each in found.volumes], found.paths) == (["theirs"], {"theirs": "/remote/theirs"})
+    volume, is_new = both.create("theirs", container="c1")
+
+    assert (volume.driver, volume.scope, is_new) == ("remote", Scope.GLOBAL, False)
+
+
+def test_a_name_is_one_driver_s(both: Volumes) -> None:
+    both.create("mine", "remote")
+
+    with pytest.raises(
+        Conflict, match=r"driver 'remote' already has volume 'mine': volume name must be unique"
+    ):
+        both.create("mine", "local")
+    with pytest.raises(NotFound, match=r'plugin "nosuch" not found'):
+        both.create("other", "nosuch")
+
+
+def test_a_prune_leaves_what_another_host_may_have(both: Volumes, remote: Remote) -> None:
+    both.create("theirs", "remote")
+    both.create("mine")
+
+    assert both.prune(lambda _: True)[0] == ["mine"]
+    assert list(remote.volumes) == ["theirs"]
+
+
+def test_a_driver_that_was_away_is_told_of_the_end_of_a_mount_later(both: Volumes, remote: Remote) -> None:
+    both.create("theirs", "remote")
+    both.mount("theirs", "c1")
+    remote.failure = Unavailable("away")
+    with pytest.raises(Unavailable):
+        both.unmount("theirs", "c1")
+    both.sweep(set())
+    assert (both.mounted_by("theirs"), both.all().warnings) == (["c1"], ["away"])
+    with pytest.raises(Unavailable):
+        both.remove("theirs")
+
+    remote.failure = None
+    both.sweep(set())
+
+    assert remote.volumes == {"theirs": set()}
+    both.remove("theirs")
+    assert (remote.volumes, os.listdir(both._place)) == ({}, [])
+
+
+def test_a_volume_whose_driver_is_gone_can_be_forgotten(both: Volumes, remote: Remote) -> None:
+    both.create("theirs", "remote")
+    remote.failure = Unavailable("away")
+
+    both.remove("theirs", force=True)
+
+    assert os.listdir(both._place) == []
 
 
 # Names and options

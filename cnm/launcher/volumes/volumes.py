@@ -20,7 +20,7 @@ from cnm.launcher.volumes.named_locks import NamedLocks
 from cnm.launcher.volumes.records import Records, folder_of
 from cnm.launcher.volumes.use import Use
 from cnm.launcher.volumes.users import Users
-from cnm.launcher.volumes.volume import Volume, new_name
+from cnm.launcher.volumes.volume import ANONYMOUS, Volume, new_name
 
 log = logging.getLogger("cnm.launcher")
 
@@ -127,17 +127,18 @@ class Volumes:
         name = name or new_name()
         folder_of(name)
         with self._locked(name):
-            found = self._existing(name, driver)
+            found = self._existing(name, driver, is_new=ANONYMOUS in (labels or {}))
             volume = found or self._create(name, driver, options, labels)
             if container:
                 self.use.add(name, container)
             return volume, found is None
 
-    def _existing(self, name: str, driver: str) -> Volume | None:
+    def _existing(self, name: str, driver: str, *, is_new: bool) -> Volume | None:
+        """`is_new`: its name was just made up."""
         with self._guard:
             known = self._volumes.get(name)
         if known is None:
-            return self._elsewhere(name, driver)
+            return None if is_new else self._elsewhere(name, driver)
         if driver not in ("", known.driver):
             self.drivers.find(driver)
             raise Conflict(
@@ -146,11 +147,16 @@ class Volumes:
         return known
 
     def _elsewhere(self, name: str, driver: str) -> Volume | None:
-        """A volume of this driver that another host has made, or that was made at the driver."""
-        with contextlib.suppress(NotFound):
-            wanted = self.drivers.find(driver)
-            if wanted is not self.drivers.local:
+        """One that another host has made, or that was made at its driver; without a driver at any, as with Docker."""
+        if driver not in ("", LOCAL):
+            with contextlib.suppress(NotFound):
+                wanted = self.drivers.find(driver)
                 return self._keep(_of_driver(wanted, wanted.get(name)))
+        if driver:
+            return None
+        for each in self.drivers.known()[1:]:
+            with contextlib.suppress(CnmError):
+                return self._keep(_of_driver(each, each.get(name)))
         return None
 
     def _create(
@@ -185,14 +191,16 @@ class Volumes:
         return volume
 
     def remove(self, name: str, *, force: bool = False) -> None:
-        """Raises Conflict where a container has it, NotFound; with `force` one that is not there is fine."""
+        """Raises Conflict where a container has it, NotFound.
+
+        With `force` one that is not there is fine, and one whose driver fails is no more known here.
+        """
         with self._locked(name):
             try:
                 volume = self.find(name)
                 if users := self.use.of(name):
                     raise Conflict(f"remove {name}: volume is in use - [{', '.join(users)}]")
-                self._unmount_left(volume)
-                self._remove(volume)
+                self._remove(volume, force=force and volume.driver != LOCAL)
             except NotFound:
                 if not force:
                     raise
@@ -202,8 +210,14 @@ class Volumes:
         for user in self.mounted_by(volume.name):
             self.unmount(volume.name, user)
 
-    def _remove(self, volume: Volume) -> None:
-        self.drivers.find(volume.driver).remove(volume.name)
+    def _remove(self, volume: Volume, *, force: bool) -> None:
+        try:
+            self._unmount_left(volume)
+            self.drivers.find(volume.driver).remove(volume.name)
+        except CnmError as error:
+            if not force:
+                raise
+            log.warning("volume %s is forgotten, though its driver fails: %s", volume.name, error)
         self._records.delete(volume.name)
         with self._guard:
             self._volumes.pop(volume.name, None)
@@ -242,7 +256,8 @@ class Volumes:
             try:
                 return driver.mount(name, user)
             except BaseException:
-                self._unmount(driver, volume, user)
+                with contextlib.suppress(CnmError):  # it is tried again when the user, or the volume, goes
+                    self._unmount(driver, volume, user)
                 raise
 
     def unmount(self, name: str, user: str) -> bool:
