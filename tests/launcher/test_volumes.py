@@ -253,6 +253,17 @@ def test_a_device_that_is_absent_keeps_the_container_from_starting(docker: Launc
     assert _inspected(docker, "bound")["Status"]["MountedBy"] == []
 
 
+def test_what_this_kernel_cannot_mount_is_told_without_passwords(docker: Launcher) -> None:
+    options = ("-o", "type=nosuchfs", "-o", "device=:/srv", "-o", "o=addr=127.0.0.1,password=secret")
+    docker.docker("volume", "create", *options, "far")
+    docker.docker("create", "--name", "user", "-v", "far:/f:nocopy", IMAGE)
+
+    text = docker.fails("start", "user")[1]
+
+    assert "no such device: the kernel has no file system nosuchfs" in text
+    assert ("secret" in text, "password=********" in text) == (False, True)
+
+
 # Shown and removed
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from tests.support.launcher import Launcher
 
-_RUN_FOLDERS = ("containers", "exits", "runc", "crun", "execs", "namespaces")
+_RUN_FOLDERS = ("containers", "exits", "runc", "crun", "execs", "namespaces", "views")
 _HEX_DIGITS = 64
 _CGROUPS = Path("/sys/fs/cgroup")
 

@@ -75,6 +75,10 @@ def info(call: Call[None]) -> Response:
         "Runtimes": {name: {"path": runtime.program} for name, runtime in parts.runtimes.items()},
         "DefaultRuntime": call.engine.default_runtime,
         "InitBinary": parts.host.init,
+        "Plugins": {
+            **found.get("Plugins", {}),
+            "Volume": [driver.name for driver in parts.volumes.drivers.known()],
+        },
         "SecurityOptions": ["name=seccomp,profile=builtin"] if parts.host.seccomp else [],
     }
     return Response(codec.encode(found) + b"\n", content_type="application/json")

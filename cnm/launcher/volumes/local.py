@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -18,6 +19,7 @@ from cnm.launcher.volumes.users import Users
 
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+")
 _DATA, _OPTIONS = "_data", "options.json"
+_PASSWORD = re.compile(r"\b(password=)[^,]*")
 _REMOUNT = 0x20
 
 
@@ -43,6 +45,7 @@ class LocalDriver:
             os.chmod(self.path(name), 0o755)
             if options:
                 with open(os.path.join(self._folder(name), _OPTIONS), "wb") as file:
+                    os.fchmod(file.fileno(), 0o600)  # there may be passwords in it
                     file.write(msgspec.json.encode(dict(options)))
                     file.flush()
                     os.fsync(file.fileno())
@@ -143,8 +146,9 @@ def _mount(device: local_options.Device, path: str) -> None:
     except OSError as error:
         with contextlib.suppress(OSError):
             detach(path)
-        data = f", data: {device.data}" if device.data else ""
+        data = f", data: {_PASSWORD.sub(r'\1********', device.data)}" if device.data else ""
+        lacks = f": the kernel has no file system {device.kind}" if error.errno == errno.ENODEV else ""
         raise CnmError(
             f"error while mounting volume '{path}': failed to mount local volume: mount {device.source}:{path}, "
-            f"flags: 0x{device.flags:x}{data}: {(error.strerror or '').lower()}"
+            f"flags: 0x{device.flags:x}{data}: {(error.strerror or '').lower()}{lacks}"
         ) from None

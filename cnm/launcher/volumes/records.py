@@ -78,6 +78,7 @@ class Records:
             os.makedirs(path, mode=0o711, exist_ok=True)
             target = os.path.join(path, _RECORD)
             with open(f"{target}.new", "wb") as file:
+                os.fchmod(file.fileno(), 0o600)  # there may be passwords among the options
                 file.write(msgspec.json.encode(volume))
                 file.flush()
                 os.fsync(file.fileno())
