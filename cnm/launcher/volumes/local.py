@@ -146,7 +146,8 @@ def _mount(device: local_options.Device, path: str) -> None:
     except OSError as error:
         with contextlib.suppress(OSError):
             detach(path)
-        data = f", data: {_PASSWORD.sub(r'\1********', device.data)}" if device.data else ""
+        shown = _PASSWORD.sub(r"\1********", device.data)
+        data = f", data: {shown}" if shown else ""
         lacks = f": the kernel has no file system {device.kind}" if error.errno == errno.ENODEV else ""
         raise CnmError(
             f"error while mounting volume '{path}': failed to mount local volume: mount {device.source}:{path}, "
