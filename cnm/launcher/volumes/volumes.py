@@ -224,9 +224,9 @@ class Volumes:
         self._tell("destroy", volume)
 
     def prune(self, selects: Callable[[Volume], bool]) -> tuple[list[str], int]:
-        """Removes those of this host that no container has; (names, bytes that were freed).
+        """Removes those of this host's own that no container has; (names, bytes that were freed).
 
-        Those of other drivers stay, as with Docker: another host may have them.
+        As with Docker what plugins keep stays: somebody else may have it, another daemon or another host.
         """
         removed, space = [], 0
         for volume in self._recorded().values():
@@ -256,8 +256,7 @@ class Volumes:
             try:
                 return driver.mount(name, user)
             except BaseException:
-                with contextlib.suppress(CnmError):  # it is tried again when the user, or the volume, goes
-                    self._unmount(driver, volume, user)
+                self._give_up(driver, volume, user)
                 raise
 
     def unmount(self, name: str, user: str) -> bool:
@@ -268,6 +267,13 @@ class Volumes:
             volume = self.find(name)
             self._unmount(self.drivers.find(volume.driver), volume, user)
             return True
+
+    def _give_up(self, driver: VolumeDriver, volume: Volume, user: str) -> None:
+        """Why it was not mounted is what is told; a driver that does not unmount either is asked again by `sweep`."""
+        try:
+            self._unmount(driver, volume, user)
+        except CnmError as error:
+            log.warning("%s", error)
 
     def _unmount(self, driver: VolumeDriver, volume: Volume, user: str) -> None:
         driver.unmount(volume.name, user)
