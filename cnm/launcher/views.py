@@ -37,18 +37,22 @@ def view(folder: str, root: str, inner: Iterable[Inner]) -> Iterator[str]:
     """A path in `folder` with the files of `root` and what is mounted in them; there in the block. Raises CnmError."""
     place = os.path.join(folder, secrets.token_hex(8))
     try:
+        _set_up(place, root, inner)
+        yield place
+    finally:
+        _take_away(place)
+
+
+def _set_up(place: str, root: str, inner: Iterable[Inner]) -> None:
+    try:
         os.mkdir(place, 0o700)
         mounting.mount(root, place, "", "", _RECURSIVE_BIND)
         make_slave(place)  # else what follows is mounted in `root`, too
         for each in sorted(inner, key=lambda each: each.target.count("/")):
             _mount(place, each)
-        yield place
     except OSError as error:
-        raise CnmError(
-            f"cannot look into {root}: {error.filename}: {(error.strerror or '').lower()}"
-        ) from None
-    finally:
-        _take_away(place)
+        why = f"{error.filename}: {(error.strerror or '').lower()}"
+        raise CnmError(f"cannot look into {root}: {why}") from None
 
 
 def sweep(folder: str) -> None:
