@@ -106,6 +106,7 @@ def test_a_view_that_a_kill_left_goes_without_what_is_in_it(place: Path) -> None
 
 
 def test_a_view_never_leads_out_of_its_root(place: Path) -> None:
+    (place / "root/source").mkdir()
     (place / "root/escape").symlink_to("/source")
 
     with view(str(place / "views"), str(place / "root"), [Inner(str(place / "source"), "/escape/x", True)]):
