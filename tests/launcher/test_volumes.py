@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import docker as docker_py
 import pytest
 
 from cnm.kernel.processes import has_ended
@@ -328,6 +329,24 @@ def test_what_happens_to_volumes_is_told(docker: Launcher) -> None:
     assert told.splitlines() == [
         f"{action} data local" for action in ("create", "mount", "unmount", "destroy")
     ]
+
+
+# Other clients
+
+
+def test_a_client_of_today_prunes_volumes_with_names_only_where_all_are_asked_for(docker: Launcher) -> None:
+    client = docker_py.DockerClient(base_url=f"unix://{docker.socket}", version="auto")
+    named = client.volumes.create("named", labels={"a": "b"})
+    anonymous = client.volumes.create()
+    client.containers.create(IMAGE, name="user", volumes={"used": {"bind": "/u", "mode": "ro"}})
+
+    unused = sorted(each.name for each in client.volumes.list(filters={"dangling": True}))
+    assert (named.attrs["Labels"], unused) == ({"a": "b"}, sorted(["named", anonymous.name]))
+    assert client.volumes.prune()["VolumesDeleted"] == [anonymous.name]
+    assert client.volumes.prune(filters={"all": True})["VolumesDeleted"] == ["named"]
+    with pytest.raises(docker_py.errors.APIError, match="volume is in use"):
+        client.volumes.get("used").remove()
+    client.close()
 
 
 # cnmctl
