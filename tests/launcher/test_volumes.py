@@ -11,13 +11,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import docker as docker_py
 import pytest
 
 from cnm.kernel.processes import has_ended
 from tests.docker.test_cli_containers import Cli
 from tests.support.launcher import IMAGE, Launcher
 from tests.support.power_cut import cut_power, switched_on
+
+docker_py = pytest.importorskip("docker")
 
 _FILLED = "filled"
 """An image with files at /data, a volume at /made, and an empty directory at /empty with an owner of its own."""
