@@ -23,6 +23,7 @@ _cnmctl_names() {
         NETWORK) cnmctl "${host[@]}" network ls --format '{{.Name}}' ;;
         CONTAINER) cnmctl "${host[@]}" ps --all --format '{{.Names}}' ;;
         SANDBOX) cnmctl "${host[@]}" sandbox ls --format '{{.Name}}' ;;
+        VOLUME) cnmctl "${host[@]}" volume ls --quiet ;;
         IMAGE) cnmctl "${host[@]}" images --format '{{.Repository}}:{{.Tag}}' ;;
         NETWORK/NAME) cnmctl "${host[@]}" endpoint ls --format '{{.Network}}/{{.Name}}' ;;
         'NAME|ID')

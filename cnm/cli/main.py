@@ -23,7 +23,7 @@ BROKEN_PIPE = 141
 STDERR_NUMBER = 2
 """The last of the standard descriptors."""
 
-GROUPS = ("cluster", "container", "dns", "endpoint", "network", "port", "sandbox")
+GROUPS = ("cluster", "container", "dns", "endpoint", "network", "port", "sandbox", "volume")
 """Nouns; each is a module of its own name, loaded only when it is called."""
 
 COMMANDS = {

@@ -31,6 +31,7 @@ from cnm.launcher.records import Records
 from cnm.launcher.registry import Registry
 from cnm.launcher.runtime import Runtime
 from cnm.launcher.sandboxes import Sandboxes
+from cnm.launcher.volumes.volumes import Volumes
 from cnm.service_manager import notify
 
 log = logging.getLogger("cnm.launcher")
@@ -90,18 +91,19 @@ def make_engine(settings: Settings, places: Places) -> Engine:
     runtimes = {
         name: Runtime(programs, places.runtime(name), name, before.get(name, ())) for name in _RUNTIMES
     }
-    cnmd = Cnmd(settings.socket)
+    cnmd, events = Cnmd(settings.socket), EventBus()
     parts = Parts(
         places=places,
         programs=programs,
         registry=Registry(Records(places)),
         images=Images(places.storage, places.storage_run, programs),
+        volumes=Volumes(places.volumes, events),
         cnmd=cnmd,
         sandboxes=Sandboxes(cnmd),
         monitors={name: Monitor(runtime, places.exits) for name, runtime in runtimes.items()},
         runtimes=runtimes,
         exits=Exits(),
-        events=EventBus(),
+        events=events,
         host=read_host(programs),
     )
     return Engine(parts, cgroup_parent=table.cgroup_parent, runtime=table.runtime)

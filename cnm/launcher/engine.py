@@ -19,6 +19,7 @@ from cnm.launcher.arrivals import Arrival, Arrivals
 from cnm.launcher.attachments import Attachments
 from cnm.launcher.building.builds import Builds
 from cnm.launcher.container import Container, Status
+from cnm.launcher.container_volumes import ContainerVolumes
 from cnm.launcher.ending import Ender
 from cnm.launcher.entering import Entering, check_runs
 from cnm.launcher.failures import check_alive, said_of, while_it_runs
@@ -56,10 +57,13 @@ class Engine:
         self._cgroup_parent, self.default_runtime = cgroup_parent, runtime
         self.registry = parts.registry
         self.attachments, self.arrivals = Attachments(), Arrivals()
-        self._takedown = Takedown(parts)
+        self.volumes = ContainerVolumes(parts)
+        self._takedown = Takedown(parts, self.volumes)
         self.links = Links(parts.registry, parts.sandboxes)
         self.namespaces = Namespaces(parts.registry, parts.places)
-        self._starter = Starter(parts, self.arrivals, self._takedown, self.namespaces, self.links)
+        self._starter = Starter(
+            parts, self.arrivals, self._takedown, self.namespaces, self.links, self.volumes
+        )
         self.entering = Entering(parts)
         self.health = HealthChecks(parts, self.entering)
         self._ender = Ender(
@@ -76,6 +80,7 @@ class Engine:
     def start(self) -> None:
         """Take up what there is: containers run on while no launcher does."""
         self.registry.load()
+        self.volumes.load()
         self.builds.start()
         self._recovery.run()
 
@@ -107,6 +112,7 @@ class Engine:
         with contextlib.ExitStack() as undo:
             undo.callback(self.registry.drop, made)
             _make_folder(p.places.container(made.id))
+            made = self.volumes.make(made, undo)
             created = msgspec.structs.replace(
                 made, state=msgspec.structs.replace(made.state, status=Status.CREATED)
             )
@@ -127,8 +133,8 @@ class Engine:
                 return named
         raise Conflict("no name is free: give one with --name")
 
-    def remove(self, reference: str, *, force: bool = False) -> None:
-        """Raises Conflict for one that runs, unless `force`."""
+    def remove(self, reference: str, *, force: bool = False, volumes: bool = False) -> None:
+        """Raises Conflict for one that runs, unless `force`. `volumes`: its anonymous ones go too."""
         with self.registry.locked(reference) as container:
             status = container.state.status
             if status.is_alive or status is Status.RESTARTING:
@@ -140,18 +146,23 @@ class Engine:
                     )
                 container = self.stopper.killed(container)
             if self.registry.is_there(container.id):  # one that removes itself is gone by now
-                self._remove(container)
+                self._remove(container, volumes=volumes)
 
-    def _remove(self, container: Container) -> None:
+    def _remove(self, container: Container, *, volumes: bool = False) -> None:
+        """One that removes itself takes its volumes along, as does one that was not made wholly."""
         self._ender.restarts.cancel(container.id)
-        removing = self.registry.note_state(container, status=Status.REMOVING)
+        before = container.state
+        takes = volumes or before.takes_volumes or container.host.auto_remove is True
+        takes = takes or before.status is Status.CREATING
+        removing = self.registry.note_state(container, status=Status.REMOVING, takes_volumes=takes)
         self.arrivals.disappoint(container.id)
         self.entering.execs.forget(container.id)
         self.parts.monitor(container).forget(container.id)
         try:
             if not self._takedown.is_done(container):
-                self._takedown.run(container)
+                self._takedown.run(removing)
             self.parts.rootfs(container).remove()
+            self.volumes.release(removing)
         except OSError as error:
             reason = CnmError(
                 f"cannot remove container {container.short}: {error.filename}: {error.strerror}"
@@ -332,12 +343,12 @@ class Engine:
 
     @contextlib.contextmanager
     def files_of(self, container: Container) -> Iterator[str]:
-        """The path of its root file system, with what is mounted in it while it runs; mounted in the block."""
+        """The path of its root file system, with what is mounted in it; there in the block."""
         if container.state.status.is_alive:
             yield f"/proc/{container.state.pid}/root"
             return
-        with self._visits.of(container) as root:
-            yield root
+        with self._visits.of(container) as root, self.volumes.seen_in(container, root) as seen:
+            yield seen
 
     @contextlib.contextmanager
     def own_files_of(self, container: Container) -> Iterator[str]:

@@ -26,6 +26,11 @@ class Places(NamedTuple):
         return os.path.join(self.root, "launcher", "containers")
 
     @property
+    def volumes(self) -> str:
+        """A folder by each volume's name."""
+        return os.path.join(self.root, "launcher", "volumes")
+
+    @property
     def storage(self) -> str:
         """containers-storage's graph root."""
         return os.path.join(self.root, "launcher", "storage")
@@ -62,6 +67,10 @@ class Places(NamedTuple):
     def builds_run(self) -> str:
         """What is known of builds that go on; a folder each."""
         return os.path.join(self.run, "launcher", "builds")
+
+    def views(self) -> str:
+        """Files of containers that do not run, with what is mounted in them; a folder each, while somebody looks."""
+        return os.path.join(self.run, "launcher", "views")
 
     def runtime(self, name: str) -> str:
         """The state of an OCI runtime of this name."""
@@ -101,6 +110,7 @@ class Places(NamedTuple):
             self.root,
             os.path.join(self.root, "launcher"),
             self.containers,
+            self.volumes,
             self.storage,
             self.builds,
             self.remembered_builds,
@@ -114,6 +124,7 @@ class Places(NamedTuple):
             self.exits,
             self.execs,
             self.builds_run,
+            self.views,
             self.all_namespaces,
         ):
             _make(path)

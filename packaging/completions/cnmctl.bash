@@ -4,7 +4,7 @@
 _cnmctl_grammar() {
     flags= valued= operands= words=
     case $1 in
-        '') flags='-H --host -v --version' valued='-H --host' operands='WORD' words='cluster container dns endpoint network port sandbox attach build commit cp create diff doctor events exec export images import info inspect kill load logs pause ps rename restart rm rmi run start stats status stop top unpause update version wait' ;;
+        '') flags='-H --host -v --version' valued='-H --host' operands='WORD' words='cluster container dns endpoint network port sandbox volume attach build commit cp create diff doctor events exec export images import info inspect kill load logs pause ps rename restart rm rmi run start stats status stop top unpause update version wait' ;;
         'cluster') operands='WORD' words='init join leave ping recover rm rotate snapshot status token' ;;
         'cluster init') flags='--advertise --client-port --enrol-port --name --peer-port --ca-key --cacert --cert --etcd --key --vxlan-port' valued='--advertise --client-port --enrol-port --name --peer-port --ca-key --cacert --cert --etcd --key --vxlan-port' ;;
         'cluster join') flags='--client --advertise --client-port --enrol-port --name --peer-port' valued='--advertise --client-port --enrol-port --name --peer-port' operands='TOKEN HOST' ;;
@@ -84,6 +84,15 @@ _cnmctl_grammar() {
         'sandbox list') flags='-f --filter --format --no-trunc -q --quiet' valued='-f --filter --format' ;;
         'sandbox rm') flags='-f --force --wait' operands='SANDBOX [SANDBOX...]' ;;
         'sandbox remove') flags='-f --force --wait' operands='SANDBOX [SANDBOX...]' ;;
+        'volume') operands='WORD' words='create df inspect ls prune rm' ;;
+        'volume create') flags='-d --driver --label --name -o --opt' valued='-d --driver --label --name -o --opt' operands='[VOLUME]' ;;
+        'volume df') flags='-f --filter --format' valued='-f --filter --format' ;;
+        'volume inspect') flags='-f --format' valued='-f --format' operands='VOLUME [VOLUME...]' ;;
+        'volume ls') flags='-f --filter --format -q --quiet' valued='-f --filter --format' ;;
+        'volume list') flags='-f --filter --format -q --quiet' valued='-f --filter --format' ;;
+        'volume prune') flags='-a --all --filter -f --force' valued='--filter' ;;
+        'volume rm') flags='-f --force' operands='VOLUME [VOLUME...]' ;;
+        'volume remove') flags='-f --force' operands='VOLUME [VOLUME...]' ;;
         'attach') flags='--detach-keys --no-stdin --sig-proxy' valued='--detach-keys' operands='CONTAINER' ;;
         'build') flags='--add-host --build-arg --cpuset-cpus -f --file --iidfile --label -m --memory --network --no-cache --platform --pull -q --quiet --shm-size --squash -t --tag --target' valued='--add-host --build-arg --cpuset-cpus -f --file --iidfile --label -m --memory --network --platform --shm-size -t --tag --target' operands='PATH' ;;
         'commit') flags='-a --author -c --change -m --message -p --pause' valued='-a --author -c --change -m --message' operands='CONTAINER [REPOSITORY[:TAG]]' ;;
@@ -126,6 +135,7 @@ _cnmctl_names() {
         NETWORK) cnmctl "${host[@]}" network ls --format '{{.Name}}' ;;
         CONTAINER) cnmctl "${host[@]}" ps --all --format '{{.Names}}' ;;
         SANDBOX) cnmctl "${host[@]}" sandbox ls --format '{{.Name}}' ;;
+        VOLUME) cnmctl "${host[@]}" volume ls --quiet ;;
         IMAGE) cnmctl "${host[@]}" images --format '{{.Repository}}:{{.Tag}}' ;;
         NETWORK/NAME) cnmctl "${host[@]}" endpoint ls --format '{{.Network}}/{{.Name}}' ;;
         'NAME|ID')
