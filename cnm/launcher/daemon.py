@@ -28,6 +28,7 @@ from cnm.launcher.parts import Parts
 from cnm.launcher.places import Places
 from cnm.launcher.programs import Programs
 from cnm.launcher.records import Records
+from cnm.launcher.registries import Registries
 from cnm.launcher.registry import Registry
 from cnm.launcher.runtime import Runtime
 from cnm.launcher.sandboxes import Sandboxes
@@ -90,12 +91,13 @@ def make_engine(settings: Settings, places: Places) -> Engine:
     runtimes = {
         name: Runtime(programs, places.runtime(name), name, before.get(name, ())) for name in _RUNTIMES
     }
+    registries = Registries(table.insecure_registries, table.registry_mirrors)
     cnmd = Cnmd(settings.socket)
     parts = Parts(
         places=places,
         programs=programs,
         registry=Registry(Records(places)),
-        images=Images(places.storage, places.storage_run, programs),
+        images=Images(places.storage, places.storage_run, programs, registries),
         cnmd=cnmd,
         sandboxes=Sandboxes(cnmd),
         monitors={name: Monitor(runtime, places.exits) for name, runtime in runtimes.items()},

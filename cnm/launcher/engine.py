@@ -30,8 +30,11 @@ from cnm.launcher.log_options import keeps_log
 from cnm.launcher.modes import shared_with
 from cnm.launcher.namespaces import Namespaces
 from cnm.launcher.parts import Parts
+from cnm.launcher.pulling import Pulls
+from cnm.launcher.pushing import Pushes
 from cnm.launcher.recovery import Recovery
 from cnm.launcher.removal import User
+from cnm.launcher.saving import Saves
 from cnm.launcher.selection import has_labels
 from cnm.launcher.starting import Starter
 from cnm.launcher.stats import Stats
@@ -69,6 +72,9 @@ class Engine:
         self._recovery = Recovery(parts, self._ender, self._takedown, self._remove)
         self.stats = Stats(parts)
         self.image_events = ImageEvents(parts.images, parts.events)
+        self.pulls = Pulls(parts.images, self.image_events)
+        self.pushes = Pushes(parts.images, self.image_events)
+        self.saves = Saves(parts.images, self.image_events)
         self._visits = Visits(parts)
 
     def start(self) -> None:

@@ -27,12 +27,16 @@ from cnm.launcher.layer_blob import Blob, changes_of, chunks, decompressed, requ
 from cnm.launcher.modes import user_mapping
 from cnm.launcher.podman import Podman
 from cnm.launcher.programs import Programs
-from cnm.launcher.references import familiar, normalised, parse
+from cnm.launcher.references import Reference, familiar, normalised, parse
+from cnm.launcher.registries import Registries
+from cnm.launcher.registry_client import RegistryClient
 from cnm.launcher.removal import Removal, Removed, User, records
+from cnm.launcher.repo_digests import RepoDigests
 from cnm.launcher.storage import Storage
 from cnm.wire.containers import Config
 
 _SCRATCH = "incoming"
+_DIGESTS = "repo-digests.json"
 _OF_NO_REGISTRY = "localhost/"
 _NAMED = "Loaded image: "
 _HEX_DIGITS = 64
@@ -42,17 +46,22 @@ _FOR_USER_NAMESPACES = 0o711
 class Images:
     """The image store."""
 
-    def __init__(self, root: str, run: str, programs: Programs) -> None:
-        """`root` is storage's graph root and `run` its run root; both are made."""
+    def __init__(self, root: str, run: str, programs: Programs, registries: Registries | None = None) -> None:
+        """`root` is storage's graph root and `run` its run root; both are made.
+
+        Raises InvalidParameter for a registry that is none.
+        """
         self._root = root
-        self._index = ImageIndex(Storage(root))
+        self._digests = RepoDigests(os.path.join(root, _DIGESTS))
+        self._index = ImageIndex(Storage(root), self._digests)
         self._scratch = os.path.join(root, _SCRATCH)
-        self._podman = Podman(root, run, programs, self._scratch)
+        self.podman = Podman(root, run, programs, self._scratch, registries)
+        self.client = RegistryClient(self.podman, self._scratch)
         self._renaming = threading.RLock()
         os.makedirs(root, mode=_FOR_USER_NAMESPACES, exist_ok=True)
         shutil.rmtree(self._scratch, ignore_errors=True)  # of a launcher that was killed
         os.makedirs(self._scratch, mode=0o700)
-        self._podman.settle()
+        self.podman.settle()
 
     def all(self) -> list[Image]:
         """In no order."""
@@ -86,9 +95,21 @@ class Images:
                 file.writelines(chunks(stream))
             names = names_in(path)
             before = self._index.holders()
-            told = self._podman.run("load", *self._podman.copying(), "--input", path)
+            told = self.podman.run("load", *self.podman.copying(), "--input", path)
             with self._renaming:
                 return list(self._loaded(told.splitlines(), names, before))
+
+    def pulled(self, image: str, name: Reference) -> str:
+        """Whoever has pulled an image, by its id, says so: it is shown, and known by the digest that is the answer."""
+        with self._renaming:
+            self._show(image)
+        digest = name.digest or self._manifest(image)
+        self.add_digest(image, f"{name.repository}@{digest}")
+        return digest
+
+    def add_digest(self, image: str, name: str) -> None:
+        """What a registry calls an image, by its id, from now on: "REPOSITORY@sha256:…"."""
+        self._digests.add(name, image, {each.id for each in self.all()})
 
     def import_tar(self, archive: BinaryIO, reference: str, changes: Sequence[str], message: str) -> str:
         """A new image of one layer, a tar, compressed or not; its id. `reference` may be "".
@@ -163,9 +184,9 @@ class Images:
             plan = Removal(image, reference, force, prune, images, in_use).plan()
             told = records(plan, images)
             if plan.kept_for_users:
-                self._podman.run("tag", digits(image.id), hidden_name(image.id))
+                self.podman.run("tag", digits(image.id), hidden_name(image.id))
             if plan.untagged and (plan.kept_for_users or not plan.deleted):
-                self._podman.run("untag", digits(image.id), *plan.untagged)
+                self._untag(image, plan.untagged)
             for deleted in () if plan.kept_for_users else plan.deleted:
                 self._delete(deleted)
             return told
@@ -179,10 +200,15 @@ class Images:
 
     def _delete(self, image: Image) -> None:
         """podman must not decide on parents, which it takes from the history of layers."""
-        self._podman.run("rmi", "--force", "--no-prune", digits(image.id))
+        self.podman.run("rmi", "--force", "--no-prune", digits(image.id))
+
+    def _untag(self, image: Image, names: Sequence[str]) -> None:
+        self._digests.remove(names)
+        if tags := [name for name in names if "@" not in name]:
+            self.podman.run("untag", digits(image.id), *tags)
 
     def _tag(self, image: str, name: str) -> None:
-        self._podman.run("tag", digits(image), name)
+        self.podman.run("tag", digits(image), name)
 
     def _take_in(self, place: str, document: bytes, layers: Sequence[Blob], name: str) -> str:
         """`place` holds the blobs that are new; what the store has it does not read."""
@@ -196,7 +222,7 @@ class Images:
         for file_name, text in texts.items():
             with open(os.path.join(place, file_name), "wb") as file:
                 file.write(text)
-        self._podman.run("pull", *self._podman.copying(), f"dir:{place}")
+        self.podman.run("pull", *self.podman.copying(), f"dir:{place}")
         with self._renaming:
             self._show(image)
             if name:
@@ -208,7 +234,7 @@ class Images:
         self._open_directories()
         hidden = hidden_name(image)
         if any(hidden in stored.names for stored in self._index.contents().images):
-            self._podman.run("untag", digits(image), hidden)
+            self.podman.run("untag", digits(image), hidden)
 
     def _loaded(self, lines: Iterable[str], written: set[str], before: Mapping[str, str]) -> Iterator[str]:
         """`lines` are podman's, `written` the names in the archive, `before` the images that had names before."""
@@ -231,8 +257,15 @@ class Images:
         if name in before and before[name] != image:
             self._tag(before[name], name)
         elif name not in before:
-            self._podman.run("untag", digits(image), name)
+            self.podman.run("untag", digits(image), name)
         return full
+
+    def _manifest(self, image: str) -> str:
+        """The digest of the manifest that a registry gave last for an image."""
+        found = [each.digest for each in self._index.contents().images if each.id == digits(image)]
+        if not found:
+            raise CnmError(f"image {image} was pulled, but is not in the store: was it removed meanwhile?")
+        return found[0]
 
     def _stored(self, name: str) -> str:
         """The id of what podman says it has just made."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -13,6 +13,7 @@ from cnm.api import filters, times
 from cnm.api.routes import Routes
 from cnm.errors import CnmError, Conflict, NotBuilt, NotFound
 from cnm.launcher import docker_form
+from cnm.launcher.api import registry
 from cnm.launcher.api.calls import Call
 from cnm.launcher.image_config import Image, chain_ids, nanoseconds
 from cnm.launcher.present import moment
@@ -40,8 +41,8 @@ def list_images(call: Call[None]) -> list[dict[str, Any]]:
         {
             "Id": image.id,
             "ParentId": "",
-            "RepoTags": _names(image, wanted),
-            "RepoDigests": [],
+            "RepoTags": _names(image.tags, wanted),
+            "RepoDigests": _names(image.repo_digests, wanted),
             "Created": image.created // 10**9,
             "Size": image.size,
             "SharedSize": -1,
@@ -54,16 +55,20 @@ def list_images(call: Call[None]) -> list[dict[str, Any]]:
     ]
 
 
-def _names(image: Image, wanted: filters.Filters) -> list[str]:
+def _names(full: Sequence[str], wanted: filters.Filters) -> list[str]:
     """Those that are wanted: of an image with several, Docker's list leaves the others out."""
     references = wanted.get("reference", ())
-    names = [familiar(name) for name in image.names]
+    names = [familiar(name) for name in full]
     return [name for name in names if not references or any(_is_called(name, text) for text in references)]
 
 
 def _is_called(name: str, text: str) -> bool:
-    """With its tag or without; as in Go's path.Match, `*` goes to the next slash."""
-    return any(_matches(each.split("/"), text.split("/")) for each in (name, name.rpartition(":")[0]))
+    """With its tag or digest, or without; as in Go's path.Match, `*` goes to the next slash."""
+    return any(_matches(each.split("/"), text.split("/")) for each in (name, _repository(name)))
+
+
+def _repository(name: str) -> str:
+    return name.partition("@")[0] if "@" in name else name.rpartition(":")[0]
 
 
 def _matches(parts: list[str], patterns: list[str]) -> bool:
@@ -83,8 +88,8 @@ def _selector(call: Call[None], wanted: filters.Filters) -> Callable[[Image], bo
 
     def selects(image: Image) -> bool:
         return (
-            (not wanted.get("reference") or bool(_names(image, wanted)))
-            and (dangling is None or dangling is not bool(image.names))
+            (not wanted.get("reference") or bool(_names(image.names, wanted)))
+            and (dangling is None or dangling is not bool(image.tags))
             and filters.has_labels(image.config.labels or {}, wanted.get("label", ()))
             and not any(filters.has_labels(image.config.labels or {}, [text]) for text in unwanted)
             and all(image.created < moment for moment in before)
@@ -100,8 +105,8 @@ def inspect(call: Call[None], image: str) -> dict[str, Any]:
     found = call.engine.parts.images.find(image)
     return {
         "Id": found.id,
-        "RepoTags": [familiar(name) for name in found.names],
-        "RepoDigests": [],
+        "RepoTags": [familiar(name) for name in found.tags],
+        "RepoDigests": [familiar(name) for name in found.repo_digests],
         "Parent": "",
         "Comment": found.comment,
         "Created": moment(found.created),
@@ -128,7 +133,7 @@ def history(call: Call[None], image: str) -> list[dict[str, Any]]:
     for step in steps:
         if found is None:
             break
-        step |= {"Id": found.id, "Tags": [familiar(name) for name in found.names] or None}
+        step |= {"Id": found.id, "Tags": [familiar(name) for name in found.tags] or None}
         found = images.get(found.parent)
     return steps
 
@@ -160,7 +165,7 @@ def prune(call: Call[None]) -> dict[str, Any]:
     sizes = _layer_sizes(images.all())
     deleted: list[Removed] = []
     for image in images.all():
-        if (image.names and only_dangling) or not selects(image) or list(users(image.id)):
+        if (image.tags and only_dangling) or not selects(image) or list(users(image.id)):
             continue
         for reference in image.names or (image.id,):
             with suppress(Conflict, NotFound):  # another image needs it, or somebody was quicker
@@ -181,17 +186,21 @@ def _layer_sizes(images: list[Image]) -> dict[str, int]:
 @routes.post(
     "/images/create",
     query={
-        "fromSrc": "- for the request's body",
+        "fromImage": "what to pull",
+        "fromSrc": "- for the request's body: to import",
+        "platform": "which of the images of a name, as `linux/amd64`",
         "repo": "its name",
-        "tag": "its tag",
+        "tag": "its tag, or a digest to pull; without one all tags",
         "message": "a comment",
         "changes": "an instruction of a Dockerfile, as often as wanted",
     },
 )
 def create(call: Call[None]) -> Response:
-    """Import a tar as an image."""
-    if call.query.get("fromSrc", "") != "-":
-        raise NotBuilt("images cannot be pulled yet: load or import one")
+    """Pull an image, or import a tar as one."""
+    if not (source := call.query.get("fromSrc", "")):
+        return registry.pull(call)
+    if source != "-":
+        raise NotBuilt(f"cannot import from {source}: fetch it first, and import the file")
     tag = call.query.get("tag", "")
     name = call.query.get("repo", "")
     reference = f"{name}:{tag}" if name and tag else name

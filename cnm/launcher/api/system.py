@@ -89,6 +89,7 @@ def _facts(call: Call[None]) -> dict[str, Any]:
         "NGoroutines": threading.active_count(),
         "NEventsListener": call.engine.parts.events.listeners,
         "GenericResources": None,
+        "RegistryConfig": call.engine.parts.images.podman.registries.shown(),
         "HttpProxy": "",
         "HttpsProxy": "",
         "NoProxy": "",
@@ -183,18 +184,12 @@ def _no_swarm(_call: Call[None], **_names: str) -> Any:
 
 _VOLUMES = _not_built("volumes are not built yet: mount a directory of the host")
 _BUILDING = _not_built("images cannot be built yet: load or import one, or commit a container")
-_REGISTRIES = _not_built("registries are not asked yet: load or import images")
-_SAVING = _not_built("images cannot be saved yet: export a container")
+_DISTRIBUTION = _not_built("manifests are not shown: pull the image and inspect it")
 
 routes.post("/volumes/create")(_VOLUMES)
 for _path in ("/build", "/build/cancel", "/session"):
     routes.post(_path)(_BUILDING)
-for _path in ("/auth", "/images/{image}/push"):
-    routes.post(_path)(_REGISTRIES)
-for _path in ("/images/search", "/distribution/{image}/json"):
-    routes.get(_path)(_REGISTRIES)
-for _path in ("/images/get", "/images/{image}/get"):
-    routes.get(_path)(_SAVING)
+routes.get("/distribution/{image}/json")(_DISTRIBUTION)
 routes.post("/plugins/pull")(_not_built("plugins are not managed here: cnmd uses those that run"))
 routes.delete("/volumes/{volume}")(_no_volume)
 for _path in ("/swarm/init", "/swarm/join", "/swarm/leave", "/swarm/update", "/services/create"):

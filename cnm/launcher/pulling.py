@@ -1,0 +1,113 @@
+"""Pulls of images: one at a time of each name, so that two of one name are one."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterable, Iterator
+from weakref import WeakValueDictionary
+
+from cnm.errors import CnmError, NotFound
+from cnm.launcher import progress
+from cnm.launcher.image_events import ImageEvents
+from cnm.launcher.images import Images
+from cnm.launcher.progress import Message
+from cnm.launcher.references import Reference, familiar
+from cnm.launcher.registries import Credentials, registry_of
+from cnm.launcher.registry_client import Asker
+from cnm.launcher.registry_words import explained, not_pulled
+from cnm.launcher.transfer import Progress, State, TransferFailed
+
+_BEAT_SECONDS = 0.5
+_MOST_TAGS = 100_000
+
+
+class Pulls:
+    """Thread-safe."""
+
+    def __init__(self, images: Images, events: ImageEvents) -> None:
+        self._images, self._events = images, events
+        self._locks = WeakValueDictionary[str, threading.Lock]()
+        self._choosing = threading.Lock()
+
+    def pull(self, name: Reference, credentials: Credentials, platform: str = "") -> Iterator[Message | None]:
+        """`name` with a tag or a digest. Docker's lines, None now and then; it ends where the iterator is closed.
+
+        Raises NotFound and CnmError in Docker's words.
+        """
+        with self._choosing:
+            lock = self._locks.setdefault(str(name), threading.Lock())
+        while not lock.acquire(timeout=_BEAT_SECONDS):
+            yield None
+        try:
+            yield from self._pull(name, credentials, platform)
+        finally:
+            lock.release()
+
+    def pull_all(self, repository: Reference, credentials: Credentials) -> Iterator[Message | None]:
+        """Every tag of it. Raises as `pull`."""
+        for tag in self._tags(repository, credentials):
+            yield from self.pull(repository._replace(tag=tag), credentials)
+
+    def _tags(self, repository: Reference, credentials: Credentials) -> list[str]:
+        asker = Asker(registry_of(repository.repository), credentials)
+        options = ("--list-tags", "--limit", str(_MOST_TAGS), "--format", "json")
+        try:
+            found = json.loads(
+                self._images.client.ask("search", asker, *options, repository.repository) or "[]"
+            )
+        except CnmError as error:
+            raise explained(str(error)) from None
+        return [tag for each in found for tag in each["Tags"]]
+
+    def _pull(self, name: Reference, credentials: Credentials, platform: str) -> Iterator[Message | None]:
+        shown, before = familiar(str(name)), self._held(name)
+        asker = Asker(registry_of(name.repository), credentials)
+        options = ("--platform", platform) if platform else ()
+        with self._images.client.pulling(asker, *options, str(name)) as transfer:
+            try:
+                yield from _lines(transfer, name)
+            except TransferFailed as error:
+                raise not_pulled(error, name) from None
+        image = f"sha256:{transfer.output.split()[-1]}"
+        digest = self._images.pulled(image, name)
+        self._events.tell("pull", shown, familiar(name.repository))
+        is_new = image != before
+        yield progress.message(f"Digest: {digest}")
+        yield progress.message(
+            f"Status: {'Downloaded newer image' if is_new else 'Image is up to date'} for {shown}"
+        )
+
+    def _held(self, name: Reference) -> str:
+        """The id of the image that has the name now, "" for none."""
+        try:
+            return self._images.find(str(name)).id
+        except NotFound:
+            return ""
+
+
+def _lines(transfer: Iterable[Progress | None], name: Reference) -> Iterator[Message | None]:
+    _, _, path = name.repository.partition("/")
+    seen: dict[str, State] = {}
+    for each in transfer:
+        if each is None:
+            yield None
+        elif each.state is State.FOUND:
+            yield progress.message(f"Pulling from {path}", name.digest or name.tag)
+        else:
+            if each.layer not in seen:
+                yield progress.of_layer("Pulling fs layer", each.layer)
+            yield from _of_layer(each)
+            seen[each.layer] = each.state
+    for layer, state in seen.items():
+        if state is not State.PRESENT:
+            yield progress.of_layer("Pull complete", layer)
+
+
+def _of_layer(seen: Progress) -> Iterator[Message]:
+    if seen.state is State.PRESENT:
+        yield progress.of_layer("Already exists", seen.layer)
+    elif seen.state is State.DONE:
+        yield progress.of_layer("Download complete", seen.layer)
+    elif seen.total:
+        yield progress.of_layer("Downloading", seen.layer, seen.current, seen.total)
