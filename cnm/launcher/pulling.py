@@ -64,15 +64,18 @@ class Pulls:
         shown, before = familiar(str(name)), self._held(name)
         asker = Asker(registry_of(name.repository), credentials)
         options = ("--platform", platform) if platform else ()
+        lines = _Lines(name)
         with self._images.client.pulling(asker, *options, str(name)) as transfer:
             try:
-                yield from _lines(transfer, name)
+                yield from lines.of(transfer)
             except TransferFailed as error:
                 raise not_pulled(error, name) from None
         image = f"sha256:{transfer.output.split()[-1]}"
         digest = self._images.pulled(image, name)
         self._events.tell("pull", shown, familiar(name.repository))
         is_new = image != before
+        if is_new:
+            yield from lines.rest()
         yield progress.message(f"Digest: {digest}")
         yield progress.message(
             f"Status: {'Downloaded newer image' if is_new else 'Image is up to date'} for {shown}"
@@ -86,28 +89,42 @@ class Pulls:
             return ""
 
 
-def _lines(transfer: Iterable[Progress | None], name: Reference) -> Iterator[Message | None]:
-    _, _, path = name.repository.partition("/")
-    seen: dict[str, State] = {}
-    for each in transfer:
-        if each is None:
-            yield None
-        elif each.state is State.FOUND:
-            yield progress.message(f"Pulling from {path}", name.digest or name.tag)
-        else:
-            if each.layer not in seen:
-                yield progress.of_layer("Pulling fs layer", each.layer)
-            yield from _of_layer(each)
-            seen[each.layer] = each.state
-    for layer, state in seen.items():
-        if state is not State.PRESENT:
+class _Lines:
+    """What Docker says of layers. Of those that are here it says nothing where the whole image is."""
+
+    def __init__(self, name: Reference) -> None:
+        self._name = name
+        self._copied: dict[str, None] = {}
+        self._present: list[str] = []
+
+    def of(self, transfer: Iterable[Progress | None]) -> Iterator[Message | None]:
+        for each in transfer:
+            if each is None:
+                yield None
+            elif each.state is State.FOUND:
+                _, _, path = self._name.repository.partition("/")
+                yield progress.message(f"Pulling from {path}", self._name.digest or self._name.tag)
+            elif each.state is State.PRESENT:
+                self._present.append(each.layer)
+            else:
+                yield from self._copy(each)
+
+    def rest(self) -> Iterator[Message]:
+        """When all is here."""
+        yield from self._already_here()
+        for layer in self._copied:
             yield progress.of_layer("Pull complete", layer)
 
+    def _copy(self, seen: Progress) -> Iterator[Message]:
+        yield from self._already_here()
+        if seen.layer not in self._copied:
+            self._copied[seen.layer] = None
+            yield progress.of_layer("Pulling fs layer", seen.layer)
+        if seen.state is State.DONE:
+            yield progress.of_layer("Download complete", seen.layer)
+        else:
+            yield progress.of_layer("Downloading", seen.layer, seen.current, seen.total)
 
-def _of_layer(seen: Progress) -> Iterator[Message]:
-    if seen.state is State.PRESENT:
-        yield progress.of_layer("Already exists", seen.layer)
-    elif seen.state is State.DONE:
-        yield progress.of_layer("Download complete", seen.layer)
-    elif seen.total:
-        yield progress.of_layer("Downloading", seen.layer, seen.current, seen.total)
+    def _already_here(self) -> Iterator[Message]:
+        while self._present:
+            yield progress.of_layer("Already exists", self._present.pop(0))

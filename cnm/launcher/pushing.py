@@ -76,5 +76,5 @@ def _lines(transfer: Iterable[Progress | None]) -> Iterator[Message | None]:
             yield progress.of_layer("Preparing", each.layer)
         if status := _STATUS.get(each.state):
             yield progress.of_layer(status, each.layer)
-        elif each.total:
+        elif each.state is State.COPYING:
             yield progress.of_layer("Pushing", each.layer, each.current, each.total)

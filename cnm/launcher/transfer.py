@@ -136,13 +136,14 @@ class Transfer:
         return (errors or list(self._said) or ["it gave no reason"])[-1]
 
 
-def _progress(layer: str, words: str) -> Progress:
+def _progress(layer: str, words: str) -> Progress | None:
+    """None for one that waits, or is not known to be needed yet."""
     if words.startswith("skipped"):
         return Progress(State.PRESENT, layer)
     if words.startswith("done"):
         return Progress(State.DONE, layer)
     found = _AMOUNTS.search(words)
-    return Progress(State.COPYING, layer, *(_amounts(found) if found else (0, 0)))
+    return Progress(State.COPYING, layer, *_amounts(found)) if found else None
 
 
 def _amounts(found: re.Match[str]) -> tuple[int, int]:
