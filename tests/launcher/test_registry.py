@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
-import subprocess
+import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from tests.docker.test_cli_containers import Cli
 from tests.support import registry as registries
 from tests.support.launcher import Launcher
 from tests.support.registry import PASSWORD, USER, Registry
 from tests.support.unpacked import lacking
+
+UNAUTHORIZED_PULL = "Error response from daemon: unauthorized: authentication required"
 
 
 @pytest.fixture(scope="module")
@@ -59,34 +62,219 @@ def client(stranger: Client) -> Client:
     return stranger
 
 
-def test_an_image_is_pushed_removed_and_pulled_again(client: Client) -> None:
+@pytest.fixture
+def pushed(client: Client) -> Iterator[str]:
+    """The name of busybox there; here it is called busybox alone."""
     name = client.name("team/app:1")
+    client("tag", "busybox", name)
+    client("push", name)
+    client("rmi", name)
+    yield name
+    client.launcher.run("rmi", name)
+
+
+def test_an_image_is_pushed_removed_and_pulled_again(client: Client) -> None:
+    name = client.name("team/again:1")
     client("tag", "busybox", name)
     ident = client.ident(name)
 
-    pushed = client("push", name)
-    print(pushed)
+    pushed = client("push", name).splitlines()
     client("rmi", "busybox", name)
-    pulled = client("pull", name)
-    print(pulled)
-    print(client("images", "--digests"))
-    print(json.loads(client("image", "inspect", name)))
+    pulled = client("pull", name).splitlines()
+
+    layer = pushed[1].partition(":")[0]
+    assert pushed[:3] == [
+        f"The push refers to repository [{client.name('team/again')}]",
+        f"{layer}: Preparing",
+        f"{layer}: Pushed",
+    ]
+    digest = pushed[3].split()[2]
+    came = pulled[1].partition(":")[0]
+    assert pulled == [
+        "1: Pulling from team/again",
+        *(f"{came}: {status}" for status in ("Pulling fs layer", "Download complete", "Pull complete")),
+        f"Digest: {digest}",
+        f"Status: Downloaded newer image for {name}",
+        name,
+    ]
     assert client.ident(name) == ident
+    assert client("run", "--rm", name, "echo", "it runs") == "it runs"
     client("tag", name, "busybox")
-    print(client("search", client.name("app")))
-    print(client("info"))
-    print(client.fails("pull", client.name("team/app:nope")))
-    print(client.fails("pull", client.name("team/nope:1")))
-    print(client.fails("push", client.name("team/nope:1")))
-    print(client.fails("push", client.name("team/nope")))
-    print(client("pull", name))
-    print(client("pull", "-a", client.name("team/app")))
-    print(client.launcher.log)
-    print(client("save", "-o", "/tmp/w/registries/saved.tar", "busybox", name))
-    subprocess.run(["tar","tvf","/tmp/w/registries/saved.tar"])
-    print(client("logout", client.registry.name))
-    print(client.fails("pull", client.name("team/app:1")))
-    print(client.fails("login", "-u", "tester", "-p", "wrong", client.registry.name))
-    print(client.fails("save", "-o", "/tmp/w/registries/saved.tar", "nope"))
-    print(client.launcher.log)
-    assert 0
+    client("rmi", name)
+
+
+def test_an_image_that_is_here_is_up_to_date(client: Client, pushed: str) -> None:
+    client("pull", pushed)
+
+    first, digest, status, name = client("pull", pushed).splitlines()
+
+    assert (first, status, name) == (
+        "1: Pulling from team/app",
+        f"Status: Image is up to date for {pushed}",
+        pushed,
+    )
+    assert digest.startswith("Digest: sha256:")
+
+
+def test_layers_that_are_here_are_not_fetched_again(client: Client, pushed: str) -> None:
+    name = client.name("team/more:1")
+    client("create", "--name", "more", "busybox", "sh", "-c", "echo more >/more")
+    client("start", "--attach", "more")
+    client("commit", "more", name)
+    client("rm", "more")
+    sent = client("push", name)
+    client("rmi", name)
+
+    lines = client("pull", name).splitlines()
+
+    assert "Layer already exists" in sent
+    assert sum(line.endswith(": Already exists") for line in lines) == 1
+    assert sum(line.endswith(": Pull complete") for line in lines) == 1
+    assert client("run", "--rm", name, "cat", "/more") == "more"
+    client("rmi", name)
+
+
+def test_digests_are_shown_and_name_the_image(client: Client, pushed: str) -> None:
+    client("pull", pushed)
+    repository = pushed.rpartition(":")[0]
+
+    (by_digest,) = json.loads(client("image", "inspect", "-f", "{{json .RepoDigests}}", pushed))
+    rows = [line.split()[:3] for line in client("images", "--digests", repository).splitlines()[1:]]
+
+    assert by_digest.startswith(f"{repository}@sha256:")
+    assert rows == [[repository, "1", by_digest.partition("@")[2]]]
+    assert client.ident(by_digest) == client.ident(pushed)
+    assert client("rmi", pushed).splitlines() == [f"Untagged: {pushed}", f"Untagged: {by_digest}"]
+    assert "No such image" in client.fails("image", "inspect", by_digest)
+
+
+def test_an_image_is_pulled_by_its_digest(client: Client, pushed: str) -> None:
+    client("pull", pushed)
+    (by_digest,) = json.loads(client("image", "inspect", "-f", "{{json .RepoDigests}}", pushed))
+    ident = client.ident(pushed)
+    client("tag", "busybox", "kept")
+    client("rmi", "busybox", "kept", pushed)
+
+    lines = client("pull", by_digest).splitlines()
+
+    assert lines[0] == f"{by_digest.partition('@')[2]}: Pulling from team/app"
+    assert lines[-2] == f"Status: Downloaded newer image for {by_digest}"
+    shown = client("image", "inspect", "-f", "{{.Id}} {{.RepoTags}} {{.RepoDigests}}", by_digest)
+    assert shown == f"{ident} [] [{by_digest}]"
+    client("tag", by_digest, "busybox")
+    client("rmi", by_digest)
+
+
+def test_all_tags_are_pushed_and_pulled(client: Client) -> None:
+    repository = client.name("team/tags")
+    for tag in ("a", "b"):
+        client("tag", "busybox", f"{repository}:{tag}")
+
+    client("push", "--all-tags", repository)
+    client("rmi", f"{repository}:a", f"{repository}:b")
+    client("pull", "--all-tags", repository)
+
+    tags = client("images", "--format", "{{.Tag}}", repository).splitlines()
+    assert sorted(tags) == ["a", "b"]
+    client("rmi", f"{repository}:a", f"{repository}:b")
+
+
+def test_repositories_are_found(client: Client, pushed: str) -> None:
+    found = client("search", "--format", "{{.Name}}", client.name("app")).splitlines()
+
+    assert found == [pushed.rpartition(":")[0]]
+    assert client("search", client.name("nothing-like-it")).splitlines()[1:] == []
+    assert "Limit 101 is outside the range of [1, 100]" in client.fails("search", "--limit", "101", "x")
+
+
+def test_who_is_not_logged_in_gets_nothing_and_sends_nothing(client: Client, pushed: str) -> None:
+    client("logout", client.registry.name)
+    client("tag", "busybox", pushed)
+
+    assert client.fails("pull", pushed) == UNAUTHORIZED_PULL
+    assert "no basic auth credentials" in client.fails("push", pushed)
+    assert "unauthorized" in client.fails("search", client.name("app"))
+
+
+def test_a_wrong_password_is_refused(stranger: Client) -> None:
+    said = stranger.fails("login", "-u", USER, "--password-stdin", stranger.registry.name, given="wrong")
+
+    assert "unauthorized" in said.splitlines()[-1]
+    assert "no basic auth credentials" in stranger.fails("pull", stranger.name("team/app:1"))
+
+
+def test_unknown_images_are_told_in_dockers_words(client: Client, pushed: str) -> None:
+    for name in (client.name("team/nope:1"), client.name("team/app:nope")):
+        assert client.fails("pull", name) == (
+            f"Error response from daemon: manifest for {name} not found: manifest unknown: manifest unknown"
+        )
+    assert "An image does not exist locally with the tag" in client.fails("push", client.name("team/nope:1"))
+    assert client.fails("save", "-o", "/dev/null", "nope").endswith("reference does not exist")
+
+
+def test_events_tell_of_images_that_come_and_go(client: Client, pushed: str, tmp_path: Path) -> None:
+    since = client("info", "--format", "{{.SystemTime}}")
+    client("pull", pushed)
+    client("push", pushed)
+    client("save", "-o", str(tmp_path / "saved.tar"), pushed)
+    until = client("info", "--format", "{{.SystemTime}}")
+
+    told = client("events", "--since", since, "--until", until, "--format", "{{json .}}").splitlines()
+
+    repository = pushed.rpartition(":")[0]
+    ident = client.ident(pushed)
+    shown = [(e["Action"], e["Actor"]["ID"], e["Actor"]["Attributes"]["name"]) for e in map(json.loads, told)]
+    assert shown == [
+        ("pull", pushed, repository),
+        ("push", pushed, repository),
+        ("save", ident, ident),
+    ]
+
+
+def test_a_saved_image_is_loaded_as_the_same(client: Client, pushed: str, tmp_path: Path) -> None:
+    client("pull", pushed)
+    client("tag", pushed, "team/second:2")
+    form = "{{.Id}} {{.RootFS.Layers}} {{.Config}}"
+    before = client("image", "inspect", "-f", form, pushed)
+    archive = str(tmp_path / "saved.tar")
+
+    client("save", "-o", archive, pushed, "team/second:2")
+    client("rmi", pushed, "team/second:2", "busybox")
+    loaded = client("load", "-i", archive)
+
+    assert sorted(loaded.splitlines()) == [f"Loaded image: {pushed}", "Loaded image: team/second:2"]
+    assert client("image", "inspect", "-f", form, pushed) == before
+    assert client.ident("team/second:2") == client.ident(pushed)
+    client("tag", pushed, "busybox")
+    client("rmi", "team/second:2", pushed)
+
+
+def test_an_image_is_saved_by_its_id(client: Client, tmp_path: Path) -> None:
+    ident, archive = client.ident("busybox"), str(tmp_path / "saved.tar")
+
+    client("save", "-o", archive, ident)
+
+    with tarfile.open(archive) as saved:
+        (image,) = json.load(saved.extractfile("manifest.json"))  # type: ignore[arg-type]
+    assert image["Config"] == f"{ident.removeprefix('sha256:')}.json"
+    assert not image["RepoTags"]
+
+
+def test_cnmctl_does_the_same(
+    docker: Launcher, registry: Registry, pushed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "cnmctl"))
+    cnmctl = Cli(docker)
+    repository = pushed.rpartition(":")[0]
+
+    assert cnmctl.said("pull", pushed)[0] == 1
+    said = cnmctl.said("login", "-u", USER, "--password-stdin", registry.name, typed=PASSWORD.encode())
+    assert said == (0, "Login Succeeded\n", "")
+    assert cnmctl.said("pull", pushed)[1].splitlines()[-1] == f"Status: Image is up to date for {pushed}"
+    code, out, _ = cnmctl.said("push", pushed)
+    assert (code, "digest: sha256:" in out) == (0, True)
+    assert repository in cnmctl.said("search", f"{registry.name}/app")[1]
+    assert cnmctl.said("save", "-o", str(tmp_path / "saved.tar"), pushed) == (0, "", "")
+    assert cnmctl.said("load", "-i", str(tmp_path / "saved.tar")) == (0, f"Loaded image: {pushed}\n", "")
+    assert "Imported from" in cnmctl.said("history", pushed)[1]
+    assert cnmctl.said("logout", registry.name)[1] == f"Removing login credentials for {registry.name}\n"
