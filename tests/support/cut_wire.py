@@ -35,6 +35,11 @@ class Wire:
         self._left = size
         self._flows.clear()
 
+    def flow(self) -> None:
+        """It goes on."""
+        self._left = None
+        self._flows.set()
+
     def cut(self) -> None:
         """Every connection there is ends, and new ones flow."""
         self._left = None
