@@ -15,7 +15,7 @@ from cnm.launcher.progress import Message
 from cnm.launcher.references import Reference, familiar
 from cnm.launcher.registries import Credentials, registry_of
 from cnm.launcher.registry_client import Asker
-from cnm.launcher.registry_words import explained, not_pulled
+from cnm.launcher.registry_words import not_pulled
 from cnm.launcher.transfer import Progress, State, TransferFailed
 
 _BEAT_SECONDS = 0.5
@@ -46,8 +46,14 @@ class Pulls:
 
     def pull_all(self, repository: Reference, credentials: Credentials) -> Iterator[Message | None]:
         """Every tag of it. Raises as `pull`."""
+        shown, is_new = familiar(repository.repository), False
         for tag in self._tags(repository, credentials):
-            yield from self.pull(repository._replace(tag=tag), credentials)
+            for line in self.pull(repository._replace(tag=tag), credentials):
+                is_status = line is not None and line["status"].startswith("Status: ")
+                is_new |= is_status and line == _status(True, f"{shown}:{tag}")
+                yield None if is_status else line
+        self._events.tell("pull", shown, shown)
+        yield _status(is_new, shown)
 
     def _tags(self, repository: Reference, credentials: Credentials) -> list[str]:
         asker = Asker(registry_of(repository.repository), credentials)
@@ -57,7 +63,7 @@ class Pulls:
                 self._images.client.ask("search", asker, *options, repository.repository) or "[]"
             )
         except CnmError as error:
-            raise explained(str(error)) from None
+            raise not_pulled(error, repository, asker) from None
         return [tag for each in found for tag in each["Tags"]]
 
     def _pull(self, name: Reference, credentials: Credentials, platform: str) -> Iterator[Message | None]:
@@ -69,7 +75,7 @@ class Pulls:
             try:
                 yield from lines.of(transfer)
             except TransferFailed as error:
-                raise not_pulled(error, name) from None
+                raise not_pulled(error, name, asker) from None
         image = f"sha256:{transfer.output.split()[-1]}"
         digest = self._images.pulled(image, name)
         self._events.tell("pull", shown, familiar(name.repository))
@@ -77,9 +83,7 @@ class Pulls:
         if is_new:
             yield from lines.rest()
         yield progress.message(f"Digest: {digest}")
-        yield progress.message(
-            f"Status: {'Downloaded newer image' if is_new else 'Image is up to date'} for {shown}"
-        )
+        yield _status(is_new, shown)
 
     def _held(self, name: Reference) -> str:
         """The id of the image that has the name now, "" for none."""
@@ -87,6 +91,11 @@ class Pulls:
             return self._images.find(str(name)).id
         except NotFound:
             return ""
+
+
+def _status(is_new: bool, shown: str) -> Message:
+    what = "Downloaded newer image" if is_new else "Image is up to date"
+    return progress.message(f"Status: {what} for {shown}")
 
 
 class _Lines:
@@ -103,7 +112,9 @@ class _Lines:
                 yield None
             elif each.state is State.FOUND:
                 _, _, path = self._name.repository.partition("/")
-                yield progress.message(f"Pulling from {path}", self._name.digest or self._name.tag)
+                yield progress.message(
+                    f"Pulling from {path}", familiar(str(self._name)) if self._name.digest else self._name.tag
+                )
             elif each.state is State.PRESENT:
                 self._present.append(each.layer)
             else:

@@ -30,23 +30,18 @@ class Pushes:
         Docker's lines, None now and then; it ends where the iterator is closed. Raises NotFound and CnmError in
         Docker's words.
         """
-        names = self._names(repository, tag)
         yield progress.message(f"The push refers to repository [{repository}]")
-        for name in names:
+        for name in self._names(repository, tag):
             yield from self._push(name, credentials)
 
     def _names(self, repository: str, tag: str) -> list[str]:
-        names = [
-            name
-            for image in self._images.all()
-            for name in image.tags
-            if parse(name).repository == repository and tag in ("", parse(name).tag)
-        ]
-        if not names and tag:
-            raise NotFound(f"tag does not exist: {familiar(f'{repository}:{tag}')}")
+        tags = [name for image in self._images.all() for name in image.tags]
+        names = sorted(name for name in tags if parse(name).repository == repository)
         if not names:
             raise NotFound(f"An image does not exist locally with the tag: {familiar(repository)}")
-        return sorted(names)
+        if tag and f"{repository}:{tag}" not in names:
+            raise NotFound(f"tag does not exist: {familiar(f'{repository}:{tag}')}")
+        return [f"{repository}:{tag}"] if tag else names
 
     def _push(self, name: str, credentials: Credentials) -> Iterator[Message | None]:
         reference = parse(name)
@@ -56,7 +51,7 @@ class Pushes:
             try:
                 yield from _lines(transfer)
             except TransferFailed as error:
-                raise not_pushed(error, reference) from None
+                raise not_pushed(error, asker) from None
             with open(digest_file, encoding="ascii") as file:
                 digest = file.read().strip()
         self._images.add_digest(image.id, f"{reference.repository}@{digest}")

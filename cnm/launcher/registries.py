@@ -91,6 +91,10 @@ class Credentials(msgspec.Struct, frozen=True, kw_only=True):
     identity_token: str = msgspec.field(name="identitytoken", default="")
     registry_token: str = msgspec.field(name="registrytoken", default="")
 
+    @property
+    def is_somebody(self) -> bool:
+        return bool(self.username or self.auth or self.identity_token)
+
     def file(self, registry: str) -> bytes:
         """As containers-auth.json(5) for requests to this registry. Raises InvalidParameter for a registry token."""
         if self.registry_token:
@@ -101,8 +105,7 @@ class Credentials(msgspec.Struct, frozen=True, kw_only=True):
         entry = {"auth": self.auth or base64.b64encode(secret).decode()}
         if self.identity_token:
             entry["identitytoken"] = self.identity_token
-        is_somebody = self.username or self.auth or self.identity_token
-        return json.dumps({"auths": {registry: entry} if is_somebody else {}}).encode()
+        return json.dumps({"auths": {registry: entry} if self.is_somebody else {}}).encode()
 
 
 NOBODY = Credentials()

@@ -1,6 +1,6 @@
 """What went wrong with a registry, in Docker's words and with its status, from podman's.
 
-Source of the texts: distribution/errors.go and registry/ of Docker 20.10.
+Source of the texts: what Docker 20.10 says against Distribution 2.8.
 """
 
 from __future__ import annotations
@@ -9,49 +9,50 @@ import re
 
 from cnm.errors import CnmError, NotFound
 from cnm.launcher.references import Reference, familiar
-from cnm.launcher.transfer import TransferFailed
+from cnm.launcher.registry_client import Asker
 
-_UNKNOWN_MANIFEST = re.compile(r"manifest unknown|name unknown|: not found")
+_DENIED = "denied: requested access to the resource is denied"
 _PLAIN = "http: server gave HTTP response to HTTPS client"
 _FULL = "no space left on device"
-_LAYER = re.compile(r"(writing|reading) blob|happened during read|Digest did not match|unexpected EOF")
-_DIGEST = re.compile(r"[Dd]igest did not match, expected (\S+), got ([^\s\"]+)")
-_CONTEXT = re.compile(r"^(?:initializing source docker://\S+: |copying system image from manifest list: )")
+_MISMATCH = re.compile(r"[Dd]igest did not match, expected (\S+), got ")
+_CONTEXT = re.compile(
+    r"^(?:initializing source \S+: |reading manifest \S+ in \S+: |pinging container registry \S+: "
+    r"|copying system image from manifest list: |fetching tags list: )+"
+)
 
 
-def not_pulled(error: TransferFailed, name: Reference) -> CnmError:
+def not_pulled(error: CnmError, name: Reference, asker: Asker) -> CnmError:
     """Why an image did not come."""
-    words = _CONTEXT.sub("", str(error))
-    if "manifest unknown" in words or "name unknown" in words:
-        return NotFound(f"manifest for {familiar(str(name))} not found: manifest unknown: manifest unknown")
-    if "requested access to the resource is denied" in words:
+    words, shown = str(error), familiar(str(name))
+    if "manifest unknown" in words:
+        return NotFound(f"manifest for {shown} not found: manifest unknown: manifest unknown")
+    if "name unknown" in words:
+        return NotFound(f"repository {shown} not found: name unknown: repository name not known to registry")
+    if _DENIED in words:
         return NotFound(
             f"pull access denied for {familiar(name.repository)}, repository does not exist or may require "
-            "'docker login': denied: requested access to the resource is denied"
+            f"'docker login': {_DENIED}"
         )
-    if found := _DIGEST.search(words):
-        return CnmError(
-            f"filesystem layer verification failed for digest {found[1]}: the registry sent {found[2]}"
-        )
-    return explained(words)
+    if found := _MISMATCH.search(words):
+        return CnmError(f"filesystem layer verification failed for digest {found[1]}")
+    return explained(error, asker)
 
 
-def explained(words: str) -> CnmError:
+def not_pushed(error: CnmError, asker: Asker) -> CnmError:
+    """Why an image did not go."""
+    return CnmError(_DENIED) if _DENIED in str(error) else explained(error, asker)
+
+
+def explained(error: CnmError, asker: Asker) -> CnmError:
     """What any request may end with."""
+    words = _CONTEXT.sub("", str(error))
     if "authentication required" in words:
-        return CnmError("unauthorized: authentication required")
+        is_known = asker.credentials.is_somebody
+        return CnmError("unauthorized: authentication required" if is_known else "no basic auth credentials")
     if _FULL in words:
-        return CnmError(f"{_FULL}: {words}")
+        return CnmError(f"{_FULL}: make room, and try again: {words}")
     if _PLAIN in words:
         return CnmError(
             f"{words}: name the registry in insecure-registries, if it is to be asked without TLS"
         )
     return CnmError(words)
-
-
-def not_pushed(error: TransferFailed, name: Reference) -> CnmError:
-    """Why an image did not go."""
-    words = str(error)
-    if "requested access to the resource is denied" in words:
-        return CnmError("denied: requested access to the resource is denied")
-    return explained(words)

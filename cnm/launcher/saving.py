@@ -6,7 +6,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
 
-from cnm.errors import CnmError, InvalidParameter, NotFound
+from cnm.errors import CnmError, InvalidParameter
 from cnm.launcher.image_config import Image
 from cnm.launcher.image_events import ImageEvents
 from cnm.launcher.image_index import digits
@@ -37,10 +37,7 @@ class Saves:
 
     def _chosen(self, reference: str) -> dict[str, Image]:
         """Images by what they are called in the archive, their digits where they have no name there."""
-        try:
-            found = self._images.find(reference)
-        except NotFound:
-            raise NotFound("reference does not exist") from None
+        found = self._images.find(reference)
         if identifier(reference):
             return {digits(found.id): found}
         name = parse(reference)

@@ -42,14 +42,15 @@ def search(
     registry = _registry(term)
     words = term if registry != HUB else f"{HUB}/{term.removeprefix(f'{HUB}/')}"
     options = [f"--filter={key}={value}" for key, values in wanted.items() for value in values]
+    asker = Asker(registry, credentials)
     try:
         told = client.ask(
             "search",
-            Asker(registry, credentials),
+            asker,
             *("--no-trunc", "--format", "json", "--limit", str(limit or _USUAL), *options, words),
         )
     except CnmError as error:
-        raise explained(str(error)) from None
+        raise explained(error, asker) from None
     return [_record(each) for each in msgspec.json.decode(told or "[]", type=list[_Found])]
 
 

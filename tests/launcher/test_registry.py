@@ -16,7 +16,7 @@ from tests.support.launcher import Launcher
 from tests.support.registry import PASSWORD, USER, Registry
 from tests.support.unpacked import lacking
 
-UNAUTHORIZED_PULL = "Error response from daemon: unauthorized: authentication required"
+UNAUTHORIZED_PULL = "Error response from daemon: no basic auth credentials"
 
 
 @pytest.fixture(scope="module")
@@ -157,7 +157,7 @@ def test_an_image_is_pulled_by_its_digest(client: Client, pushed: str) -> None:
 
     lines = client("pull", by_digest).splitlines()
 
-    assert lines[0] == f"{by_digest.partition('@')[2]}: Pulling from team/app"
+    assert lines[0] == f"{by_digest}: Pulling from team/app"
     assert lines[-2] == f"Status: Downloaded newer image for {by_digest}"
     shown = client("image", "inspect", "-f", "{{.Id}} {{.RepoTags}} {{.RepoDigests}}", by_digest)
     assert shown == f"{ident} [] [{by_digest}]"
@@ -193,13 +193,16 @@ def test_who_is_not_logged_in_gets_nothing_and_sends_nothing(client: Client, pus
 
     assert client.fails("pull", pushed) == UNAUTHORIZED_PULL
     assert "no basic auth credentials" in client.fails("push", pushed)
-    assert "unauthorized" in client.fails("search", client.name("app"))
+    assert "no basic auth credentials" in client.fails("search", client.name("app"))
 
 
 def test_a_wrong_password_is_refused(stranger: Client) -> None:
     said = stranger.fails("login", "-u", USER, "--password-stdin", stranger.registry.name, given="wrong")
 
-    assert "unauthorized" in said.splitlines()[-1]
+    assert said.splitlines()[-1] == (
+        "Error response from daemon: "
+        f"login attempt to https://{stranger.registry.name}/v2/ failed with status: 401 Unauthorized"
+    )
     assert "no basic auth credentials" in stranger.fails("pull", stranger.name("team/app:1"))
 
 
@@ -208,8 +211,10 @@ def test_unknown_images_are_told_in_dockers_words(client: Client, pushed: str) -
         assert client.fails("pull", name) == (
             f"Error response from daemon: manifest for {name} not found: manifest unknown: manifest unknown"
         )
-    assert "An image does not exist locally with the tag" in client.fails("push", client.name("team/nope:1"))
-    assert client.fails("save", "-o", "/dev/null", "nope").endswith("reference does not exist")
+    assert client.fails("push", client.name("team/nope:1")).endswith(
+        f"An image does not exist locally with the tag: {client.name('team/nope')}"
+    )
+    assert client.fails("save", "-o", str(client.place / "saved.tar"), "nope").endswith("No such image: nope")
 
 
 def test_events_tell_of_images_that_come_and_go(client: Client, pushed: str, tmp_path: Path) -> None:
@@ -270,7 +275,7 @@ def test_cnmctl_does_the_same(
     assert cnmctl.said("pull", pushed)[0] == 1
     said = cnmctl.said("login", "-u", USER, "--password-stdin", registry.name, typed=PASSWORD.encode())
     assert said == (0, "Login Succeeded\n", "")
-    assert cnmctl.said("pull", pushed)[1].splitlines()[-1] == f"Status: Image is up to date for {pushed}"
+    assert cnmctl.said("pull", pushed)[1].splitlines()[-1] == f"Status: Downloaded newer image for {pushed}"
     code, out, _ = cnmctl.said("push", pushed)
     assert (code, "digest: sha256:" in out) == (0, True)
     assert repository in cnmctl.said("search", f"{registry.name}/app")[1]

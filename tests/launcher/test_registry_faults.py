@@ -72,7 +72,7 @@ def stage() -> Iterator[Stage]:
         subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={_ROOM}", "none", place / "root"], check=True)
         try:
             with lab.running(place, config=_SETTINGS) as launcher:
-                host = launcher.cnmd.popen.__self__
+                host = getattr(launcher.cnmd.popen, "__self__")  # noqa: B009 - it is some host's `popen`
                 plain = registries.running(place / "registry", host.popen, port=_PORT, is_plain=True)
                 with plain as registry, wire(host, _WIRE_PORT, _PORT) as made:
                     yield Stage(launcher, registry, made, host)

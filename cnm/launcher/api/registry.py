@@ -121,6 +121,6 @@ def log_in(call: Call[Credentials]) -> dict[str, str]:
         if "invalid username/password" not in str(error):
             raise CnmError(str(error)) from None
         raise Unauthorized(
-            f'Get "https://{registry}/v2/": unauthorized: incorrect username or password'
+            f"login attempt to https://{registry}/v2/ failed with status: 401 Unauthorized"
         ) from None
     return {"IdentityToken": "", "Status": "Login Succeeded"}
