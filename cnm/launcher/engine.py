@@ -80,7 +80,15 @@ class Engine:
     def start(self) -> None:
         """Take up what there is: containers run on while no launcher does."""
         self.registry.load()
+        self._drop_orphaned_layers()
         self._recovery.run()
+
+    def _drop_orphaned_layers(self) -> None:
+        """Of pulls that a kill has ended."""
+        try:
+            self.parts.images.drop_orphans()
+        except CnmError as error:
+            log.warning("layers that no image has stay: %s", error)
 
     def cnmd_is_back(self) -> None:
         """What could not be done while it was away."""

@@ -167,6 +167,11 @@ def manifest(config: bytes, layers: Sequence[tuple[str, int]]) -> bytes:
     )
 
 
+def of_layers(diff_ids: Sequence[str]) -> bytes:
+    """The document of an image that nobody makes containers from."""
+    return msgspec.json.encode(_Document(rootfs=_RootFs(diff_ids=tuple(diff_ids))))
+
+
 def digest_of(document: bytes) -> str:
     return f"sha256:{hashlib.sha256(document).hexdigest()}"
 

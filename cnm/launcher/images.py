@@ -10,7 +10,7 @@ import os
 import shutil
 import tempfile
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import BinaryIO
 
@@ -25,6 +25,7 @@ from cnm.launcher.image_index import ImageIndex, digits, hidden_name
 from cnm.launcher.instructions import changed
 from cnm.launcher.layer_blob import Blob, changes_of, chunks, decompressed, require_tar, written
 from cnm.launcher.modes import user_mapping
+from cnm.launcher.orphaned_layers import LayersOnTheirWay, orphans
 from cnm.launcher.podman import Podman
 from cnm.launcher.programs import Programs
 from cnm.launcher.references import Reference, familiar, normalised, parse
@@ -58,6 +59,8 @@ class Images:
         self.podman = Podman(root, run, programs, self._scratch, registries)
         self.client = RegistryClient(self.podman, self._scratch)
         self._renaming = threading.RLock()
+        self._on_their_way = LayersOnTheirWay(self._layers, self.drop_orphans)
+        self.adding = self._on_their_way.adding
         os.makedirs(root, mode=_FOR_USER_NAMESPACES, exist_ok=True)
         shutil.rmtree(self._scratch, ignore_errors=True)  # of a launcher that was killed
         os.makedirs(self._scratch, mode=0o700)
@@ -95,7 +98,8 @@ class Images:
                 file.writelines(chunks(stream))
             names = names_in(path)
             before = self._index.holders()
-            told = self.podman.run("load", *self.podman.copying(), "--input", path)
+            with self.adding():
+                told = self.podman.run("load", *self.podman.copying(), "--input", path)
             with self._renaming:
                 return list(self._loaded(told.splitlines(), names, before))
 
@@ -213,21 +217,33 @@ class Images:
     def _take_in(self, place: str, document: bytes, layers: Sequence[Blob], name: str) -> str:
         """`place` holds the blobs that are new; what the store has it does not read."""
         manifest = image_config.manifest(document, [(layer.digest, layer.size) for layer in layers])
-        image = image_config.digest_of(document)
-        texts = {
-            "version": b"Directory Transport Version: 1.1\n",
-            "manifest.json": manifest,
-            digits(image): document,
-        }
-        for file_name, text in texts.items():
-            with open(os.path.join(place, file_name), "wb") as file:
-                file.write(text)
-        self.podman.run("pull", *self.podman.copying(), f"dir:{place}")
+        image = _lay_out(place, document, manifest)
+        with self.adding():
+            self._copy_in(place)
         with self._renaming:
             self._show(image)
             if name:
                 self._tag(image, name)
         return image
+
+    def _copy_in(self, place: str) -> None:
+        self.podman.run("pull", *self.podman.copying(), f"dir:{place}")
+
+    def drop_orphans(self, kept: Collection[str] = ()) -> None:
+        """Layers that no image has, but for `kept`; only while nobody adds any. Raises CnmError.
+
+        podman removes layers with images only: so each gets one.
+        """
+        for chain in orphans(self._root, self._index.contents(), kept):
+            blobs = [(layer.diff_digest, layer.diff_size) for layer in chain]
+            document = image_config.of_layers([digest for digest, _ in blobs])
+            with self._spool() as place:
+                image = _lay_out(place, document, image_config.manifest(document, blobs))
+                self._copy_in(place)
+            self.podman.run("rmi", "--force", "--no-prune", digits(image))
+
+    def _layers(self) -> Collection[str]:
+        return self._index.contents().layers.keys()
 
     def _show(self, image: str) -> None:
         """It is there, also where it was removed before, and where user namespaces can reach it."""
@@ -296,6 +312,20 @@ class Images:
         for entry in os.scandir(overlay):
             if entry.is_dir(follow_symlinks=False) and len(entry.name) == _HEX_DIGITS:
                 os.chmod(entry.path, _FOR_USER_NAMESPACES)
+
+
+def _lay_out(place: str, document: bytes, manifest: bytes) -> str:
+    """An image without its layers, as dir: of containers-transports(5) has it; its id."""
+    image = image_config.digest_of(document)
+    texts = {
+        "version": b"Directory Transport Version: 1.1\n",
+        "manifest.json": manifest,
+        digits(image): document,
+    }
+    for file_name, text in texts.items():
+        with open(os.path.join(place, file_name), "wb") as file:
+            file.write(text)
+    return image
 
 
 def _is_podmans_own(name: str, written: set[str]) -> bool:

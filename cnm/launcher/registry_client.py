@@ -50,7 +50,7 @@ class RegistryClient:
 
     def _transfer(self, place: str, verb: str, asker: Asker, *arguments: str) -> Transfer:
         command = self._podman.command(verb, "--authfile", _written(place, asker), *arguments)
-        return Transfer(command, self._podman.environment())
+        return Transfer(command, {**self._podman.environment(), "TMPDIR": place})
 
     @contextmanager
     def _place(self) -> Iterator[str]:
