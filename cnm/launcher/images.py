@@ -24,6 +24,7 @@ from cnm.launcher.image_config import Image
 from cnm.launcher.image_index import ImageIndex, digits, hidden_name
 from cnm.launcher.instructions import changed
 from cnm.launcher.layer_blob import Blob, changes_of, chunks, decompressed, require_tar, written
+from cnm.launcher.manifests import given, manifests
 from cnm.launcher.modes import user_mapping
 from cnm.launcher.orphaned_layers import LayersOnTheirWay, orphans
 from cnm.launcher.podman import Podman
@@ -54,7 +55,8 @@ class Images:
         """
         self._root = root
         self._digests = RepoDigests(os.path.join(root, _DIGESTS))
-        self._index = ImageIndex(Storage(root), self._digests)
+        self._storage = Storage(root)
+        self._index = ImageIndex(self._storage, self._digests)
         self._scratch = os.path.join(root, _SCRATCH)
         self.podman = Podman(root, run, programs, self._scratch, registries)
         self.client = RegistryClient(self.podman, self._scratch)
@@ -103,11 +105,18 @@ class Images:
             with self._renaming:
                 return list(self._loaded(told.splitlines(), names, before))
 
-    def pulled(self, image: str, name: Reference) -> str:
-        """Whoever has pulled an image, by its id, says so: it is shown, and known by the digest that is the answer."""
+    def manifests(self) -> dict[str, frozenset[str]]:
+        """Digests of the manifests that the store has of each image, by its id: for `pulled`, before a pull."""
+        return {f"sha256:{each.id}": manifests(each) for each in self._index.contents().images}
+
+    def pulled(self, image: str, name: Reference, before: Mapping[str, Collection[str]]) -> str:
+        """Whoever has pulled an image, by its id, says so: it is shown, and known by the digest that is the answer.
+
+        Raises CnmError where it is gone again.
+        """
         with self._renaming:
             self._show(image)
-        digest = name.digest or self._manifest(image)
+        digest = name.digest or self._given(image, name.repository, before.get(image, ()))
         self.add_digest(image, f"{name.repository}@{digest}")
         return digest
 
@@ -232,8 +241,10 @@ class Images:
     def drop_orphans(self, kept: Collection[str] = ()) -> None:
         """Layers that no image has, but for `kept`; only while nobody adds any. Raises CnmError.
 
-        podman removes layers with images only: so each gets one.
+        podman removes layers with images only, so each gets one; what a kill left half-there it removes by itself.
         """
+        if self._index.contents().has_incomplete:
+            self.podman.run("images", "--quiet")
         for chain in orphans(self._root, self._index.contents(), kept):
             blobs = [(layer.diff_digest, layer.diff_size) for layer in chain]
             document = image_config.of_layers([digest for digest, _ in blobs])
@@ -276,12 +287,13 @@ class Images:
             self.podman.run("untag", digits(image), name)
         return full
 
-    def _manifest(self, image: str) -> str:
-        """The digest of the manifest that a registry gave last for an image."""
-        found = [each.digest for each in self._index.contents().images if each.id == digits(image)]
+    def _given(self, image: str, repository: str, before: Collection[str]) -> str:
+        found = [each for each in self._index.contents().images if each.id == digits(image)]
         if not found:
             raise CnmError(f"image {image} was pulled, but is not in the store: was it removed meanwhile?")
-        return found[0]
+        names = (name.partition("@") for name in self._digests.of(image))
+        recorded = {digest for own, _, digest in names if own == repository}
+        return given(self._storage, found[0], before, recorded)
 
     def _stored(self, name: str) -> str:
         """The id of what podman says it has just made."""

@@ -67,7 +67,7 @@ class Pulls:
         return [tag for each in found for tag in each["Tags"]]
 
     def _pull(self, name: Reference, credentials: Credentials, platform: str) -> Iterator[Message | None]:
-        shown, before = familiar(str(name)), self._held(name)
+        shown, before, manifests = familiar(str(name)), self._held(name), self._images.manifests()
         asker = Asker(registry_of(name.repository), credentials)
         options = ("--platform", platform) if platform else ()
         lines = _Lines(name)
@@ -77,7 +77,7 @@ class Pulls:
             except TransferFailed as error:
                 raise not_pulled(error, name, asker) from None
         image = f"sha256:{transfer.output.split()[-1]}"
-        digest = self._images.pulled(image, name)
+        digest = self._images.pulled(image, name, manifests)
         self._events.tell("pull", shown, familiar(name.repository))
         is_new = image != before
         if is_new:

@@ -129,7 +129,7 @@ def test_a_layer_that_is_too_short_is_refused(clean: Stage) -> None:
 
 
 def test_a_registry_that_dies_amid_a_pull_is_told_of(clean: Stage) -> None:
-    clean.put("dying", _large(b"d"))
+    clean.put("dying", layer("small-d", b"d"), _large(b"d"))
     before = clean.left()
     clean.wire.stop_after(_LARGE // 2)
     with _Pull(clean, "dying") as pull:
@@ -146,7 +146,7 @@ def test_a_registry_that_dies_amid_a_pull_is_told_of(clean: Stage) -> None:
 
 
 def test_a_launcher_that_is_killed_amid_a_pull_leaves_nothing(clean: Stage) -> None:
-    clean.put("killed", _large(b"k"))
+    clean.put("killed", layer("small-k", b"k"), _large(b"k"))
     before = clean.left()
     clean.wire.stop_after(_LARGE // 2)
     with _Pull(clean, "killed") as pull:
