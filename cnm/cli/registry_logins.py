@@ -36,10 +36,10 @@ def key_of_image(name: str) -> str:
 def headers(name: str) -> dict[str, str]:
     """What a request to the registry of an image's name says of who asks. Raises CnmError for a damaged file."""
     key = key_of_image(name)
-    entry = _read(_path()).get("auths", {}).get(key)
+    entry = _entry(key)
     if not entry:
         return {}
-    user, _, password = base64.b64decode(entry.get("auth", "")).decode(errors="replace").partition(":")
+    user, password = _secret(entry)
     said = {"username": user, "password": password, "serveraddress": key}
     if entry.get("identitytoken"):
         said["identitytoken"] = entry["identitytoken"]
@@ -48,8 +48,7 @@ def headers(name: str) -> dict[str, str]:
 
 def user_of(key: str) -> str:
     """Who was logged in there last, "" for nobody."""
-    entry = _read(_path()).get("auths", {}).get(key) or {}
-    return base64.b64decode(entry.get("auth", "")).decode(errors="replace").partition(":")[0]
+    return _secret(_entry(key))[0]
 
 
 def keep(key: str, user: str, password: str) -> None:
@@ -69,6 +68,19 @@ def forget(key: str) -> bool:
         return False
     _write(path, {**whole, "auths": kept})
     return True
+
+
+def _entry(key: str) -> dict[str, Any]:
+    return _read(_path()).get("auths", {}).get(key) or {}
+
+
+def _secret(entry: dict[str, Any]) -> tuple[str, str]:
+    """User and password."""
+    try:
+        user, _, password = base64.b64decode(entry.get("auth", "")).decode().partition(":")
+    except ValueError as error:
+        raise CnmError(f"{_path()} cannot be read: a password in it is damaged: {error}") from None
+    return user, password
 
 
 def _path() -> str:

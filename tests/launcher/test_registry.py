@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.docker.shown_stage import clients
 from tests.docker.test_cli_containers import Cli
 from tests.support import registry as registries
 from tests.support.launcher import Launcher
@@ -177,6 +179,23 @@ def test_all_tags_are_pushed_and_pulled(client: Client) -> None:
     tags = client("images", "--format", "{{.Tag}}", repository).splitlines()
     assert sorted(tags) == ["a", "b"]
     client("rmi", f"{repository}:a", f"{repository}:b")
+
+
+def test_the_newest_docker_cli_pulls_and_pushes_too(client: Client, pushed: str) -> None:
+    newest, lack = list(clients())[-1]
+    if lack:
+        pytest.skip(lack)
+
+    def docker(*arguments: str) -> str:
+        command = [newest.path, "--config", str(client.place), "-H", f"unix://{client.launcher.socket}"]
+        done = subprocess.run([*command, *arguments], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    assert f"Status: Downloaded newer image for {pushed}" in docker("pull", pushed)
+    assert "digest: sha256:" in docker("push", pushed)
+    assert pushed.rpartition(":")[0] in docker("search", client.name("app"))
+    assert "Login Succeeded" in docker("login", client.registry.name)
 
 
 def test_repositories_are_found(client: Client, pushed: str) -> None:

@@ -164,13 +164,18 @@ def prune(call: Call[None]) -> dict[str, Any]:
     images, users = call.engine.parts.images, call.engine.users_of
     sizes = _layer_sizes(images.all())
     deleted: list[Removed] = []
-    for image in images.all():
+    everything = images.all()
+    known = {each.id for each in everything}
+    for image in everything:
         if (image.tags and only_dangling) or not selects(image) or list(users(image.id)):
             continue
         for reference in image.names or (image.id,):
             with suppress(Conflict, NotFound):  # another image needs it, or somebody was quicker
-                deleted += images.remove(reference, force=False, in_use=users)
+                removed = images.remove(reference, force=False, in_use=users)
+                call.engine.image_events.tell_removed(image, removed, known)
+                deleted += removed
     space = sum(sizes.get(each.deleted, 0) for each in deleted)
+    call.engine.parts.events.publish("image", "prune", "", reclaimed=str(space))
     return {"ImagesDeleted": deleted or None, "SpaceReclaimed": space}
 
 
