@@ -35,6 +35,7 @@ from cnm.launcher.registry_client import RegistryClient
 from cnm.launcher.removal import Removal, Removed, User, records
 from cnm.launcher.repo_digests import RepoDigests
 from cnm.launcher.storage import Storage
+from cnm.launcher.transfer import Progress
 from cnm.wire.containers import Config
 
 _SCRATCH = "incoming"
@@ -88,10 +89,15 @@ class Images:
         return found
 
     def load(self, archive: BinaryIO) -> list[str]:
+        """`loading`, to its end: its lines."""
+        return [each for each in self.loading(archive) if isinstance(each, str)]
+
+    def loading(self, archive: BinaryIO) -> Iterator[Progress | str | None]:
         """Takes in what `docker save` wrote, or an OCI archive, compressed or not.
 
-        The lines that Docker answers: "Loaded image: NAME", or "Loaded image ID: sha256:…" for one without. (Docker
-        tells of ids where the archive's last image has no name, then all of them.)
+        Its layers as they come, None now and then, and at the end the lines that Docker answers: "Loaded image: NAME",
+        or "Loaded image ID: sha256:…" for one without. (Docker tells of ids where the archive's last image has no
+        name, then all of them.) All of `archive` is read before the first. It ends where the iterator is closed.
         Raises InvalidParameter where it is none.
         """
         with self._spool() as place:
@@ -100,10 +106,10 @@ class Images:
                 file.writelines(chunks(stream))
             names = names_in(path)
             before = self._index.holders()
-            with self.adding():
-                told = self.podman.run("load", *self.podman.copying(), "--input", path)
+            with self.adding(), self.client.loading(place, path) as transfer:
+                yield from transfer
             with self._renaming:
-                return list(self._loaded(told.splitlines(), names, before))
+                yield from list(self._loaded(transfer.output.splitlines(), names, before))
 
     def manifests(self) -> dict[str, frozenset[str]]:
         """Digests of the manifests that the store has of each image, by its id: for `pulled`, before a pull."""

@@ -40,7 +40,8 @@ _POLICY = '{"default": [{"type": "insecureAcceptAnything"}]}\n'
 _POLICY_OF_HOME = ".config/containers/policy.json"
 """Where it is looked for below HOME; `podman push` takes no other."""
 _BROKEN_LAYER = re.compile(r"processing tar file\((.*)\): exit status")
-_ERROR = re.compile(r'^(?:time="[^"]*" level=\w+ msg=)?(?:Error: )?(.*)$')
+_ERROR = re.compile(r'^(?:time="[^"]*" level=\w+ msg=|[A-Z]{4}\[\d+\] )?(?:Error: )?(.*)$')
+"""On a terminal it logs otherwise."""
 
 
 class Podman:
@@ -93,7 +94,7 @@ class Podman:
             check=False,
         )
         if done.returncode != 0:
-            raise _failure(arguments[0], last_words(done.stderr))
+            raise failure(arguments[0], last_words(done.stderr))
         return done.stdout.strip()
 
     def copying(self) -> tuple[str, ...]:
@@ -129,7 +130,8 @@ def _short_name(run: str) -> str:
     return f"/run/cnm-storage-{hashlib.sha256(run.encode()).hexdigest()[:12]}"
 
 
-def _failure(verb: str, words: str) -> CnmError:
+def failure(verb: str, words: str) -> CnmError:
+    """What a verb has failed with, by podman's last words."""
     if broken := _BROKEN_LAYER.search(words):
         return InvalidParameter(f"Error processing tar file: {broken[1]}")
     return CnmError(f"podman {verb} failed: {words}")

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
-from cnm.launcher.podman import Podman
+from cnm.launcher.podman import Podman, failure
 from cnm.launcher.registries import Credentials
-from cnm.launcher.transfer import Transfer
+from cnm.launcher.transfer import Transfer, TransferFailed
 
 
 class Asker(NamedTuple):
@@ -42,6 +42,16 @@ class RegistryClient:
             digest = os.path.join(place, "digest")
             with self._transfer(place, "push", asker, "--digestfile", digest, name) as transfer:
                 yield transfer, digest
+
+    @contextmanager
+    def loading(self, place: str, archive: str) -> Iterator[Transfer]:
+        """Of a file, not a registry; `place` is for what podman writes meanwhile. Raises CnmError."""
+        env = {**self._podman.environment(), "TMPDIR": place}
+        with Transfer(self._podman.command("load", "--input", archive), env) as transfer:
+            try:
+                yield transfer
+            except TransferFailed as error:
+                raise failure("load", str(error)) from None
 
     def ask(self, verb: str, asker: Asker, *arguments: str, given: str = "") -> str:
         """What podman prints; `given` is its input. Raises CnmError in podman's words."""

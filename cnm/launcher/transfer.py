@@ -20,6 +20,7 @@ from enum import Enum
 from typing import NamedTuple
 
 from cnm.errors import CnmError
+from cnm.launcher.podman import last_words
 
 _ROWS, _COLUMNS = 1000, 200
 """A row for each layer; podman leaves out what has no room."""
@@ -106,7 +107,7 @@ class Transfer:
         self._seen(rest)
         self.output = self._process.communicate()[0].decode(errors="replace").strip()
         if self._process.returncode != 0:
-            raise TransferFailed(self._last_words())
+            raise TransferFailed(last_words("\n".join(self._said)))
 
     def _read(self) -> bytes | None:
         """b"" where nothing came for a while, None at the end."""
@@ -130,10 +131,6 @@ class Transfer:
         if line:
             self._said.append(line)
         return None
-
-    def _last_words(self) -> str:
-        errors = [line.removeprefix("Error: ") for line in self._said if line.startswith("Error: ")]
-        return (errors or list(self._said) or ["it gave no reason"])[-1]
 
 
 def _progress(layer: str, words: str) -> Progress | None:

@@ -120,7 +120,7 @@ def test_progress_is_read_off_a_terminal() -> None:
 
 
 def test_a_failure_has_the_last_error() -> None:
-    said = "Error: the first\nError: it broke\nand this is no error\n"
+    said = "Error: the first\nERRO[0000] it broke\n"
     with _transfer(125, said) as transfer, pytest.raises(TransferFailed, match=r"^it broke$"):
         list(transfer)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from itertools import chain
 from typing import Any
 
 from flask import Response
@@ -12,13 +13,15 @@ from flask import Response
 from cnm.api import filters, times
 from cnm.api.routes import Routes
 from cnm.errors import CnmError, Conflict, NotBuilt, NotFound
-from cnm.launcher import docker_form
+from cnm.launcher import docker_form, progress
 from cnm.launcher.api import registry
 from cnm.launcher.api.calls import Call
+from cnm.launcher.api.streams import endless
 from cnm.launcher.image_config import Image, chain_ids, nanoseconds
 from cnm.launcher.present import moment
 from cnm.launcher.references import familiar
 from cnm.launcher.removal import Removed
+from cnm.launcher.transfer import Progress
 from cnm.wire import codec
 from cnm.wire.containers import Config
 
@@ -221,17 +224,30 @@ def create(call: Call[None]) -> Response:
 @routes.post("/images/load", query={"quiet": "without progress"})
 def load(call: Call[None]) -> Response:
     """Take in what `save` wrote."""
+    coming = call.engine.parts.images.loading(call.stream)
+    try:
+        first = next(coming, None)  # when it is there, all of the request was read
+    except CnmError as error:
+        return Response(codec.encode(progress.failure(str(error))) + b"\r\n", content_type="application/json")
+    return endless(call, _loading(call, chain([first], coming)), "application/json")
 
-    def pieces() -> Iterator[bytes]:
-        try:
-            lines = call.engine.parts.images.load(call.stream)
-            call.engine.image_events.tell_loaded(lines)
-            for line in lines:
-                yield codec.encode({"stream": f"{line}\n"}) + b"\r\n"
-        except CnmError as error:
-            yield codec.encode({"errorDetail": {"message": str(error)}, "error": str(error)}) + b"\r\n"
 
-    return Response(list(pieces()), content_type="application/json")
+def _loading(call: Call[None], coming: Iterator[Progress | str | None]) -> Iterator[bytes]:
+    quiet, lines = call.flag("quiet"), list[str]()
+    try:
+        for each in coming:
+            if isinstance(each, str):
+                lines.append(each)
+            elif each is None or quiet or not each.total:
+                yield b""
+            else:
+                shown = progress.of_layer("Loading layer", each.layer, each.current, each.total)
+                yield codec.encode(shown) + b"\r\n"
+        call.engine.image_events.tell_loaded(lines)
+        for line in lines:
+            yield codec.encode({"stream": f"{line}\n"}) + b"\r\n"
+    except CnmError as error:
+        yield codec.encode(progress.failure(str(error))) + b"\r\n"
 
 
 @routes.post("/images/{image}/tag", status=201, query={"repo": "the new name", "tag": "its tag"})
