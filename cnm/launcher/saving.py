@@ -37,13 +37,11 @@ class Saves:
 
     def _chosen(self, reference: str) -> dict[str, Image]:
         """Images by what they are called in the archive, their digits where they have no name there."""
+        name = None if identifier(reference) else parse(reference)
+        if name and not name.tag and not name.digest and (tags := self._all_tags(name.repository)):
+            return tags
         found = self._images.find(reference)
-        if identifier(reference):
-            return {digits(found.id): found}
-        name = parse(reference)
-        if not name.tag and not name.digest and f"{name.repository}:latest" in found.names:
-            return self._all_tags(name.repository)
-        return {str(name): found} if str(name) in found.tags else {digits(found.id): found}
+        return {str(name) if str(name) in found.tags else digits(found.id): found}
 
     def _all_tags(self, repository: str) -> dict[str, Image]:
         return {

@@ -105,6 +105,14 @@ def test_an_image_is_pushed_removed_and_pulled_again(client: Client) -> None:
     client("rmi", name)
 
 
+def test_an_image_that_is_missing_is_pulled_to_be_run(client: Client, pushed: str) -> None:
+    ran = client.launcher.run("--config", str(client.place), "run", "--rm", pushed, "echo", "it runs")
+
+    assert (ran.returncode, ran.stdout) == (0, "it runs\n")
+    assert f"Unable to find image '{pushed}' locally" in ran.stderr
+    assert f"Status: Downloaded newer image for {pushed}" in ran.stderr
+
+
 def test_an_image_that_is_here_is_up_to_date(client: Client, pushed: str) -> None:
     client("pull", pushed)
 
@@ -271,6 +279,21 @@ def test_a_saved_image_is_loaded_as_the_same(client: Client, pushed: str, tmp_pa
     assert client.ident("team/second:2") == client.ident(pushed)
     client("tag", pushed, "busybox")
     client("rmi", "team/second:2", pushed)
+
+
+def test_all_tags_of_a_repository_are_saved(client: Client, tmp_path: Path) -> None:
+    for tag in ("a", "b"):
+        client("tag", "busybox", f"team/saved:{tag}")
+    archive = str(tmp_path / "saved.tar")
+
+    client("save", "-o", archive, "team/saved")
+
+    client("rmi", "team/saved:a", "team/saved:b")
+    assert sorted(client("load", "-i", archive).splitlines()) == [
+        "Loaded image: team/saved:a",
+        "Loaded image: team/saved:b",
+    ]
+    client("rmi", "team/saved:a", "team/saved:b")
 
 
 def test_an_image_is_saved_by_its_id(client: Client, tmp_path: Path) -> None:
