@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from typing import BinaryIO
 
 import msgspec
@@ -100,7 +98,7 @@ class Images:
         name, then all of them.) All of `archive` is read before the first. It ends where the iterator is closed.
         Raises InvalidParameter where it is none.
         """
-        with self._spool() as place:
+        with self.client.place() as place:
             path = os.path.join(place, "archive")
             with open(path, "wb") as file, decompressed(archive) as stream:
                 file.writelines(chunks(stream))
@@ -139,7 +137,7 @@ class Images:
             raise InvalidParameter("cannot import digest reference")
         name = normalised(reference) if reference else ""
         config = changed(Config(), changes)
-        with self._spool() as place, decompressed(archive) as stream:
+        with self.client.place() as place, decompressed(archive) as stream:
             blob = written(place, chunks(stream))
             require_tar(os.path.join(place, digits(blob.digest)))
             document = image_config.derived(
@@ -165,7 +163,7 @@ class Images:
         name = normalised(reference) if reference else ""
         wanted = changed(_plain(config or container.config), changes)
         parent, below = self._base(container)
-        with self._spool() as place:
+        with self.client.place() as place:
             blob = written(place, changes_of(upper, user_mapping(container.host.userns_mode)))
             document = image_config.derived(
                 parent,
@@ -254,7 +252,7 @@ class Images:
         for chain in orphans(self._root, self._index.contents(), kept):
             blobs = [(layer.diff_digest, layer.diff_size) for layer in chain]
             document = image_config.of_layers([digest for digest, _ in blobs])
-            with self._spool() as place:
+            with self.client.place() as place:
                 image = _lay_out(place, document, image_config.manifest(document, blobs))
                 self._copy_in(place)
             self.podman.run("rmi", "--force", "--no-prune", digits(image))
@@ -307,14 +305,6 @@ class Images:
             if name in stored.names:
                 return f"sha256:{stored.id}"
         raise CnmError(f"image {name} was loaded, but is not in the store: was it removed meanwhile?")
-
-    @contextmanager
-    def _spool(self) -> Iterator[str]:
-        place = tempfile.mkdtemp(dir=self._scratch)
-        try:
-            yield place
-        finally:
-            shutil.rmtree(place)
 
     def _base(self, container: Container) -> tuple[Image, list[Blob]]:
         """A container's image, and its layers as blobs that the store has."""

@@ -32,13 +32,13 @@ class RegistryClient:
     @contextmanager
     def pulling(self, asker: Asker, *arguments: str) -> Iterator[Transfer]:
         """Of one image, the last argument; it is in the store when all of it was read. Raises Unavailable."""
-        with self._place() as place, self._transfer(place, "pull", asker, *arguments) as transfer:
+        with self.place() as place, self._transfer(place, "pull", asker, *arguments) as transfer:
             yield transfer
 
     @contextmanager
     def pushing(self, asker: Asker, name: str) -> Iterator[tuple[Transfer, str]]:
         """With the file that has the digest of the manifest at the end. Raises Unavailable."""
-        with self._place() as place:
+        with self.place() as place:
             digest = os.path.join(place, "digest")
             with self._transfer(place, "push", asker, "--digestfile", digest, name) as transfer:
                 yield transfer, digest
@@ -55,7 +55,7 @@ class RegistryClient:
 
     def ask(self, verb: str, asker: Asker, *arguments: str, given: str = "") -> str:
         """What podman prints; `given` is its input. Raises CnmError in podman's words."""
-        with self._place() as place:
+        with self.place() as place:
             return self._podman.run(verb, "--authfile", _written(place, asker), *arguments, given=given)
 
     def _transfer(self, place: str, verb: str, asker: Asker, *arguments: str) -> Transfer:
@@ -63,7 +63,8 @@ class RegistryClient:
         return Transfer(command, {**self._podman.environment(), "TMPDIR": place})
 
     @contextmanager
-    def _place(self) -> Iterator[str]:
+    def place(self) -> Iterator[str]:
+        """A directory that lives as long as the block, for what is big."""
         place = tempfile.mkdtemp(dir=self._scratch)
         try:
             yield place

@@ -55,10 +55,11 @@ class Saves:
         podman = self._images.podman
         command = podman.command("save", "--multi-image-archive", "--format", "docker-archive", *names)
         with (
+            self._images.client.place() as place,
             tempfile.TemporaryFile() as errors,
             subprocess.Popen(
                 command,
-                env=podman.environment(),
+                env={**podman.environment(), "TMPDIR": place},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=errors,
