@@ -5,6 +5,7 @@ They go when nothing is being brought any more, since what is on its way belongs
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from collections.abc import Callable, Collection, Iterator
@@ -12,7 +13,10 @@ from contextlib import contextmanager
 
 import msgspec
 
+from cnm.errors import CnmError
 from cnm.launcher.storage import Contents, StoredLayer
+
+log = logging.getLogger(__name__)
 
 
 class _StoredContainer(msgspec.Struct):
@@ -51,7 +55,14 @@ class LayersOnTheirWay:
             with self._lock:
                 self._count -= 1
                 if not self._count and self._failed:
-                    self._drop(self._before)
+                    self._clear()
+
+    def _clear(self) -> None:
+        """Why something failed is what counts, and what stays now goes at the next start."""
+        try:
+            self._drop(self._before)
+        except CnmError as error:
+            log.warning("layers that no image has stay: %s", error)
 
 
 def orphans(root: str, contents: Contents, kept: Collection[str]) -> Iterator[tuple[StoredLayer, ...]]:
