@@ -120,7 +120,7 @@ def test_images_come_and_go_with_the_same_words(pair: Pair) -> None:
 
 def _digest(pair: Pair, name: str) -> tuple[str, ...]:
     """Of the manifest, as the launcher finds it."""
-    command = [program("docker"), "--config", pair.place / "ours", "-H", f"unix://{pair.ours}"]
+    command = [str(program("docker")), "--config", f"{pair.place}/ours", "-H", f"unix://{pair.ours}"]
     said = subprocess.run([*command, "pull", name], env=environment(), capture_output=True, text=True).stdout
     subprocess.run([*command, "rmi", name], env=environment(), capture_output=True, check=True)
     return tuple(line.removeprefix("Digest: ") for line in said.splitlines() if line.startswith("Digest: "))
