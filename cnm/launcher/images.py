@@ -245,11 +245,11 @@ class Images:
     def drop_orphans(self, kept: Collection[str] = ()) -> None:
         """Layers that no image has, but for `kept`; only while nobody adds any. Raises CnmError.
 
-        podman removes layers with images only, so each gets one; what a kill left half-there it removes by itself.
+        podman removes layers with images only, so each gets one. What a kill left half-there goes with any image.
         """
-        if self._index.contents().has_incomplete:
-            self.podman.run("images", "--quiet")
-        for chain in orphans(self._root, self._index.contents(), kept):
+        contents = self._index.contents()
+        chains = list(orphans(self._root, contents, kept))
+        for chain in chains or [()] * contents.has_incomplete:
             blobs = [(layer.diff_digest, layer.diff_size) for layer in chain]
             document = image_config.of_layers([digest for digest, _ in blobs])
             with self.client.place() as place:

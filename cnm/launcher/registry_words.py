@@ -15,6 +15,7 @@ _DENIED = "denied: requested access to the resource is denied"
 _PLAIN = "http: server gave HTTP response to HTTPS client"
 _FULL = "no space left on device"
 _MISMATCH = re.compile(r"[Dd]igest did not match, expected (\S+), got ")
+_NO_TAGS = "fetching tags list: invalid status code from registry 404"
 _CONTEXT = re.compile(
     r"^(?:initializing source \S+: |reading manifest \S+ in \S+: |pinging container registry \S+: "
     r"|copying system image from manifest list: |fetching tags list: )+"
@@ -26,7 +27,7 @@ def not_pulled(error: CnmError, name: Reference, asker: Asker) -> CnmError:
     words, shown = str(error), familiar(str(name))
     if "manifest unknown" in words:
         return NotFound(f"manifest for {shown} not found: manifest unknown: manifest unknown")
-    if "name unknown" in words:
+    if "name unknown" in words or _NO_TAGS in words:
         return NotFound(f"repository {shown} not found: name unknown: repository name not known to registry")
     if _DENIED in words:
         return NotFound(

@@ -241,7 +241,9 @@ def test_unknown_images_are_told_in_dockers_words(client: Client, pushed: str) -
     assert client.fails("push", client.name("team/nope:1")).endswith(
         f"An image does not exist locally with the tag: {client.name('team/nope')}"
     )
-    assert client.fails("save", "-o", str(client.place / "saved.tar"), "nope").endswith("No such image: nope")
+    assert client.fails("save", "-o", str(client.place / "saved.tar"), "nope").endswith(
+        "No such image: nope:latest"
+    )
 
 
 def test_events_tell_of_images_that_come_and_go(client: Client, pushed: str, tmp_path: Path) -> None:

@@ -106,7 +106,6 @@ def test_a_layer_that_is_not_what_its_digest_says_is_refused(clean: Stage) -> No
 
     said = clean.fails("corrupt")
 
-    print(said)
     assert f"filesystem layer verification failed for digest {put.layers[1]}" in said
     assert clean.left() == before
     blob.write_bytes(sound)
@@ -122,7 +121,6 @@ def test_a_layer_that_is_too_short_is_refused(clean: Stage) -> None:
 
     said = clean.fails("short")
 
-    print(said)
     assert clean.left() == before
     blob.write_bytes(sound)
     assert "Downloaded newer image" in clean.pull("short")
@@ -138,7 +136,6 @@ def test_a_registry_that_dies_amid_a_pull_is_told_of(clean: Stage) -> None:
         clean.wire.cut()
         code, said = pull.end()
 
-    print(said)
     assert code == 1
     assert clean.left() == before
     clean.registry.start()
@@ -198,7 +195,6 @@ def test_a_full_disk_is_told_of_and_leaves_room_again(clean: Stage) -> None:
 
     said = clean.fails("huge")
 
-    print(said)
     assert "no space left on device" in said
     assert clean.left() == before
     clean.put("fits", _large(b"f"))
@@ -208,7 +204,6 @@ def test_a_full_disk_is_told_of_and_leaves_room_again(clean: Stage) -> None:
 def test_a_registry_that_is_not_there_is_told_of(clean: Stage) -> None:
     said = clean.launcher.fails("pull", "127.0.0.1:9/x:1")[1]
 
-    print(said)
     assert "connection refused" in said
 
 

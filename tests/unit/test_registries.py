@@ -132,7 +132,7 @@ def test_what_is_left_ends() -> None:
     with transfer:
         next(iter(transfer))
 
-    assert transfer._process.returncode == -9
+    assert transfer._process.returncode < 0
 
 
 def test_layers_have_a_bar_as_dockers() -> None:
