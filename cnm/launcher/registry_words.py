@@ -18,7 +18,8 @@ _MISMATCH = re.compile(r"[Dd]igest did not match, expected (\S+), got ")
 _NO_TAGS = "fetching tags list: invalid status code from registry 404"
 _CONTEXT = re.compile(
     r"^(?:initializing source \S+: |reading manifest \S+ in \S+: |pinging container registry \S+: "
-    r"|copying system image from manifest list: |fetching tags list: )+"
+    r"|copying system image from manifest list: |fetching tags list: "
+    r'|writing blob: |storing blob to file "[^"]*": |happened during read: )+'
 )
 
 
@@ -50,6 +51,8 @@ def explained(error: CnmError, asker: Asker) -> CnmError:
     if "authentication required" in words:
         is_known = asker.credentials.is_somebody
         return CnmError("unauthorized: authentication required" if is_known else "no basic auth credentials")
+    if words.endswith("unexpected EOF"):
+        return CnmError(f"the connection to {asker.registry} broke off: {words}: try again")
     if _FULL in words:
         return CnmError(f"{_FULL}: make room, and try again: {words}")
     if _PLAIN in words:
