@@ -24,7 +24,7 @@ _cnmctl_names() {
         CONTAINER) cnmctl "${host[@]}" ps --all --format '{{.Names}}' ;;
         SANDBOX) cnmctl "${host[@]}" sandbox ls --format '{{.Name}}' ;;
         VOLUME) cnmctl "${host[@]}" volume ls --quiet ;;
-        IMAGE) cnmctl "${host[@]}" images --format '{{.Repository}}:{{.Tag}}' ;;
+        IMAGE | NAME:TAG) cnmctl "${host[@]}" images --format '{{.Repository}}:{{.Tag}}' ;;
         NETWORK/NAME) cnmctl "${host[@]}" endpoint ls --format '{{.Network}}/{{.Name}}' ;;
         'NAME|ID')
             cnmctl "${host[@]}" ps --all --format '{{.Names}}'

@@ -28,6 +28,7 @@ from cnm.launcher.parts import Parts
 from cnm.launcher.places import Places
 from cnm.launcher.programs import Programs
 from cnm.launcher.records import Records
+from cnm.launcher.registries import Registries
 from cnm.launcher.registry import Registry
 from cnm.launcher.runtime import Runtime
 from cnm.launcher.sandboxes import Sandboxes
@@ -92,11 +93,12 @@ def make_engine(settings: Settings, places: Places) -> Engine:
         name: Runtime(programs, places.runtime(name), name, before.get(name, ())) for name in _RUNTIMES
     }
     cnmd, events = Cnmd(settings.socket), EventBus()
+    registries = Registries(table.insecure_registries, table.registry_mirrors)
     parts = Parts(
         places=places,
         programs=programs,
         registry=Registry(Records(places)),
-        images=Images(places.storage, places.storage_run, programs),
+        images=Images(places.storage, places.storage_run, programs, registries),
         volumes=Volumes(places.volumes, events),
         cnmd=cnmd,
         sandboxes=Sandboxes(cnmd),

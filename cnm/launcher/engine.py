@@ -32,8 +32,11 @@ from cnm.launcher.log_options import keeps_log
 from cnm.launcher.modes import shared_with
 from cnm.launcher.namespaces import Namespaces
 from cnm.launcher.parts import Parts
+from cnm.launcher.pulling import Pulls
+from cnm.launcher.pushing import Pushes
 from cnm.launcher.recovery import Recovery
 from cnm.launcher.removal import User
+from cnm.launcher.saving import Saves
 from cnm.launcher.selection import has_labels
 from cnm.launcher.starting import Starter
 from cnm.launcher.stats import Stats
@@ -74,6 +77,9 @@ class Engine:
         self._recovery = Recovery(parts, self._ender, self._takedown, self._remove)
         self.stats = Stats(parts)
         self.image_events = ImageEvents(parts.images, parts.events)
+        self.pulls = Pulls(parts.images, self.image_events)
+        self.pushes = Pushes(parts.images, self.image_events)
+        self.saves = Saves(parts.images, self.image_events)
         self._visits = Visits(parts)
         self.builds = Builds(parts, self.image_events, cgroup_parent, self._running)
 
@@ -81,8 +87,16 @@ class Engine:
         """Take up what there is: containers run on while no launcher does."""
         self.registry.load()
         self.volumes.load()
+        self._drop_orphaned_layers()
         self.builds.start()
         self._recovery.run()
+
+    def _drop_orphaned_layers(self) -> None:
+        """Of pulls that a kill has ended."""
+        try:
+            self.parts.images.drop_orphans()
+        except CnmError as error:
+            log.warning("layers that no image has stay: %s", error)
 
     def cnmd_is_back(self) -> None:
         """What could not be done while it was away."""

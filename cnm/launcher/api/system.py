@@ -94,6 +94,7 @@ def _facts(call: Call[None]) -> dict[str, Any]:
         "NGoroutines": threading.active_count(),
         "NEventsListener": call.engine.parts.events.listeners,
         "GenericResources": None,
+        "RegistryConfig": call.engine.parts.images.podman.registries.shown(),
         "HttpProxy": "",
         "HttpsProxy": "",
         "NoProxy": "",
@@ -158,17 +159,11 @@ def _no_swarm(_call: Call[None], **_names: str) -> Any:
 
 
 _BUILDING = _not_built("BuildKit is not served: set DOCKER_BUILDKIT=0 to build with the classic builder")
-_REGISTRIES = _not_built("registries are not asked yet: load or import images")
-_SAVING = _not_built("images cannot be saved yet: export a container")
+_DISTRIBUTION = _not_built("manifests are not shown: pull the image and inspect it")
 
 for _path in ("/build/cancel", "/session"):
     routes.post(_path)(_BUILDING)
-for _path in ("/auth", "/images/{image}/push"):
-    routes.post(_path)(_REGISTRIES)
-for _path in ("/images/search", "/distribution/{image}/json"):
-    routes.get(_path)(_REGISTRIES)
-for _path in ("/images/get", "/images/{image}/get"):
-    routes.get(_path)(_SAVING)
+routes.get("/distribution/{image}/json")(_DISTRIBUTION)
 routes.post("/plugins/pull")(_not_built("plugins are not managed here: cnmd uses those that run"))
 for _path in ("/swarm/init", "/swarm/join", "/swarm/leave", "/swarm/update", "/services/create"):
     routes.post(_path)(_no_swarm)

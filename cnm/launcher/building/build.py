@@ -83,10 +83,11 @@ class Build:
                 yield from self._finish(known.results[-1])
                 return
             yield from progress.beginning()
-            yield from self._work(self._recipe, progress, Complaints(hides_copies=self._request.squash))
-            with open(self._place.image, encoding="ascii") as file:
-                image = digits(file.read().strip())
-            self._parts.images.show(f"sha256:{image}")
+            with self._parts.images.adding():
+                yield from self._work(self._recipe, progress, Complaints(hides_copies=self._request.squash))
+                with open(self._place.image, encoding="ascii") as file:
+                    image = digits(file.read().strip())
+                self._parts.images.show(f"sha256:{image}")
             yield from self._finish(image)
             self._remember(progress, image)
         except BuildFailed as error:
