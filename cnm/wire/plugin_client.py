@@ -47,8 +47,8 @@ class PluginAway(Unavailable):
 class Limit(NamedTuple):
     """How long one call is waited for."""
 
-    seconds: float = 0.0
-    """0: as long as for any call."""
+    times: float = 1.0
+    """As long as for any call."""
     hurried: bool = False
     """Without retries and not for long: for what is only looked at, and missed by nobody."""
 
@@ -112,7 +112,7 @@ class Plugin:
 
     def _answered(self, about: str, path: str, body: bytes, limit: Limit) -> Answer:
         hurried = limit.hurried or self._clock.now() < self._impatient_until
-        seconds = limit.seconds or self._seconds
+        seconds = self._seconds * limit.times
         seconds = min(seconds, _SHORT_SECONDS) if hurried else seconds
 
         def ask() -> Answer:
@@ -223,7 +223,7 @@ class Plugins:
     def _activate(self, name: str, future: Future[_Activated], limit: Limit) -> None:
         try:
             plugin = self._located(name, limit)
-            answer = plugin.call("Plugin.Activate", None, Activation, PATIENT._replace(hurried=limit.hurried))
+            answer = plugin.call("Plugin.Activate", None, Activation, limit._replace(times=1.0))
         except CnmError as error:
             self._forget(name, future)
             future.set_exception(error)

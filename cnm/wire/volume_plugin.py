@@ -16,6 +16,10 @@ from cnm.wire.plugin import Record
 VOLUME_DRIVER = "VolumeDriver"
 
 
+class Nothing(Record, kw_only=True):
+    """Body of List and Capabilities: an object without keys, where network drivers get no body."""
+
+
 class CreateVolume(Record, kw_only=True):
     """`opts` are the user's `-o key=value`."""
 
