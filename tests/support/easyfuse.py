@@ -1,6 +1,7 @@
 """docker-volume-easyfuse, a volume plugin of other people, with bindfs for its file system.
 
-It calls mount(8), which looks for FUSE's helper in /sbin alone: that is laid over the test process's own /usr/sbin.
+It calls mount(8), which looks for FUSE's helper in /sbin alone, and hands it no library path: a script that has one is
+laid over the test process's own /usr/sbin.
 """
 
 from __future__ import annotations
@@ -102,7 +103,9 @@ def _helper_of_mount(folder: Path) -> Iterator[None]:
     if not is_isolated():
         raise RuntimeError("/usr/sbin would be everybody's: isolate the process first")
     folder.mkdir(parents=True)
-    (folder / "mount.fuse").symlink_to(program("mount.fuse3"))
+    helper = folder / "mount.fuse"
+    helper.write_text(f'#!/bin/sh\n{_exports()}\nexec {program("mount.fuse3")} "$@"\n')
+    helper.chmod(0o755)
     subprocess.run(
         ["mount", "-t", "overlay", "none", "/usr/sbin", "-o", f"lowerdir={folder}:/usr/sbin"], check=True
     )
@@ -110,3 +113,8 @@ def _helper_of_mount(folder: Path) -> Iterator[None]:
         yield
     finally:
         subprocess.run(["umount", "/usr/sbin"], check=True)
+
+
+def _exports() -> str:
+    known = environment()
+    return "\n".join(f"export {name}='{known[name]}'" for name in ("PATH", "LD_LIBRARY_PATH"))

@@ -34,20 +34,21 @@ class SnapshotPlugin:
     def start(self) -> None:
         """Returns when it listens. Raises RuntimeError with its log where it does not come up."""
         self._ready.unlink(missing_ok=True)
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as told, self.log.open("ab") as log:
-            told.bind(str(self._ready))
-            told.settimeout(_SECONDS)
+        self._told = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._told.bind(str(self._ready))
+        self._told.settimeout(_SECONDS)
+        with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 self._command("serve", "--plugin-dir", self._plugin_dir),
                 env={**os.environ, "NOTIFY_SOCKET": str(self._ready)},
                 stdin=subprocess.DEVNULL,
                 stderr=log,
             )
-            try:
-                told.recv(100)
-            except TimeoutError:
-                self.kill()
-                raise RuntimeError(f"the plugin did not come up: {self.log.read_text()[-2000:]}") from None
+        try:
+            self._told.recv(100)
+        except TimeoutError:
+            self.kill()
+            raise RuntimeError(f"the plugin did not come up: {self.log.read_text()[-2000:]}") from None
 
     def stop(self) -> None:
         self._end(signal.SIGTERM)
@@ -60,6 +61,7 @@ class SnapshotPlugin:
             self.process.send_signal(number)
             self.process.wait(_SECONDS)
             self.process = None
+            self._told.close()
 
     def say(self, *arguments: str, stdin: bytes = b"") -> str:
         """What the command prints. Raises RuntimeError with what it says where it fails."""
