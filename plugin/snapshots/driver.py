@@ -37,6 +37,8 @@ class Driver:
         return {"Plugin.Activate": Call(plugin.Record, self.activate), **calls}
 
     def activate(self, _body: plugin.Record) -> plugin.Activation:
+        """A dockerd asks this before anything else. One that was killed never unmounts what it had mounted before."""
+        self._volumes.doubt_users()
         return plugin.Activation(implements=[wire.VOLUME_DRIVER])
 
     def capabilities(self, _body: plugin.Record) -> wire.VolumeCapabilitiesTold:

@@ -36,6 +36,8 @@ class VolumeRecord(msgspec.Struct, frozen=True, kw_only=True):
     mounts: dict[str, int] = msgspec.field(default_factory=dict)
     boot: str = ""
     """When `mounts` were made."""
+    doubted: tuple[str, ...] = ()
+    """Users whose daemon has started anew since, so that they may be gone."""
 
     @property
     def users(self) -> tuple[str, ...]:
@@ -47,11 +49,16 @@ class VolumeRecord(msgspec.Struct, frozen=True, kw_only=True):
         mounts = {name: count for name, count in self.mounts.items() if name in self.users}
         mounts[user] = mounts.get(user, 0) + change
         kept = {name: count for name, count in mounts.items() if count > 0}
-        return msgspec.structs.replace(self, mounts=kept, boot=this_boot())
+        doubted = tuple(name for name in self.doubted if name in kept)
+        return msgspec.structs.replace(self, mounts=kept, boot=this_boot(), doubted=doubted)
 
-    def without(self, user: str) -> VolumeRecord:
-        mounts = {name: count for name, count in self.mounts.items() if name != user}
-        return msgspec.structs.replace(self, mounts=mounts)
+    def without(self, *users: str) -> VolumeRecord:
+        mounts = {name: count for name, count in self.mounts.items() if name not in users}
+        doubted = tuple(name for name in self.doubted if name not in users)
+        return msgspec.structs.replace(self, mounts=mounts, doubted=doubted)
+
+    def with_doubts(self) -> VolumeRecord:
+        return msgspec.structs.replace(self, doubted=self.users)
 
 
 class PointRecord(msgspec.Struct, frozen=True, kw_only=True):

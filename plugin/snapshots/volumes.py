@@ -20,6 +20,7 @@ from typing import NamedTuple
 
 from cnm.errors import CnmError, Conflict, InvalidParameter, NotFound, Unavailable
 from cnm.plugin.snapshots.locks import PATIENCE, locked
+from cnm.plugin.snapshots.mounted import is_mounted
 from cnm.plugin.snapshots.programs import size_of
 from cnm.plugin.snapshots.record import VolumeRecord, flush_names, now, read, write
 from cnm.plugin.snapshots.staging import Staging
@@ -96,9 +97,12 @@ class Volumes:
         """Raises NotFound."""
         folder = self._folder(name)
         try:
-            return Volume(name, folder, read(folder, VolumeRecord))
+            record = read(folder, VolumeRecord)
         except FileNotFoundError:
             raise NotFound(f"no such volume: {name}") from None
+        if record.doubted and not is_mounted(f"/volumes/{name}/data"):
+            record = record.without(*record.doubted)
+        return Volume(name, folder, record)
 
     def create(self, name: str, fill: Fill = os.mkdir) -> bool:
         """With the content that `fill` makes. One that is there already is left as it is: False."""
@@ -148,9 +152,15 @@ class Volumes:
                 raise NotFound(f"volume {name} is not mounted by {user}")
             self._change(volume, lambda record: record.without(user))
 
+    def doubt_users(self) -> None:
+        """Whoever has a volume now has it only for as long as the kernel shows that somebody does."""
+        for volume in self.all():
+            with suppress(NotFound, Unavailable), self.reading(volume.name):
+                self._change(volume, VolumeRecord.with_doubts)
+
     def _change(self, volume: Volume, changed: Callable[[VolumeRecord], VolumeRecord]) -> None:
         with locked(volume.points, f"volume {volume.name}", seconds=self._patience):
-            write(volume.folder, changed(read(volume.folder, VolumeRecord)))
+            write(volume.folder, changed(self.get(volume.name).record))
 
     @contextmanager
     def reading(self, name: str) -> Iterator[Volume]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cnm.errors import CnmError, InvalidParameter, NotFound, Unavailable
+from cnm.errors import CnmError, NotFound, Unavailable
 from cnm.events import EventBus
 from cnm.launcher.volumes.drivers import Kept, Scope
 from cnm.launcher.volumes.plugin_driver import PluginDriver
@@ -368,7 +368,7 @@ def test_an_unknown_driver_is_told_in_dockers_words(volumes: Volumes) -> None:
 
 def test_a_plugin_of_another_kind_is_none(tmp_path: Path, found: VolumePlugins) -> None:
     with scripted_plugin(tmp_path / "run" / "net.sock", "NetworkDriver"):
-        with pytest.raises(InvalidParameter, match=r"error looking up volume plugin net: .* NetworkDriver"):
+        with pytest.raises(NotFound, match=r"error looking up volume plugin net: .* NetworkDriver"):
             found.find("net")
 
         assert found.known() == []

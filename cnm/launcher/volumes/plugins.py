@@ -32,11 +32,13 @@ class VolumePlugins:
         """Until when, by name."""
 
     def find(self, name: str) -> VolumeDriver:
-        """Raises NotFound in Docker's words, InvalidParameter for a plugin of another kind, Unavailable."""
+        """Raises NotFound in Docker's words, also for a plugin of another kind; Unavailable."""
         try:
             return self._found(name, PATIENT)
         except NotFound:
             raise NotFound(f'error looking up volume plugin {name}: plugin "{name}" not found') from None
+        except InvalidParameter as error:
+            raise NotFound(f"error looking up volume plugin {name}: {error}") from None
         except CnmError as error:
             raise type(error)(f"error looking up volume plugin {name}: {error}") from None
 
