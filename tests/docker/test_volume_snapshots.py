@@ -182,6 +182,13 @@ def test_two_containers_use_one_volume(lab: Lab, volume: str) -> None:
     assert lab.users(volume) == []
 
 
+def test_a_prune_leaves_the_volume(lab: Lab, volume: str) -> None:
+    """The launcher's does, too."""
+    lab.docker("volume", "prune", "--force")
+
+    assert lab.docker("volume", "ls", "--quiet") == volume
+
+
 # Restore points
 
 

@@ -421,6 +421,32 @@ def test_a_volume_that_was_made_at_the_plugin_is_taken_as_it_is(
     assert "Create" not in plugin.methods()
 
 
+def test_a_prune_leaves_what_plugins_keep(volumes: Volumes, plugin: ScriptedVolumes) -> None:
+    volumes.create("mine")
+    volumes.create("theirs", "x")
+    (plugin.place / "unheard").mkdir()
+    plugin.volumes["unheard"] = plugin.place / "unheard"
+
+    assert volumes.prune(lambda volume: True)[0] == ["mine"]
+    assert sorted(plugin.volumes) == ["theirs", "unheard"]
+
+
+def test_a_mount_whose_plugin_dies_is_told_of_and_unmounted_later(
+    volumes: Volumes, plugin: ScriptedVolumes
+) -> None:
+    volumes.create("v", "x")
+    plugin.stop()
+
+    with pytest.raises(Unavailable, match=r"VolumeDriver\.Mount: cannot be reached"):
+        volumes.mount("v", "c1")
+
+    assert volumes.mounted_by("v") == ["c1"]
+    plugin.start()
+    volumes.sweep(running=())
+    assert volumes.mounted_by("v") == []
+    assert plugin.last("Unmount") == {"Name": "v", "ID": "c1"}
+
+
 def test_a_plugin_that_is_away_is_a_warning_beside_the_list(
     volumes: Volumes, plugin: ScriptedVolumes
 ) -> None:
