@@ -356,6 +356,46 @@ def test_an_answer_that_comes_too_late_is_an_error_and_what_it_mounted_is_unmoun
     hasty.close()
 
 
+def test_a_list_of_many_volumes_asks_for_no_path_of_each(
+    driver: PluginDriver, plugin: ScriptedVolumes
+) -> None:
+    told = [{"Name": f"v{n}", "Mountpoint": f"/m/{n}"} for n in range(9)]
+    plugin.script("VolumeDriver.List", answer(Volumes=told))
+
+    paths = [driver.path(kept.name) for kept in driver.list()]
+
+    assert paths == [f"/m/{n}" for n in range(9)]
+    assert plugin.methods() == ["Plugin.Activate", "List"]
+
+
+def test_a_path_is_asked_for_again_once_it_may_be_another(
+    driver: PluginDriver, plugin: ScriptedVolumes
+) -> None:
+    driver.create("v", {})
+    driver.mount("v", "c1")
+    assert driver.path("v") == str(plugin.volumes["v"])
+    driver.unmount("v", "c1")
+    assert "Path" not in plugin.methods()
+
+    assert driver.path("v") == str(plugin.volumes["v"])
+
+    assert plugin.methods()[-1] == "Path"
+
+
+def test_a_silent_plugin_is_asked_for_one_path_only(
+    driver: PluginDriver, plugin: ScriptedVolumes, clock: FakeClock
+) -> None:
+    driver.list()
+    plugin.stop()
+    with pytest.raises(Unavailable):
+        driver.path("a")
+    plugin.start()
+
+    assert driver.path("b") == ""
+    assert clock.pauses == []
+    assert "Path" not in plugin.methods()
+
+
 # Found
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TypeVar
@@ -19,7 +20,15 @@ from cnm.errors import CnmError, NotFound
 from cnm.launcher.volumes.drivers import Kept, Scope
 from cnm.wire import volume_plugin as wire
 from cnm.wire.plugin import Failure
-from cnm.wire.plugin_client import HURRIED, PATIENT, Limit, NotImplementedByPlugin, PluginRefused, Plugins
+from cnm.wire.plugin_client import (
+    HURRIED,
+    PATIENT,
+    Limit,
+    NotImplementedByPlugin,
+    PluginAway,
+    PluginRefused,
+    Plugins,
+)
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -27,6 +36,7 @@ log = logging.getLogger("cnm.launcher")
 
 _LONG = Limit(times=2.0)
 """For Create and Mount: Docker waits two minutes for them, and one for anything else."""
+_SILENT_SECONDS = 30.0
 
 
 class PluginDriver:
@@ -41,6 +51,9 @@ class PluginDriver:
         self._scope: Scope | None = None
         self._mounted: set[tuple[str, str]] = set()
         """(volume, user) that this process knows to be mounted."""
+        self._paths: dict[str, str] = {}
+        """By volume, as the plugin told them last: a list of many volumes is no reason for as many calls."""
+        self._silent_until = float("-inf")
 
     @property
     def name(self) -> str:
@@ -76,6 +89,7 @@ class PluginDriver:
             except PluginRefused:
                 if self._may_have(name):
                     raise
+        self._paths.pop(name, None)
 
     def _may_have(self, name: str) -> bool:
         """What Get refuses may be there nevertheless: the list knows."""
@@ -94,6 +108,7 @@ class PluginDriver:
             answer = self._call("Mount", wire.MountRef(name=name, id=user), wire.Mounted, _LONG)
             path = _usable(answer.mountpoint or "", f"plugin {self._name}: {wire.VOLUME_DRIVER}.Mount")
         self._mounted.add((name, user))
+        self._paths[name] = path
         return path
 
     def unmount(self, name: str, user: str) -> None:
@@ -106,13 +121,20 @@ class PluginDriver:
                 raise
             log.info("%s: it counts as not mounted", error)
         self._mounted.discard((name, user))
+        self._paths.pop(name, None)
 
     def path(self, name: str) -> str:
-        """What a plugin without an answer has mounted nowhere yet."""
+        """As it was told last, as with Docker. A plugin that was silent just now is not asked, nor one that refuses."""
+        if name in self._paths or time.monotonic() < self._silent_until:
+            return self._paths.get(name, "")
         try:
-            return self._call("Path", wire.VolumeRef(name=name), wire.Mounted).mountpoint or ""
+            told = self._call("Path", wire.VolumeRef(name=name), wire.Mounted, HURRIED).mountpoint
         except PluginRefused:
-            return ""
+            told = ""
+        except PluginAway:
+            self._silent_until = time.monotonic() + _SILENT_SECONDS
+            raise
+        return self._paths.setdefault(name, told) if told else ""
 
     def get(self, name: str) -> Kept:
         """The protocol knows no "not found": as for Docker, any refusal is one. An old plugin is asked for its list."""
@@ -129,12 +151,23 @@ class PluginDriver:
             raise missing from None
         if found is None:
             raise missing
-        return _kept(found, name)
+        return self._kept(found, name)
 
     def list(self) -> list[Kept]:
         """Nobody waits long for it. What has no name is left out."""
         found = self._call("List", None, wire.VolumesFound, HURRIED).volumes or []
-        return [_kept(volume, volume.name) for volume in found if volume.name]
+        return [self._kept(volume, volume.name) for volume in found if volume.name]
+
+    def _kept(self, volume: wire.PluginVolume, name: str) -> Kept:
+        kept = Kept(
+            name=name,
+            mountpoint=volume.mountpoint or "",
+            created=volume.created_at or "",
+            status=volume.status or {},
+        )
+        if kept.mountpoint:
+            self._paths[name] = kept.mountpoint
+        return kept
 
     def _call(
         self, method: str, request: msgspec.Struct | None, answer: type[T], limit: Limit = PATIENT
@@ -173,12 +206,3 @@ def _usable(path: str, about: str) -> str:
     if not os.path.isdir(path):
         raise PluginRefused(f"{about}: the mount point {path[:200]} is no directory of this host")
     return path
-
-
-def _kept(volume: wire.PluginVolume, name: str | None) -> Kept:
-    return Kept(
-        name=name or "",
-        mountpoint=volume.mountpoint or "",
-        created=volume.created_at or "",
-        status=volume.status or {},
-    )
