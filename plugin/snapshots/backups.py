@@ -10,6 +10,7 @@ from contextlib import suppress
 from cnm.errors import Conflict, InvalidParameter, NotFound
 from cnm.plugin.snapshots.points import LIVE, RestorePoints, Source
 from cnm.plugin.snapshots.programs import flush_tree, pack, unpack
+from cnm.plugin.snapshots.record import flush_names
 from cnm.plugin.snapshots.volumes import Volumes, check_name, worded
 
 STREAM = "-"
@@ -30,6 +31,7 @@ def backup(points: RestorePoints, source: Source, path: str, *, live: bool = Fal
                 pack(data, partial, None, about, live=live)
                 flush_tree(partial, about)
                 os.rename(partial, path)
+                flush_names(folder)
             finally:
                 with suppress(FileNotFoundError):
                     os.unlink(partial)

@@ -75,12 +75,15 @@ def _first_line(said: bytes) -> str:
 
 
 def size_of(folder: str) -> int:
-    """Bytes that the tree takes on the disk; a file of several names counts once."""
+    """Bytes that the tree takes on the disk; a file of several names counts once, one that goes meanwhile does not."""
     seen: set[tuple[int, int]] = set()
     total = 0
     for parent, folders, files in os.walk(folder):
         for path in (parent, *(os.path.join(parent, name) for name in (*folders, *files))):
-            found = os.lstat(path)
+            try:
+                found = os.lstat(path)
+            except FileNotFoundError:
+                continue
             if (found.st_dev, found.st_ino) not in seen:
                 seen.add((found.st_dev, found.st_ino))
                 total += found.st_blocks * 512

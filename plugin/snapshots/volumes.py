@@ -50,7 +50,10 @@ class Volume(NamedTuple):
         return os.path.join(self.folder, "points")
 
     def point_names(self) -> list[str]:
-        return sorted(os.listdir(self.points))
+        """None of a volume that is gone meanwhile."""
+        with suppress(FileNotFoundError):
+            return sorted(os.listdir(self.points))
+        return []
 
     def size(self) -> int:
         """Bytes of the content on the disk."""
@@ -155,8 +158,9 @@ class Volumes:
     def doubt_users(self) -> None:
         """Whoever has a volume now has it only for as long as the kernel shows that somebody does."""
         for volume in self.all():
-            with suppress(NotFound, Unavailable), self.reading(volume.name):
-                self._change(volume, VolumeRecord.with_doubts)
+            if volume.record.users:
+                with suppress(FileNotFoundError, NotFound, Unavailable):  # gone meanwhile
+                    self._change(volume, VolumeRecord.with_doubts)
 
     def _change(self, volume: Volume, changed: Callable[[VolumeRecord], VolumeRecord]) -> None:
         with locked(volume.points, f"volume {volume.name}", seconds=self._patience):
