@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from cnm.errors import CnmError, Conflict, InvalidParameter, NotFound, Unavailable
-from cnm.plugin.snapshots import backups, programs, record
+from cnm.plugin.snapshots import backups, main, programs, record
 from cnm.plugin.snapshots.locks import locked
 from cnm.plugin.snapshots.points import RestorePoints, parse_source
 from cnm.plugin.snapshots.volumes import Volumes
@@ -152,6 +152,30 @@ def test_a_user_who_is_gone_is_forgotten_by_hand(volumes: Volumes, data: Path) -
     assert volumes.get("v").record.users == ()
     with pytest.raises(NotFound, match="volume v is not mounted by c1"):
         volumes.forget("v", "c1")
+
+
+def test_doubted_users_count_while_the_kernel_shows_the_mount(
+    volumes: Volumes, data: Path, tmp_path: Path
+) -> None:
+    """As of a dockerd that was killed, and of one whose containers live on."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root: sudo make test")
+    inside = tmp_path / "inside"
+    inside.mkdir()
+    volumes.mount("v", "c1")
+    subprocess.run(["mount", "--bind", data, inside], check=True)
+    volumes.doubt_users()
+    assert volumes.get("v").record.users == ("c1",)
+    with pytest.raises(Conflict):
+        volumes.remove("v")
+
+    subprocess.run(["umount", inside], check=True)
+
+    assert volumes.get("v").record.users == ()
+    volumes.mount("v", "c1")
+    assert volumes.get("v").record.users == ("c1",)
+    volumes.unmount("v", "c1")
+    volumes.remove("v")
 
 
 def test_mounts_at_the_same_time_are_all_counted(volumes: Volumes, data: Path, root: Path) -> None:
@@ -486,6 +510,34 @@ def test_a_backup_that_cannot_be_written_leaves_nothing(
             backups.backup(points, parse_source("v"), str(path))
 
     assert [path.name for path in (tmp_path / "folder").iterdir()] == ["b.tar"]
+
+
+# The command line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (("point", "restore", "v", "p"), 1, "cnm-volume-snapshots: no such volume: v\n"),
+        (("create", "a/b"), 1, "cnm-volume-snapshots: invalid volume name 'a/b': "),
+        (("create", "w", "--from", "v@p@q"), 2, "invalid restore point name 'p@q'"),
+        (("create", "w", "--from", "@p"), 2, "invalid volume name ''"),
+        (("point",), 2, "the following arguments are required: COMMAND"),
+        (("point", "rm", "v"), 2, "the following arguments are required: POINT"),
+    ],
+)
+def test_a_mistake_is_told(
+    root: Path, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], code: int, said: str
+) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("needs root: sudo make test")
+    try:
+        ended = main.main(["--root", str(root), *arguments])
+    except SystemExit as error:
+        ended = int(error.code or 0)
+
+    assert ended == code
+    assert said in capsys.readouterr().err
 
 
 # Programs
