@@ -38,6 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> int:
     if os.geteuid() != 0:
         raise CnmError("it needs root: run it with sudo")
+    os.umask(0o022)  # containers' users come to what is theirs, whoever runs this
     options.act(Volumes(options.root), options)
     return 0
 
