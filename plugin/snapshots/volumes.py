@@ -114,7 +114,8 @@ class Volumes:
             return False
         with worded(f"volume {name}"), self.staging.folder() as staged:
             folder = os.path.join(staged, "volume")
-            os.makedirs(os.path.join(folder, "points"), _MODE)
+            os.mkdir(folder, _MODE)
+            os.mkdir(os.path.join(folder, "points"), _MODE)
             fill(os.path.join(folder, "data"))
             write(folder, VolumeRecord(created=now()))
             try:

@@ -32,14 +32,14 @@ def plugin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SnapshotPlugin]
 
 @pytest.fixture
 def docker(launcher: Launcher, plugin: SnapshotPlugin) -> Iterator[Launcher]:
-    """With a volume v of the plugin's, and without containers and volumes before and after."""
-    launcher.docker("volume", "create", "-d", NAME, "v")
+    """With a volume vol of the plugin's, and without containers and volumes before and after."""
+    launcher.docker("volume", "create", "-d", NAME, "vol")
     yield launcher
     launcher.clear()
     launcher.docker("volume", "rm", *launcher.docker("volume", "ls", "-q").split())
 
 
-def inspected(docker: Launcher, name: str = "v") -> dict[str, Any]:
+def inspected(docker: Launcher, name: str = "vol") -> dict[str, Any]:
     found: dict[str, Any] = json.loads(docker.docker("volume", "inspect", name))[0]
     return found
 
@@ -50,18 +50,18 @@ def users(plugin: SnapshotPlugin) -> list[str]:
 
 
 def sh(docker: Launcher, script: str, place: str = "/d") -> str:
-    return docker.docker("run", "--rm", "-v", f"v:{place}", IMAGE, "sh", "-c", script)
+    return docker.docker("run", "--rm", "-v", f"vol:{place}", IMAGE, "sh", "-c", script)
 
 
 def test_a_volume_of_a_plugin_is_shown_and_removed(docker: Launcher, plugin: SnapshotPlugin) -> None:
-    assert docker.docker("volume", "ls", "--format", "{{.Driver}} {{.Name}}") == f"{NAME} v"
+    assert docker.docker("volume", "ls", "--format", "{{.Driver}} {{.Name}}") == f"{NAME} vol"
 
     shown = inspected(docker)
     assert (shown["Driver"], shown["Scope"]) == (NAME, "local")
-    assert shown["Mountpoint"] == str(plugin.root / "volumes/v/data")
-    docker.docker("volume", "rm", "v")
+    assert shown["Mountpoint"] == str(plugin.root / "volumes/vol/data")
+    docker.docker("volume", "rm", "vol")
     assert plugin.say("ls", "--json").strip() == "[]"
-    docker.docker("volume", "create", "-d", NAME, "v")
+    docker.docker("volume", "create", "-d", NAME, "vol")
 
 
 def test_what_one_container_writes_the_next_reads(docker: Launcher, plugin: SnapshotPlugin) -> None:
@@ -72,7 +72,7 @@ def test_what_one_container_writes_the_next_reads(docker: Launcher, plugin: Snap
 
 
 def test_the_plugin_knows_who_has_the_volume(docker: Launcher, plugin: SnapshotPlugin) -> None:
-    one = docker.docker("run", "-d", "-v", "v:/d", IMAGE, *_SLEEP)
+    one = docker.docker("run", "-d", "-v", "vol:/d", IMAGE, *_SLEEP)
     two = docker.docker("run", "-d", "--volumes-from", one, IMAGE, *_SLEEP)
     assert sorted(users(plugin)) == sorted([one, two])
     docker.docker("exec", one, "sh", "-c", "echo shared >/d/f")
@@ -89,20 +89,20 @@ def test_the_plugin_knows_who_has_the_volume(docker: Launcher, plugin: SnapshotP
 
 def test_a_volume_is_put_back_as_it_was(docker: Launcher, plugin: SnapshotPlugin) -> None:
     sh(docker, "echo old >/d/f")
-    plugin.say("point", "create", "v", "p")
+    plugin.say("point", "create", "vol", "p")
     sh(docker, "echo new >/d/f")
 
-    plugin.say("point", "restore", "v", "p")
+    plugin.say("point", "restore", "vol", "p")
 
     assert sh(docker, "cat /d/f") == "old"
-    assert "restore points (p)" in docker.fails("volume", "rm", "v")[1]
-    plugin.say("point", "rm", "v", "p")
+    assert "restore points (p)" in docker.fails("volume", "rm", "vol")[1]
+    plugin.say("point", "rm", "vol", "p")
 
 
 def test_files_are_copied_into_the_volume_of_a_container(
     docker: Launcher, plugin: SnapshotPlugin, tmp_path: Path
 ) -> None:
-    container = docker.docker("run", "-d", "-v", "v:/d", IMAGE, *_SLEEP)
+    container = docker.docker("run", "-d", "-v", "vol:/d", IMAGE, *_SLEEP)
     (tmp_path / "f").write_text("from outside")
 
     docker.docker("cp", str(tmp_path / "f"), f"{container}:/d/f")
@@ -124,13 +124,13 @@ def test_what_the_plugin_refuses_is_said(docker: Launcher, plugin: SnapshotPlugi
 
 
 def test_a_mount_that_fails_leaves_no_user(docker: Launcher, plugin: SnapshotPlugin) -> None:
-    container = docker.docker("create", "-v", "v:/d", IMAGE, *_SLEEP)
-    data = plugin.root / "volumes/v/data"
+    container = docker.docker("create", "-v", "vol:/d", IMAGE, *_SLEEP)
+    data = plugin.root / "volumes/vol/data"
     data.rename(data.parent / "away")
 
     said = docker.fails("start", container)[1]
 
-    assert "error while mounting volume 'v': VolumeDriver.Mount: " in said
+    assert "error while mounting volume 'vol': VolumeDriver.Mount: " in said
     assert "is no directory of this host" in said
     (data.parent / "away").rename(data)
     assert users(plugin) == []
@@ -141,14 +141,14 @@ def test_a_mount_that_fails_leaves_no_user(docker: Launcher, plugin: SnapshotPlu
 def test_a_prune_leaves_the_volume(docker: Launcher) -> None:
     docker.docker("volume", "prune", "-f")
 
-    assert docker.docker("volume", "ls", "-q") == "v"
+    assert docker.docker("volume", "ls", "-q") == "vol"
 
 
 # Ends, kills, power cuts
 
 
 def test_a_restart_of_both_takes_nothing_along(docker: Launcher, plugin: SnapshotPlugin) -> None:
-    container = docker.docker("run", "-d", "-v", "v:/d", IMAGE, *_SLEEP)
+    container = docker.docker("run", "-d", "-v", "vol:/d", IMAGE, *_SLEEP)
     docker.docker("exec", container, "sh", "-c", "echo kept >/d/f")
     plugin.kill()
     docker.kill()
@@ -162,7 +162,7 @@ def test_a_restart_of_both_takes_nothing_along(docker: Launcher, plugin: Snapsho
 
 
 def test_who_ended_while_the_launcher_was_away_lets_go(docker: Launcher, plugin: SnapshotPlugin) -> None:
-    container = docker.docker("run", "-d", "-v", "v:/d", IMAGE, *_SLEEP)
+    container = docker.docker("run", "-d", "-v", "vol:/d", IMAGE, *_SLEEP)
     pid = int(docker.docker("inspect", "--format", "{{.State.Pid}}", container))
     docker.kill()
     os.kill(pid, signal.SIGKILL)
@@ -176,7 +176,7 @@ def test_who_ended_while_the_launcher_was_away_lets_go(docker: Launcher, plugin:
 
 def test_a_power_cut_keeps_the_content_and_lets_go(docker: Launcher, plugin: SnapshotPlugin) -> None:
     container = docker.docker(
-        "run", "-d", "-v", "v:/d", IMAGE, "sh", "-c", "echo kept >/d/f; sync; sleep 1000"
+        "run", "-d", "-v", "vol:/d", IMAGE, "sh", "-c", "echo kept >/d/f; sync; sleep 1000"
     )
     docker.docker("exec", container, "sync")
     cut_power(docker)
