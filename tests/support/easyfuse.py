@@ -54,7 +54,7 @@ class Easyfuse:
         self.sock.unlink(missing_ok=True)
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "easyfuse", "-s", str(self.sock)],
+                ["setpriv", "--pdeathsig", "TERM", sys.executable, "-m", "easyfuse", "-s", str(self.sock)],
                 env=self._env,
                 stdin=subprocess.DEVNULL,
                 stdout=log,

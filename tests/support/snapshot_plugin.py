@@ -39,7 +39,7 @@ class SnapshotPlugin:
         self._told.settimeout(_SECONDS)
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                self._command("serve", "--plugin-dir", self._plugin_dir),
+                ["setpriv", "--pdeathsig", "TERM", *self._command("serve", "--plugin-dir", self._plugin_dir)],
                 env={**os.environ, "NOTIFY_SOCKET": str(self._ready)},
                 stdin=subprocess.DEVNULL,
                 stderr=log,
