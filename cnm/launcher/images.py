@@ -67,11 +67,6 @@ class Images:
         os.makedirs(self._scratch, mode=0o700)
         self.podman.settle()
 
-    @property
-    def podman(self) -> Podman:
-        """For what builds images in this store."""
-        return self._podman
-
     def show(self, image: str) -> None:
         """What was built is there, whatever was removed before, and user namespaces can reach it."""
         with self._renaming:

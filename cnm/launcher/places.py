@@ -68,6 +68,7 @@ class Places(NamedTuple):
         """What is known of builds that go on; a folder each."""
         return os.path.join(self.run, "launcher", "builds")
 
+    @property
     def views(self) -> str:
         """Files of containers that do not run, with what is mounted in them; a folder each, while somebody looks."""
         return os.path.join(self.run, "launcher", "views")

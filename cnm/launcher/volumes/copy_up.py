@@ -6,7 +6,6 @@ of the volume, and moved to its place when it is whole; whoever looks next finis
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import os
 import stat
@@ -14,6 +13,7 @@ from contextlib import closing, suppress
 from typing import NamedTuple
 
 from cnm.errors import CnmError
+from cnm.kernel import mounting
 from cnm.launcher.deleting import delete
 from cnm.launcher.overlays import OVERLAY_ATTRIBUTES
 
@@ -22,7 +22,6 @@ _TREE, _WHOLE = "tree", "whole"
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _CHUNK = 1 << 20
 _UNSUPPORTED = (errno.ENOTSUP, errno.EPERM)
-_libc = ctypes.CDLL(None, use_errno=True)
 
 
 def copy_up(source: int, target: str) -> bool:
@@ -78,7 +77,7 @@ def _copy(source: int, top: int) -> None:
         os.mkdir(_TREE, 0o700, dir_fd=staging.number)
         with _opened(_TREE, staging.number) as tree:
             _Copier(tree.number).fill(source, tree.number)
-        _libc.syncfs(staging.number)  # what is whole is so after a power cut, too
+        mounting.sync(staging.number)  # what is whole is so after a power cut, too
         os.rename(_TREE, _WHOLE, src_dir_fd=staging.number, dst_dir_fd=staging.number)
     _settle(top)
 
