@@ -15,7 +15,7 @@ _CHECKOUT = Path(__file__).parents[2]
 _GROUND = ("errors", "config", "log_format", "service_manager", "daemon_process")
 _NOUNS = (
     *("network", "endpoint", "sandbox", "lease", "driver", "events", "names", "mac", "ports", "gateway"),
-    *("hosts_file", "resolv_conf"),
+    *("hosts_file", "resolv_conf", "ignored_files"),
 )
 _VERBS = (
     *("controller", "network_verbs", "endpoint_verbs", "sandbox_verbs", "doctor", "recovery", "overview"),
@@ -48,7 +48,7 @@ _ROOMS = (_GROUND, _NOUNS, _VERBS)
 """Floors that are one room, whose parts may import each other."""
 
 _APART = {
-    "cli": {"wire", "errors"},
+    "cli": {"wire", "errors", "ignored_files"},
     "sidecar": {"errors"},
     "relay": {"errors", "config", "sidecar"},
     "resolver": {"errors", "sidecar"},
@@ -58,7 +58,7 @@ _APART = {
     },
     "launcher": {
         *("wire", "errors", "config", "events", "http", "api", "service_manager", "daemon_process"),
-        *("kernel", "neighbours", "store", "hosts_file"),
+        *("kernel", "neighbours", "store", "hosts_file", "ignored_files"),
     },
 }
 """Processes of their own, and all that they may import."""
