@@ -186,7 +186,9 @@ class FakeKernel:
 
     def _check_tunnel(self, namespace: str, link: Link, wanted: Vxlan) -> None:
         """A VNI is taken once a port, in whatever namespace its device is."""
-        for path, other in [(path, li) for path, space in self.spaces.items() for li in space.links.values()]:
+        for path, other in [
+            (path, li) for path, space in list(self.spaces.items()) for li in list(space.links.values())
+        ]:
             same = other.vxlan and (other.vxlan.vni, other.vxlan.port) == (wanted.vni, wanted.port)
             if same and (path, other.name) != (namespace, link.name):
                 holder = f"interface {other.name} of the host" if path == HOST else _SOMEWHERE
@@ -225,7 +227,7 @@ class FakeKernel:
                 if link.taken_from:
                     self._give_back(state.namespace, link)
                     continue
-                for have in [h for h in space.links.values() if _is_same(state, h, link)]:
+                for have in [h for h in list(space.links.values()) if _is_same(state, h, link)]:
                     if link.peer and link.peer.leaves:
                         space.links[have.name] = dataclasses.replace(have, group=Group.LEFT)
                     else:
@@ -246,7 +248,7 @@ class FakeKernel:
         space.links.pop(link.name, None)
         space.peers.pop(link.name, None)
         space.records = {record for record in space.records if record.link != link.name}
-        for port in [port for port in space.links.values() if port.master == link.name]:
+        for port in [port for port in list(space.links.values()) if port.master == link.name]:
             space.links[port.name] = dataclasses.replace(port, master="")
             if port.name in space.peers:
                 space.peers[port.name].leave_bridge()
@@ -257,7 +259,9 @@ class FakeKernel:
             del self.sysctls[key]
         for path, other in self._other_ends(link):
             self.drop_link(path, other)
-        for path, standing in [(p, li) for p, s in self.spaces.items() for li in s.links.values()]:
+        for path, standing in [
+            (p, li) for p, s in list(self.spaces.items()) for li in list(s.links.values())
+        ]:
             if namespace == HOST and standing.parent == link.name:
                 self.drop_link(path, standing)
 
@@ -267,8 +271,8 @@ class FakeKernel:
             return []
         return [
             (path, other)
-            for path, space in self.spaces.items()
-            for other in space.links.values()
+            for path, space in list(self.spaces.items())
+            for other in list(space.links.values())
             if other.kind is LinkKind.VETH and other.peer is None and other.mac == link.peer.mac
             if link.peer.leaves or (path, other.name) == (link.peer.namespace, link.peer.name)
         ]
@@ -352,7 +356,9 @@ class FakeKernel:
 
     def remove_namespace(self, path: str) -> None:
         """With the pairs that have one end there, wherever the other is."""
-        everywhere = [(where, link) for where, space in self.spaces.items() for link in space.links.values()]
+        everywhere = [
+            (where, link) for where, space in list(self.spaces.items()) for link in list(space.links.values())
+        ]
         for where, link in everywhere:
             if where == path or any(other == path for other, _ in self._other_ends(link)):
                 self.drop_link(where, link)
@@ -405,7 +411,7 @@ class FakeKernel:
         return self.sysctls.get(_key(namespace, "net/ipv6/conf/lo/disable_ipv6"), "0") == "0"
 
     def host_interfaces(self) -> Mapping[str, int]:
-        theirs = [link for link in self.spaces[HOST].links.values() if _is_of_the_host(link)]
+        theirs = [link for link in list(self.spaces[HOST].links.values()) if _is_of_the_host(link)]
         return {link.name: link.mtu or 1500 for link in theirs}
 
     def uplink(self) -> Uplink | None:
