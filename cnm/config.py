@@ -51,6 +51,10 @@ class Launcher(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """The first process of containers that ask for one (tini)."""
     seccomp_profile: str = ""
     """JSON in Docker's form; "": the first that is found of those that packages bring."""
+    insecure_registries: tuple[str, ...] = ()
+    """HOST[:PORT] of registries whose certificates are not checked, or that have no TLS."""
+    registry_mirrors: tuple[str, ...] = ()
+    """URLs of registries that are asked before Docker Hub."""
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="kebab"):

@@ -2,6 +2,7 @@
 
     CnmError                    500, exit 1
     ├── InvalidParameter        400  the request is wrong: a malformed value, an unknown option
+    ├── Unauthorized            401  a registry does not take the password
     ├── Forbidden               403  the request is well-formed but never allowed (predefined networks, busy networks)
     ├── NotFound                404  the named object does not exist
     ├── Conflict                409  the request clashes with what exists (name taken, address in use)
@@ -25,6 +26,12 @@ class InvalidParameter(CnmError):
     """A value of the request is malformed or unknown."""
 
     status = 400
+
+
+class Unauthorized(CnmError):
+    """Who asks is not who is allowed to."""
+
+    status = 401
 
 
 class Forbidden(CnmError):

@@ -54,23 +54,34 @@ class Client:
         return self.request("DELETE", path, body, query)
 
     def request(
-        self, method: str, path: str, body: Any = None, query: Mapping[str, str] | None = None
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        query: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> Any:
         """The answer's JSON, None where it has no body.
 
         Raises DaemonError for a status of 400 or more and Unavailable where no daemon answers.
         """
-        return self._answer(self._ask(method, path, body, query))
+        return self._answer(self._ask(method, path, body, query, headers))
 
     def text(self, path: str, query: Mapping[str, str] | None = None) -> str:
         """The answer to a GET as it was written. Raises as `request` does."""
         return self._whole(self._ask("GET", path, None, query)).decode("utf-8", "replace")
 
     def stream(
-        self, path: str, query: Mapping[str, str] | None = None, *, method: str = "GET", body: Any = None
+        self,
+        path: str,
+        query: Mapping[str, str] | None = None,
+        *,
+        method: str = "GET",
+        body: Any = None,
+        headers: Mapping[str, str] | None = None,
     ) -> Iterator[Any]:
         """The values of an answer of JSON lines, which may be endless, each as soon as it arrives."""
-        connection = self._ask(method, path, body, query)
+        connection = self._ask(method, path, body, query, headers)
         try:
             if connection.status >= 400:
                 raise DaemonError(_message(b"".join(connection.body()), connection.status), connection.status)
@@ -133,13 +144,26 @@ class Client:
             raise DaemonError(_message(content, connection.status), connection.status)
         return content
 
-    def _ask(self, method: str, path: str, body: Any, query: Mapping[str, str] | None) -> _Connection:
-        connection = self._sent(method, path, body, query)
+    def _ask(
+        self,
+        method: str,
+        path: str,
+        body: Any,
+        query: Mapping[str, str] | None,
+        headers: Mapping[str, str] | None = None,
+    ) -> _Connection:
+        connection = self._sent(method, path, body, query, headers=headers)
         self._read_head(connection)
         return connection
 
     def _sent(
-        self, method: str, path: str, body: Any, query: Mapping[str, str] | None, upgrade: bool = False
+        self,
+        method: str,
+        path: str,
+        body: Any,
+        query: Mapping[str, str] | None,
+        upgrade: bool = False,
+        headers: Mapping[str, str] | None = None,
     ) -> _Connection:
         if query:
             path += "?" + "&".join(f"{quote(key)}={quote(value)}" for key, value in query.items())
@@ -149,6 +173,7 @@ class Client:
         head += f"Content-Length: {len(content)}\r\n"
         if content:
             head += "Content-Type: application/json\r\n"
+        head += "".join(f"{name}: {value}\r\n" for name, value in (headers or {}).items())
         connection = self._connect()
         try:
             connection.send(f"{head}\r\n".encode() + content)

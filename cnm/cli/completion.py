@@ -23,7 +23,8 @@ _cnmctl_names() {
         NETWORK) cnmctl "${host[@]}" network ls --format '{{.Name}}' ;;
         CONTAINER) cnmctl "${host[@]}" ps --all --format '{{.Names}}' ;;
         SANDBOX) cnmctl "${host[@]}" sandbox ls --format '{{.Name}}' ;;
-        IMAGE) cnmctl "${host[@]}" images --format '{{.Repository}}:{{.Tag}}' ;;
+        VOLUME) cnmctl "${host[@]}" volume ls --quiet ;;
+        IMAGE | NAME:TAG) cnmctl "${host[@]}" images --format '{{.Repository}}:{{.Tag}}' ;;
         NETWORK/NAME) cnmctl "${host[@]}" endpoint ls --format '{{.Network}}/{{.Name}}' ;;
         'NAME|ID')
             cnmctl "${host[@]}" ps --all --format '{{.Names}}'

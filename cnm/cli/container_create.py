@@ -7,6 +7,7 @@ import sys
 from contextlib import contextmanager
 
 from cnm.cli.client import DaemonError
+from cnm.cli.registry_logins import headers
 from cnm.errors import CnmError
 
 TYPE_CHECKING = False
@@ -64,7 +65,7 @@ def _pull(client: Client, image: str, arguments: Arguments) -> None:
     query = {"fromImage": name, "tag": tag}
     if arguments["platform"]:
         query["platform"] = arguments["platform"]
-    for message in client.stream("/images/create", query, method="POST"):
+    for message in client.stream("/images/create", query, method="POST", headers=headers(image)):
         if failure := message.get("error"):
             raise CnmError(failure)
         if not arguments["quiet"] and not message.get("progressDetail"):

@@ -115,6 +115,22 @@ def rmi(client: Client, arguments: Arguments) -> int:
     return code
 
 
+def tag(client: Client, arguments: Arguments) -> int:
+    image, name = arguments.operands
+    repository, word = split_tag(name)
+    launcher(client).post(f"/images/{quote(image)}/tag", query={"repo": repository, "tag": word})
+    return 0
+
+
+def split_tag(name: str) -> tuple[str, str]:
+    """(repository, tag) of an image's name; the tag, or the digest, is "" where there is none."""
+    if "@" in name:
+        repository, _, digest = name.partition("@")
+        return repository, digest
+    repository, colon, word = name.rpartition(":")
+    return (repository, word) if colon and "/" not in word else (name, "")
+
+
 def load(client: Client, arguments: Arguments) -> int:
     if not arguments["input"] and os.isatty(STANDARD_INPUT):
         raise InvalidParameter("requested load from stdin, but stdin is empty")
@@ -176,6 +192,7 @@ RMI = Command(
         Flag("no-prune", BOOLEAN, "Keep parents that have no name"),
     ),
 )
+TAG = Command("tag", "Give an image one more name", tag, "IMAGE NAME[:TAG]")
 LOAD = Command(
     "load",
     "Load images from an archive that save made",

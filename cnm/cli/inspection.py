@@ -40,6 +40,11 @@ def inspect(client: Client, arguments: Arguments) -> int:
     return _inspect(client, arguments, (wanted,) if wanted else tuple(_PATHS))
 
 
+def image_inspect(client: Client, arguments: Arguments) -> int:
+    arguments.values["size"] = False
+    return _inspect(client, arguments, ("image",))
+
+
 def container_inspect(client: Client, arguments: Arguments) -> int:
     return _inspect(client, arguments, ("container",))
 
@@ -148,6 +153,7 @@ INSPECT = Command(
     "NAME|ID [NAME|ID...]",
     (_FORMAT, _SIZE, Flag("type", STRING, "Look only among container, image, network or volume")),
 )
+IMAGE_INSPECT = Command("inspect", "Show images in full", image_inspect, "IMAGE [IMAGE...]", (_FORMAT,))
 CONTAINER_INSPECT = Command(
     "inspect",
     "Show containers in full",

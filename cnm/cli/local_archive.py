@@ -40,6 +40,41 @@ def packed(path: str, name: str) -> Iterator[bytes]:
     yield bytes(2 * BLOCK)
 
 
+def packed_tree(
+    folder: str, is_left_out: Callable[[str], bool], is_pruned: Callable[[str], bool]
+) -> Iterator[bytes]:
+    """The entries of what is in a folder, without the archive's end; everything belongs to root.
+
+    Both callables are asked for paths relative to it: what to leave out, and which directories not to look into.
+    Raises CnmError for what cannot be read.
+    """
+    archive = tarfile.TarFile(mode="w", fileobj=io.BytesIO())
+    try:
+        for name in _below(folder, "", is_pruned):
+            if is_left_out(name):
+                continue
+            place = os.path.join(folder, name)
+            if (info := archive.gettarinfo(place, name)) is None:
+                continue
+            info.uid = info.gid = 0
+            info.uname = info.gname = ""
+            yield info.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape")
+            if info.isreg():
+                yield from _content(place, info.size)
+    except OSError as error:
+        raise CnmError(
+            f"cannot read {error.filename or folder}: {(error.strerror or str(error)).lower()}"
+        ) from None
+
+
+def _below(folder: str, name: str, is_pruned: Callable[[str], bool]) -> Iterator[str]:
+    for entry in sorted(os.listdir(os.path.join(folder, name))):
+        path = f"{name}/{entry}" if name else entry
+        yield path
+        if stat.S_ISDIR(os.lstat(os.path.join(folder, path)).st_mode) and not is_pruned(path):
+            yield from _below(folder, path, is_pruned)
+
+
 def _tree(path: str, name: str) -> Iterator[tuple[str, str]]:
     """(path, name in the archive) of everything from `path` on, directories before what is in them."""
     yield path, name

@@ -23,11 +23,12 @@ BROKEN_PIPE = 141
 STDERR_NUMBER = 2
 """The last of the standard descriptors."""
 
-GROUPS = ("cluster", "container", "dns", "endpoint", "network", "port", "sandbox")
+GROUPS = ("cluster", "container", "dns", "endpoint", "image", "network", "port", "sandbox", "volume")
 """Nouns; each is a module of its own name, loaded only when it is called."""
 
 COMMANDS = {
     "attach": ("cnm.cli.attach", "ATTACH"),
+    "build": ("cnm.cli.build", "BUILD"),
     "commit": ("cnm.cli.snapshots", "COMMIT"),
     "cp": ("cnm.cli.copying", "CP"),
     "create": ("cnm.cli.run", "CREATE"),
@@ -36,24 +37,32 @@ COMMANDS = {
     "events": ("cnm.cli.events", "EVENTS"),
     "exec": ("cnm.cli.exec", "EXEC"),
     "export": ("cnm.cli.snapshots", "EXPORT"),
+    "history": ("cnm.cli.image_history", "HISTORY"),
     "images": ("cnm.cli.images", "IMAGES"),
     "import": ("cnm.cli.images", "IMPORT"),
     "info": ("cnm.cli.system_info", "INFO"),
     "inspect": ("cnm.cli.inspection", "INSPECT"),
     "kill": ("cnm.cli.lifecycle", "KILL"),
     "load": ("cnm.cli.images", "LOAD"),
+    "login": ("cnm.cli.registry", "LOGIN"),
+    "logout": ("cnm.cli.registry", "LOGOUT"),
     "logs": ("cnm.cli.container_logs", "LOGS"),
     "pause": ("cnm.cli.lifecycle", "PAUSE"),
     "ps": ("cnm.cli.container_list", "PS"),
+    "pull": ("cnm.cli.registry", "PULL"),
+    "push": ("cnm.cli.registry", "PUSH"),
     "rename": ("cnm.cli.lifecycle", "RENAME"),
     "restart": ("cnm.cli.lifecycle", "RESTART"),
     "rm": ("cnm.cli.lifecycle", "RM"),
     "rmi": ("cnm.cli.images", "RMI"),
     "run": ("cnm.cli.run", "RUN"),
+    "save": ("cnm.cli.image_archives", "SAVE"),
+    "search": ("cnm.cli.registry_search", "SEARCH"),
     "start": ("cnm.cli.start", "START"),
     "stats": ("cnm.cli.stats", "STATS"),
     "status": ("cnm.cli.system", "STATUS"),
     "stop": ("cnm.cli.lifecycle", "STOP"),
+    "tag": ("cnm.cli.images", "TAG"),
     "top": ("cnm.cli.container_top", "TOP"),
     "unpause": ("cnm.cli.lifecycle", "UNPAUSE"),
     "update": ("cnm.cli.update", "UPDATE"),

@@ -58,27 +58,26 @@ def export(client: Client, arguments: Arguments) -> int:
     if not output and os.isatty(STANDARD_OUTPUT):
         raise InvalidParameter("cowardly refusing to save to a terminal. Use the -o flag or redirect")
     if output:
-        _check_file(output)
+        check_file(output, "failed to export container")
     with launcher(client).download(f"/containers/{quote(arguments.operands[0])}/export") as answer:
         if output:
-            _save(answer, output)
+            write_file(answer, output)
         else:
             for piece in answer:
                 write_bytes(sys.stdout, piece)
     return 0
 
 
-def _check_file(path: str) -> None:
+def check_file(path: str, what_fails: str) -> None:
+    """Before the daemon is asked. Raises InvalidParameter for a path that no file can be written at."""
     folder = os.path.dirname(os.path.normpath(path))
     if folder and not os.path.isdir(folder):
-        raise InvalidParameter(
-            f"failed to export container: invalid output path: stat {folder}: no such file or directory"
-        )
+        raise InvalidParameter(f"{what_fails}: invalid output path: stat {folder}: no such file or directory")
     if os.path.isdir(path):
-        raise InvalidParameter(f"failed to export container: {path} is a directory")
+        raise InvalidParameter(f"{what_fails}: {path} is a directory")
 
 
-def _save(pieces: Iterable[bytes], path: str) -> None:
+def write_file(pieces: Iterable[bytes], path: str) -> None:
     """All of it or nothing: what is at `path` is replaced when the last piece has come."""
     from tempfile import NamedTemporaryFile
 

@@ -1,4 +1,4 @@
-"""Mounts, in the caller's mount namespace: mount(2), umount2(2) and mount_setattr(2), which Python lacks.
+"""Mounts, in the caller's mount namespace: mount(2), umount2(2), mount_setattr(2) and syncfs(2), which Python lacks.
 
 They release the GIL. Errors are OSErrors that name the path.
 """
@@ -40,6 +40,11 @@ def mount(source: str, target: str, kind: str, data: str, flags: int = 0) -> Non
 def bind(source: str, target: str) -> None:
     """`source`, without what is mounted below it, at `target` too."""
     mount(source, target, "", "", _MS_BIND)
+
+
+def sync(file: int) -> None:
+    """All of the file system of an open file is on its disk."""
+    _check(_libc.syncfs(file), "")
 
 
 def bind_mapped(source: str, target: str, user_namespace: int) -> None:

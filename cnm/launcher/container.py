@@ -7,6 +7,7 @@ from enum import Enum
 
 import msgspec
 
+from cnm.launcher.mount_points import Kind, MountPoint, mount_points
 from cnm.wire.containers import Config, HostConfig
 from cnm.wire.engine import EndpointSettings
 
@@ -52,6 +53,8 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     restart_count: int = 0
     stopped_by_user: bool = False
     """By stop or kill: `unless-stopped` leaves it so, and no policy starts it again."""
+    takes_volumes: bool = False
+    """With its removal, which has begun, go the anonymous volumes that nobody else has."""
 
 
 class Container(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,6 +80,19 @@ class Container(msgspec.Struct, frozen=True, kw_only=True):
     state: State = State()
     driver: str = "overlay2"
     runtime: str = "runc"
+    mounts: tuple[MountPoint, ...] | None = None
+    """With the names of its volumes; None in records of before there were volumes: as asked for."""
+
+    @property
+    def points(self) -> tuple[MountPoint, ...]:
+        """What it has mounted."""
+        return mount_points(self.config, self.host) if self.mounts is None else self.mounts
+
+    @property
+    def volumes(self) -> list[str]:
+        """Names, each once."""
+        found = (point.name for point in self.points if point.kind is Kind.VOLUME and point.name)
+        return list(dict.fromkeys(found))
 
     @property
     def cgroup(self) -> str:

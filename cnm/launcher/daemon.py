@@ -28,10 +28,16 @@ from cnm.launcher.parts import Parts
 from cnm.launcher.places import Places
 from cnm.launcher.programs import Programs
 from cnm.launcher.records import Records
+from cnm.launcher.registries import Registries
 from cnm.launcher.registry import Registry
 from cnm.launcher.runtime import Runtime
 from cnm.launcher.sandboxes import Sandboxes
+from cnm.launcher.volumes.plugins import VolumePlugins
+from cnm.launcher.volumes.volumes import Volumes
 from cnm.service_manager import notify
+from cnm.wire.plugin_client import Plugins
+from cnm.wire.plugin_discovery import Places as PluginPlaces
+from cnm.wire.plugin_retry import RealClock
 
 log = logging.getLogger("cnm.launcher")
 
@@ -58,14 +64,20 @@ def _serve(settings: Settings) -> int:
     inherited = activation.inherited()
     place = UnixPlace(places.socket, inherited.pop(places.socket, None))
     activation.refuse(inherited)
-    engine = make_engine(settings, places)
+    clock = RealClock()
+    engine = make_engine(settings, places, clock)
     _warn_of_what_is_absent(engine.parts, settings.launcher.runtime)
     server = Server(create_app(engine), place, threads=settings.launcher.threads)
     server.bind()  # before anything is taken up: two launchers would take up the same
     engine.start()
     heard = NetworksHeard(engine.parts, engine.cnmd_is_back)
     heard.start()
-    daemon_process.stop_on_signals(log, server.stop)
+
+    def stop() -> None:
+        clock.close()  # no request waits for a plugin to come back
+        server.stop()
+
+    daemon_process.stop_on_signals(log, stop)
     gc.freeze()  # what a start makes stays: looking through it would hold up a request for tens of milliseconds
     notify("READY=1")
     log.info("cnm-launcher %s listens on %s", cnm.__version__, places.socket)
@@ -75,7 +87,7 @@ def _serve(settings: Settings) -> int:
     return 0
 
 
-def make_engine(settings: Settings, places: Places) -> Engine:
+def make_engine(settings: Settings, places: Places, clock: RealClock | None = None) -> Engine:
     """With all its parts. Raises CnmError for what is not as it must be."""
     table = settings.launcher
     programs = Programs(
@@ -90,21 +102,34 @@ def make_engine(settings: Settings, places: Places) -> Engine:
     runtimes = {
         name: Runtime(programs, places.runtime(name), name, before.get(name, ())) for name in _RUNTIMES
     }
-    cnmd = Cnmd(settings.socket)
+    cnmd, events = Cnmd(settings.socket), EventBus()
+    registries = Registries(table.insecure_registries, table.registry_mirrors)
     parts = Parts(
         places=places,
         programs=programs,
         registry=Registry(Records(places)),
-        images=Images(places.storage, places.storage_run, programs),
+        images=Images(places.storage, places.storage_run, programs, registries),
+        volumes=Volumes(places.volumes, events, _volume_plugins(settings, clock or RealClock())),
         cnmd=cnmd,
         sandboxes=Sandboxes(cnmd),
         monitors={name: Monitor(runtime, places.exits) for name, runtime in runtimes.items()},
         runtimes=runtimes,
         exits=Exits(),
-        events=EventBus(),
+        events=events,
         host=read_host(programs),
     )
     return Engine(parts, cgroup_parent=table.cgroup_parent, runtime=table.runtime)
+
+
+def _volume_plugins(settings: Settings, clock: RealClock) -> VolumePlugins:
+    """Found where cnmd finds network plugins, and never cnmd itself, which would take us for a dockerd that starts."""
+    places = PluginPlaces(
+        socket_dirs=settings.remote_plugin_dirs or (settings.plugin_dir,),
+        spec_dirs=settings.remote_plugin_spec_dirs,
+        own_sockets=settings.own_sockets,
+        own_addresses=tuple(settings.plugin_tcp.listen.values()) if settings.plugin_tcp else (),
+    )
+    return VolumePlugins(Plugins(places, clock, settings.remote_plugin_timeout), clock)
 
 
 def _warn_of_what_is_absent(parts: Parts, runtime: str) -> None:

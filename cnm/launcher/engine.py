@@ -17,7 +17,9 @@ from cnm.events import Event
 from cnm.launcher import monitor, requests
 from cnm.launcher.arrivals import Arrival, Arrivals
 from cnm.launcher.attachments import Attachments
+from cnm.launcher.building.builds import Builds
 from cnm.launcher.container import Container, Status
+from cnm.launcher.container_volumes import ContainerVolumes
 from cnm.launcher.ending import Ender
 from cnm.launcher.entering import Entering, check_runs
 from cnm.launcher.failures import check_alive, said_of, while_it_runs
@@ -30,8 +32,11 @@ from cnm.launcher.log_options import keeps_log
 from cnm.launcher.modes import shared_with
 from cnm.launcher.namespaces import Namespaces
 from cnm.launcher.parts import Parts
+from cnm.launcher.pulling import Pulls
+from cnm.launcher.pushing import Pushes
 from cnm.launcher.recovery import Recovery
 from cnm.launcher.removal import User
+from cnm.launcher.saving import Saves
 from cnm.launcher.selection import has_labels
 from cnm.launcher.starting import Starter
 from cnm.launcher.stats import Stats
@@ -55,10 +60,13 @@ class Engine:
         self._cgroup_parent, self.default_runtime = cgroup_parent, runtime
         self.registry = parts.registry
         self.attachments, self.arrivals = Attachments(), Arrivals()
-        self._takedown = Takedown(parts)
+        self.volumes = ContainerVolumes(parts)
+        self._takedown = Takedown(parts, self.volumes)
         self.links = Links(parts.registry, parts.sandboxes)
         self.namespaces = Namespaces(parts.registry, parts.places)
-        self._starter = Starter(parts, self.arrivals, self._takedown, self.namespaces, self.links)
+        self._starter = Starter(
+            parts, self.arrivals, self._takedown, self.namespaces, self.links, self.volumes
+        )
         self.entering = Entering(parts)
         self.health = HealthChecks(parts, self.entering)
         self._ender = Ender(
@@ -69,19 +77,35 @@ class Engine:
         self._recovery = Recovery(parts, self._ender, self._takedown, self._remove)
         self.stats = Stats(parts)
         self.image_events = ImageEvents(parts.images, parts.events)
+        self.pulls = Pulls(parts.images, self.image_events)
+        self.pushes = Pushes(parts.images, self.image_events)
+        self.saves = Saves(parts.images, self.image_events)
         self._visits = Visits(parts)
+        self.builds = Builds(parts, self.image_events, cgroup_parent, self._running)
 
     def start(self) -> None:
         """Take up what there is: containers run on while no launcher does."""
         self.registry.load()
+        self.volumes.load()
+        self._drop_orphaned_layers()
+        self.builds.start()
         self._recovery.run()
+
+    def _drop_orphaned_layers(self) -> None:
+        """Of pulls that a kill has ended."""
+        try:
+            self.parts.images.drop_orphans()
+        except CnmError as error:
+            log.warning("layers that no image has stay: %s", error)
 
     def cnmd_is_back(self) -> None:
         """What could not be done while it was away."""
         self._recovery.agree_with_cnmd()
+        self.builds.cnmd_is_back()
 
     def close(self) -> None:
-        """Containers run on."""
+        """Containers run on; builds end."""
+        self.builds.close()
         self._ender.restarts.close()
         self.parts.exits.close()
 
@@ -102,6 +126,7 @@ class Engine:
         with contextlib.ExitStack() as undo:
             undo.callback(self.registry.drop, made)
             _make_folder(p.places.container(made.id))
+            made = self.volumes.make(made, undo)
             created = msgspec.structs.replace(
                 made, state=msgspec.structs.replace(made.state, status=Status.CREATED)
             )
@@ -122,8 +147,8 @@ class Engine:
                 return named
         raise Conflict("no name is free: give one with --name")
 
-    def remove(self, reference: str, *, force: bool = False) -> None:
-        """Raises Conflict for one that runs, unless `force`."""
+    def remove(self, reference: str, *, force: bool = False, volumes: bool = False) -> None:
+        """Raises Conflict for one that runs, unless `force`. `volumes`: its anonymous ones go too."""
         with self.registry.locked(reference) as container:
             status = container.state.status
             if status.is_alive or status is Status.RESTARTING:
@@ -135,18 +160,23 @@ class Engine:
                     )
                 container = self.stopper.killed(container)
             if self.registry.is_there(container.id):  # one that removes itself is gone by now
-                self._remove(container)
+                self._remove(container, volumes=volumes)
 
-    def _remove(self, container: Container) -> None:
+    def _remove(self, container: Container, *, volumes: bool = False) -> None:
+        """One that removes itself takes its volumes along, as does one that was not made wholly."""
         self._ender.restarts.cancel(container.id)
-        removing = self.registry.note_state(container, status=Status.REMOVING)
+        before = container.state
+        takes = volumes or before.takes_volumes or container.host.auto_remove is True
+        takes = takes or before.status is Status.CREATING
+        removing = self.registry.note_state(container, status=Status.REMOVING, takes_volumes=takes)
         self.arrivals.disappoint(container.id)
         self.entering.execs.forget(container.id)
         self.parts.monitor(container).forget(container.id)
         try:
             if not self._takedown.is_done(container):
-                self._takedown.run(container)
+                self._takedown.run(removing)
             self.parts.rootfs(container).remove()
+            self.volumes.release(removing)
         except OSError as error:
             reason = CnmError(
                 f"cannot remove container {container.short}: {error.filename}: {error.strerror}"
@@ -327,12 +357,12 @@ class Engine:
 
     @contextlib.contextmanager
     def files_of(self, container: Container) -> Iterator[str]:
-        """The path of its root file system, with what is mounted in it while it runs; mounted in the block."""
+        """The path of its root file system, with what is mounted in it; there in the block."""
         if container.state.status.is_alive:
             yield f"/proc/{container.state.pid}/root"
             return
-        with self._visits.of(container) as root:
-            yield root
+        with self._visits.of(container) as root, self.volumes.seen_in(container, root) as seen:
+            yield seen
 
     @contextlib.contextmanager
     def own_files_of(self, container: Container) -> Iterator[str]:
@@ -342,6 +372,12 @@ class Engine:
             return
         with self._visits.of(container) as root:
             yield root
+
+    def _running(self, reference: str) -> str:
+        """The id of a container that runs. Raises NotFound, Conflict."""
+        found = self.registry.find(reference)
+        check_alive(found)
+        return found.id
 
     def users_of(self, image: str) -> list[User]:
         """Containers that are made from an image."""

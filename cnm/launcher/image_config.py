@@ -59,7 +59,7 @@ class Image(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     """ "sha256:" and 64 hex digits, of its config: the one that Docker shows for the same image."""
     names: tuple[str, ...]
-    """ "docker.io/library/busybox:latest"; none for a dangling one."""
+    """ "docker.io/library/busybox:latest", and those by digest, "…/busybox@sha256:…"."""
     layers: tuple[str, ...]
     """Ids in containers-storage, the lowest first."""
     config: Config
@@ -74,12 +74,19 @@ class Image(msgspec.Struct, frozen=True, kw_only=True):
     comment: str
     history: tuple[History, ...]
     diff_ids: tuple[str, ...]
-    digests: tuple[str, ...]
-    """Of its manifests, "sha256:" and 64 hex digits: what a registry calls it by."""
     parent: str = ""
     """Id of the image that it was committed from, here; "" for others."""
     layer_sizes: tuple[int, ...] = ()
     """Bytes of each of `layers`."""
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """Its names but those by digest; none for a dangling one."""
+        return tuple(name for name in self.names if "@" not in name)
+
+    @property
+    def repo_digests(self) -> tuple[str, ...]:
+        return tuple(name for name in self.names if "@" in name)
 
 
 _DECODER = msgspec.json.Decoder(_Document)
@@ -93,7 +100,6 @@ def read(
         found = _DECODER.decode(document)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise CnmError(f"image {stored.id} is damaged: {error}: remove it and load it again") from None
-    manifests = (digest for key, digest in stored.big_data_digests.items() if key.startswith("manifest"))
     return Image(
         id=f"sha256:{stored.id}",
         names=names,
@@ -107,7 +113,6 @@ def read(
         comment=found.comment,
         history=found.history or (),
         diff_ids=found.rootfs.diff_ids or (),
-        digests=tuple(sorted({stored.digest, *manifests} - {""})),
         parent=found.parent,
         layer_sizes=tuple(layer.diff_size for layer in layers),
     )
@@ -160,6 +165,11 @@ def manifest(config: bytes, layers: Sequence[tuple[str, int]]) -> bytes:
             "layers": described,
         }
     )
+
+
+def of_layers(diff_ids: Sequence[str]) -> bytes:
+    """The document of an image that nobody makes containers from."""
+    return msgspec.json.encode(_Document(rootfs=_RootFs(diff_ids=tuple(diff_ids))))
 
 
 def digest_of(document: bytes) -> str:

@@ -40,8 +40,13 @@ class ImageEvents:
             self.tell("load", ident)
 
     def tell_removed(self, image: Image, removed: Iterable[Removed], known: Collection[str]) -> None:
-        """Of the answer to a removal of `image`: what of it were images, `known` ids, and not layers."""
-        for each in removed:
+        """Of the answer to a removal of `image`: what of it were images, `known` ids, and not layers.
+
+        Digests that went with the last tag of their repository are not told of.
+        """
+        for place, each in enumerate(removed):
+            if each.untagged and place and "@" in each.untagged:
+                continue
             if each.untagged:
                 self.tell("untag", image.id)
             elif each.deleted in known:

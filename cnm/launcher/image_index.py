@@ -12,7 +12,8 @@ import msgspec
 from cnm.errors import NotFound
 from cnm.launcher import image_config
 from cnm.launcher.image_config import Image
-from cnm.launcher.references import familiar, identifier, parse
+from cnm.launcher.references import Reference, familiar, identifier, parse
+from cnm.launcher.repo_digests import RepoDigests
 from cnm.launcher.storage import Contents, Storage, StoredImage
 
 log = logging.getLogger(__name__)
@@ -31,8 +32,8 @@ class _Known(NamedTuple):
 class ImageIndex:
     """The images of a store, as of now whenever it is asked."""
 
-    def __init__(self, storage: Storage) -> None:
-        self._storage = storage
+    def __init__(self, storage: Storage, digests: RepoDigests) -> None:
+        self._storage, self._digests = storage, digests
         self._known = _Known((), (), frozenset(), Contents((), {}))
         self._reading = threading.Lock()
 
@@ -68,9 +69,7 @@ class ImageIndex:
             return _only([image for image in images if image.id == whole], whole)
         name = parse(reference).with_tag
         if name.digest:
-            found = [
-                image for image in images if name.digest in image.digests and _has(image, name.repository)
-            ]
+            found = [image for image in images if _has(image, name)]
         else:
             found = [image for image in images if str(name) in image.names]
         if not found and (beginning := reference.removeprefix("sha256:")):
@@ -79,14 +78,20 @@ class ImageIndex:
 
     def _read(self) -> _Known:
         with self._reading:
-            if self._storage.version() != self._known.version or not self._known.version:
-                version = self._storage.version()
+            if self._version() != self._known.version or not self._known.version:
+                version = self._version()
                 contents = self._storage.read()
                 removed = frozenset(
                     f"sha256:{stored.id}" for stored in contents.images if _is_removed(stored)
                 )
                 self._known = _Known(version, tuple(self._images(contents)), removed, contents)
             return self._known
+
+    def _version(self) -> tuple[int, ...]:
+        return (*self._storage.version(), self._digests.version)
+
+    def _names(self, stored: StoredImage) -> tuple[str, ...]:
+        return tuple(sorted((*_tags(stored), *self._digests.of(f"sha256:{stored.id}"))))
 
     def _images(self, contents: Contents) -> Iterator[Image]:
         """One whose layers are not whole, as after a power cut, is no image."""
@@ -98,9 +103,9 @@ class ImageIndex:
                 continue
             known = before.get(f"sha256:{stored.id}")
             if known is not None:
-                yield msgspec.structs.replace(known, names=_names(stored))
+                yield msgspec.structs.replace(known, names=self._names(stored))
             elif document := self._document(stored):
-                yield image_config.read(document, stored, _names(stored), layers)
+                yield image_config.read(document, stored, self._names(stored), layers)
 
     def _document(self, stored: StoredImage) -> bytes:
         """b"" for what is no image but a list of them, or was removed meanwhile."""
@@ -116,16 +121,18 @@ def _only(found: Sequence[Image], shown: str) -> Image:
     return found[0]
 
 
-def _has(image: Image, repository: str) -> bool:
-    return any(parse(name).repository == repository for name in image.names)
+def _has(image: Image, name: Reference) -> bool:
+    """By a digest: one of its repository's."""
+    return f"{name.repository}@{name.digest}" in image.names
 
 
-def _names(stored: StoredImage) -> tuple[str, ...]:
-    return tuple(sorted(name for name in stored.names if name != hidden_name(stored.id)))
+def _tags(stored: StoredImage) -> list[str]:
+    """Without names by digest, which podman gives what was pulled by one."""
+    return [name for name in stored.names if name != hidden_name(stored.id) and "@" not in name]
 
 
 def _is_removed(stored: StoredImage) -> bool:
-    return stored.names == (hidden_name(stored.id),)
+    return hidden_name(stored.id) in stored.names and not _tags(stored)
 
 
 def hidden_name(image: str) -> str:

@@ -29,9 +29,9 @@ class MountPoint(msgspec.Struct, frozen=True, kw_only=True):
     destination: str
     """Absolute and clean."""
     source: str = ""
-    """Of a bind: the path on the host."""
+    """Of a bind: the path on the host. Of a volume that is there: where its content is, as far as its driver says."""
     name: str = ""
-    """Of a volume; "" for an anonymous one."""
+    """Of a volume; "" for an anonymous one that is not there yet."""
     driver: str = ""
     mode: str = ""
     """The words after the second colon of -v."""
@@ -41,8 +41,15 @@ class MountPoint(msgspec.Struct, frozen=True, kw_only=True):
     """Of a tmpfs: its options, with commas."""
     create_source: bool = False
     """A missing source of a bind becomes a directory."""
+    copies: bool = False
+    """A volume that is empty takes what the image has there."""
     asked: Mount = msgspec.field(default_factory=Mount)
-    """The request, with the options that only one kind has."""
+    """The request, with the options that only one kind has; empty where the image asks for a volume."""
+
+    @property
+    def is_anonymous(self) -> bool:
+        """Whether it is a volume that nobody has named."""
+        return self.kind is Kind.VOLUME and not self.asked.source
 
 
 def mount_points(
@@ -60,8 +67,12 @@ def mount_points(
         asked.add(point.destination)
         found[point.destination] = point
     for path in sorted(config.volumes or ()):
-        found.setdefault(clean(path), MountPoint(kind=Kind.VOLUME, destination=clean(path)))
+        found.setdefault(clean(path), _image_volume(clean(path), host_config.volume_driver or ""))
     return tuple(found.values())
+
+
+def _image_volume(path: str, driver: str) -> MountPoint:
+    return MountPoint(kind=Kind.VOLUME, destination=path, driver=driver, copies=True)
 
 
 def _asked(host_config: HostConfig) -> Iterator[MountPoint]:
@@ -111,6 +122,7 @@ def parse_bind(text: str, driver: str = "") -> MountPoint:
         writable="ro" not in words,
         propagation=(propagation or DEFAULT_PROPAGATION) if kind is Kind.BIND else "",
         create_source=kind is Kind.BIND,
+        copies=kind is Kind.VOLUME and "nocopy" not in words,
         asked=_as_mount(kind, source, target, words),
     )
 
@@ -207,13 +219,15 @@ def _volume(mount: Mount, source: str, target: str) -> MountPoint:
         raise InvalidParameter("field BindOptions must not be specified")
     if mount.read_only and not source:
         raise InvalidParameter("must not set ReadOnly mode when using anonymous volumes")
-    driver = mount.volume_options.driver_config if mount.volume_options else None
+    options = mount.volume_options
+    driver = options.driver_config if options else None
     return MountPoint(
         kind=Kind.VOLUME,
         destination=clean(target),
         name=source,
         driver=(driver.name if driver else "") or "",
         writable=not mount.read_only,
+        copies=not (options and options.no_copy),
         asked=mount,
     )
 
@@ -246,7 +260,7 @@ def parse_volumes_from(text: str) -> tuple[str, bool]:
 def inherited_points(points: Iterable[MountPoint], *, writable: bool) -> tuple[MountPoint, ...]:
     """Another container's, for `--volumes-from`."""
     return tuple(
-        msgspec.structs.replace(point, writable=point.writable and writable)
+        msgspec.structs.replace(point, writable=point.writable and writable, copies=False)
         for point in points
         if point.kind is not Kind.TMPFS
     )

@@ -22,6 +22,7 @@ from cnm.launcher.rootfs import Rootfs
 from cnm.launcher.runtime import Runtime
 from cnm.launcher.sandboxes import Sandboxes
 from cnm.launcher.scopes import Scopes
+from cnm.launcher.volumes.volumes import Volumes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +33,7 @@ class Parts:
     programs: Programs
     registry: Registry
     images: Images
+    volumes: Volumes
     cnmd: Cnmd
     sandboxes: Sandboxes
     monitors: Mapping[str, Monitor]

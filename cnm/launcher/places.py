@@ -26,6 +26,11 @@ class Places(NamedTuple):
         return os.path.join(self.root, "launcher", "containers")
 
     @property
+    def volumes(self) -> str:
+        """A folder by each volume's name."""
+        return os.path.join(self.root, "launcher", "volumes")
+
+    @property
     def storage(self) -> str:
         """containers-storage's graph root."""
         return os.path.join(self.root, "launcher", "storage")
@@ -47,6 +52,26 @@ class Places(NamedTuple):
     def execs(self) -> str:
         """What the runtime is told of an exec; a folder each, for a moment."""
         return os.path.join(self.run, "launcher", "execs")
+
+    @property
+    def builds(self) -> str:
+        """What clients send with builds; a folder each, while it lasts."""
+        return os.path.join(self.root, "launcher", "builds")
+
+    @property
+    def remembered_builds(self) -> str:
+        """A file of each build that need not be done again."""
+        return os.path.join(self.root, "launcher", "remembered-builds")
+
+    @property
+    def builds_run(self) -> str:
+        """What is known of builds that go on; a folder each."""
+        return os.path.join(self.run, "launcher", "builds")
+
+    @property
+    def views(self) -> str:
+        """Files of containers that do not run, with what is mounted in them; a folder each, while somebody looks."""
+        return os.path.join(self.run, "launcher", "views")
 
     def runtime(self, name: str) -> str:
         """The state of an OCI runtime of this name."""
@@ -82,7 +107,15 @@ class Places(NamedTuple):
             raise InvalidParameter(
                 f"{self.run} is {excess} characters too long for podman: choose another run directory"
             )
-        for path in (self.root, os.path.join(self.root, "launcher"), self.containers, self.storage):
+        for path in (
+            self.root,
+            os.path.join(self.root, "launcher"),
+            self.containers,
+            self.volumes,
+            self.storage,
+            self.builds,
+            self.remembered_builds,
+        ):
             _make(path)
         for path in (
             self.run,
@@ -91,6 +124,8 @@ class Places(NamedTuple):
             self.bundles,
             self.exits,
             self.execs,
+            self.builds_run,
+            self.views,
             self.all_namespaces,
         ):
             _make(path)

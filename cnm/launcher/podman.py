@@ -7,13 +7,15 @@ import os
 import re
 import shutil
 import subprocess
+from collections.abc import Mapping, Sequence
 
 from cnm.errors import CnmError, InvalidParameter
 from cnm.launcher.programs import Programs
+from cnm.launcher.registries import Registries
 
 _TAKES_AT_MOST = 3600
 """Seconds; an image of many gigabytes on a slow disk takes minutes."""
-_STEERING = ("CONTAINER", "PODMAN", "STORAGE_", "BUILDAH", "REGISTRY_AUTH_FILE", "XDG_")
+_STEERING = ("CONTAINER", "PODMAN", "STORAGE_", "BUILDAH", "REGISTRY_AUTH_FILE", "DOCKER_CONFIG", "XDG_")
 """Beginnings of variables by which somebody's shell would lead podman elsewhere, even to another host."""
 _LONGEST_RUN_ROOT = 50
 """podman refuses a longer one; it is then called by a short symlink."""
@@ -23,10 +25,6 @@ _STORAGE = """\
 driver = "overlay"
 graphroot = "{root}"
 runroot = "{run}"
-"""
-_REGISTRIES = """\
-unqualified-search-registries = []
-short-name-mode = "disabled"
 """
 _CONTAINERS = """\
 [containers]
@@ -40,14 +38,19 @@ network_cmd_path = ""
 """
 # Whose images are taken is decided by who may talk to the launcher, which is root.
 _POLICY = '{"default": [{"type": "insecureAcceptAnything"}]}\n'
+_POLICY_OF_HOME = ".config/containers/policy.json"
+"""Where it is looked for below HOME; `podman push` takes no other."""
 _BROKEN_LAYER = re.compile(r"processing tar file\((.*)\): exit status")
-_ERROR = re.compile(r'^(?:time="[^"]*" level=\w+ msg=)?(?:Error: )?(.*)$')
+_ERROR = re.compile(r'^(?:time="[^"]*" level=\w+ msg=|[A-Z]{4}\[\d+\] )?(?:Error: )?(.*)$')
+"""On a terminal it logs otherwise."""
 
 
 class Podman:
     """One store: `root` its graph root, `run` its run root; its settings are files in `run`."""
 
-    def __init__(self, root: str, run: str, programs: Programs, scratch: str) -> None:
+    def __init__(
+        self, root: str, run: str, programs: Programs, scratch: str, registries: Registries | None = None
+    ) -> None:
         """`scratch` is a directory for what is big and short-lived."""
         self._root = root
         self._place = run
@@ -55,6 +58,7 @@ class Podman:
         self._programs = programs
         self._scratch = scratch
         self._settings = os.path.join(run, "settings")
+        self.registries = registries or Registries()
 
     def settle(self) -> None:
         """Writes the settings; the run root does not outlive a boot.
@@ -62,25 +66,28 @@ class Podman:
         podman's own database goes, too: it knows of no containers here, and would refuse directories that have moved.
         """
         shutil.rmtree(os.path.join(self._root, "libpod"), ignore_errors=True)
-        os.makedirs(self._settings, mode=0o700, exist_ok=True)
+        os.makedirs(os.path.join(self._settings, os.path.dirname(_POLICY_OF_HOME)), mode=0o700, exist_ok=True)
         if self._run != self._place and not os.path.lexists(self._run):
             os.symlink(self._place, self._run)
         texts = {
             "storage.conf": _STORAGE.format(root=self._root, run=self._run),
-            "registries.conf": _REGISTRIES,
+            "registries.conf": self.registries.settings(),
             "containers.conf": _CONTAINERS,
-            "policy.json": _POLICY,
+            _POLICY_OF_HOME: _POLICY,
         }
         for name, text in texts.items():
             with open(os.path.join(self._settings, name), "w", encoding="utf-8") as file:
                 file.write(text)
 
-    def run(self, *arguments: str) -> str:
-        """What it printed. Raises CnmError in podman's words, InvalidParameter for a layer that is no sound tar."""
+    def run(self, *arguments: str, given: str = "") -> str:
+        """What it printed; `given` is its input.
+
+        Raises CnmError in podman's words, InvalidParameter for a layer that is no sound tar.
+        """
         done = subprocess.run(
-            [*self._command(), *arguments],
-            env=self._environment(),
-            stdin=subprocess.DEVNULL,
+            self.command(*arguments),
+            env=self.environment(),
+            input=given,
             capture_output=True,
             text=True,
             errors="replace",
@@ -88,14 +95,33 @@ class Podman:
             check=False,
         )
         if done.returncode != 0:
-            raise _failure(arguments[0], _last_words(done.stderr))
+            raise failure(arguments[0], last_words(done.stderr))
         return done.stdout.strip()
+
+    def start(
+        self, *arguments: str, options: Sequence[str] = (), env: Mapping[str, str] | None = None
+    ) -> subprocess.Popen[bytes]:
+        """A verb that is listened to while it works, in a session of its own; `options` stand before the verb."""
+        return subprocess.Popen(
+            self.command(*options, *arguments),
+            env={**self.environment(), **(env or {})},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
+
+    @property
+    def policy(self) -> str:
+        """Path of the settings that say whose images are taken."""
+        return os.path.join(self._settings, _POLICY_OF_HOME)
 
     def copying(self) -> tuple[str, ...]:
         """Options of verbs that take images in."""
-        return ("--quiet", "--signature-policy", os.path.join(self._settings, "policy.json"))
+        return ("--quiet",)
 
-    def _command(self) -> list[str]:
+    def command(self, *arguments: str) -> list[str]:
+        """Raises Unavailable."""
         return [
             self._programs.path("podman"),
             *("--root", self._root, "--runroot", self._run, "--storage-driver", "overlay"),
@@ -103,15 +129,17 @@ class Podman:
             *("--storage-opt", "overlay.skip_mount_home=true"),
             *("--tmpdir", os.path.join(self._run, "libpod"), "--events-backend", "none"),
             *("--cgroup-manager", "cgroupfs", "--log-level", "error"),
+            *arguments,
         ]
 
-    def _environment(self) -> dict[str, str]:
+    def environment(self) -> dict[str, str]:
         inherited = {key: value for key, value in self._programs.env.items() if not key.startswith(_STEERING)}
         return {
             **inherited,
             "CONTAINERS_STORAGE_CONF": os.path.join(self._settings, "storage.conf"),
             "CONTAINERS_REGISTRIES_CONF": os.path.join(self._settings, "registries.conf"),
             "CONTAINERS_CONF": os.path.join(self._settings, "containers.conf"),
+            "HOME": self._settings,
             "TMPDIR": self._scratch,
         }
 
@@ -121,13 +149,15 @@ def _short_name(run: str) -> str:
     return f"/run/cnm-storage-{hashlib.sha256(run.encode()).hexdigest()[:12]}"
 
 
-def _failure(verb: str, words: str) -> CnmError:
+def failure(verb: str, words: str) -> CnmError:
+    """What a verb has failed with, by podman's last words."""
     if broken := _BROKEN_LAYER.search(words):
         return InvalidParameter(f"Error processing tar file: {broken[1]}")
     return CnmError(f"podman {verb} failed: {words}")
 
 
-def _last_words(errors: str) -> str:
+def last_words(errors: str) -> str:
+    """Of what it wrote to standard error: why it failed."""
     lines = [line.strip() for line in errors.splitlines() if line.strip()]
     found = _ERROR.match(lines[-1]) if lines else None
     return found[1].strip('"') if found else "it gave no reason"

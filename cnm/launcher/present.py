@@ -12,6 +12,7 @@ import msgspec
 from cnm.launcher import docker_form
 from cnm.launcher.container import Container, Status
 from cnm.launcher.log_options import keeps_log
+from cnm.launcher.mount_points import Kind, MountPoint
 from cnm.launcher.places import Places
 from cnm.launcher.references import familiar
 from cnm.launcher.sandboxes import PREDEFINED
@@ -105,37 +106,25 @@ def _graph(container: Container, places: Places) -> dict[str, str]:
 
 
 def mounts_of(container: Container) -> list[dict[str, Any]]:
-    """Binds and tmpfs mounts, as Docker lists them."""
+    """Binds, volumes and the tmpfs mounts of `--mount`, as Docker lists them."""
     return [
-        {
-            "Type": "bind",
-            "Source": source,
-            "Destination": target,
-            "Mode": mode,
-            "RW": "ro" not in mode.split(","),
-            "Propagation": next((word for word in mode.split(",") if word in _PROPAGATIONS), "rprivate"),
-        }
-        for source, target, mode in map(_bind, container.host.binds or ())
-    ] + [
-        {
-            "Type": mount.type or "bind",
-            "Source": mount.source or "",
-            "Destination": mount.target or "",
-            "Mode": "",
-            "RW": not mount.read_only,
-            "Propagation": "rprivate" if mount.type == "bind" else "",
-        }
-        for mount in container.host.mounts or ()
+        _mount(point)
+        for point in container.points
+        if point.kind is not Kind.TMPFS or point.asked.type == Kind.TMPFS.value
     ]
 
 
-_PROPAGATIONS = ("private", "rprivate", "shared", "rshared", "slave", "rslave")
-
-
-def _bind(text: str) -> tuple[str, str, str]:
-    source, _, rest = text.partition(":")
-    target, _, mode = rest.partition(":")
-    return source, target, mode
+def _mount(point: MountPoint) -> dict[str, Any]:
+    volume = {"Name": point.name, "Driver": point.driver} if point.kind is Kind.VOLUME else {}
+    return {
+        "Type": point.kind.value,
+        **volume,
+        "Source": point.source,
+        "Destination": point.destination,
+        "Mode": point.mode,
+        "RW": point.writable,
+        "Propagation": point.propagation,
+    }
 
 
 def _network_settings(container: Container, endpoints: Endpoints, places: Places) -> dict[str, Any]:

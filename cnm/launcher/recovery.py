@@ -13,7 +13,7 @@ import msgspec
 
 from cnm.errors import CnmError, NotFound
 from cnm.kernel.processes import is_running
-from cnm.launcher import cgroups, user_namespaces
+from cnm.launcher import cgroups, user_namespaces, views
 from cnm.launcher.container import Container, Status
 from cnm.launcher.ending import Ender
 from cnm.launcher.parts import Parts
@@ -26,6 +26,8 @@ from cnm.wire.engine import EndpointSettings
 
 log = logging.getLogger("cnm.launcher")
 
+_GOES = (Status.CREATING, Status.REMOVING, Status.DEAD)
+"""What does not stay: it was not made wholly, or removed."""
 _AT_ONCE = 8
 """Containers that are started at the same time; more would only wait for each other."""
 
@@ -48,6 +50,8 @@ class Recovery:
         for container in containers:
             self._each(container.id, self._settle)
         self._sweep({container.id for container in containers})
+        views.sweep(self._p.places.views)
+        self._p.volumes.sweep({each.id for each in self._p.registry.all() if each.state.status.is_alive})
         self.agree_with_cnmd()
         pool = ThreadPoolExecutor(_AT_ONCE, "starting")
         for container in reversed(containers):
@@ -120,7 +124,7 @@ class Recovery:
 
     def _leave(self, container: Container) -> None:
         """It goes where that was asked for, once it does not run."""
-        if container.state.status in (Status.REMOVING, Status.DEAD) or container.host.auto_remove:
+        if container.state.status in _GOES or container.host.auto_remove:
             self._remove(container)
 
     def _is_mounted(self, container: Container) -> bool:

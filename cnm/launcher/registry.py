@@ -90,6 +90,10 @@ class Registry:
             )
         self._names[name] = ident
 
+    def keep(self, container: Container) -> None:
+        """The record, of one that nobody finds before `put`. Raises CnmError where it cannot be written."""
+        self._records.write(container)
+
     def put(self, container: Container) -> Container:
         """The record in the place of the one before. Raises CnmError where it cannot be written."""
         self._records.write(container)

@@ -9,7 +9,7 @@ import time
 
 import msgspec
 
-from cnm.errors import InvalidParameter, NotBuilt
+from cnm.errors import InvalidParameter
 from cnm.launcher.container import Container, State, Status
 from cnm.launcher.host import Host
 from cnm.launcher.image_config import Image
@@ -46,8 +46,6 @@ def container(
     config = Config(**{key: getattr(body, key) for key in Config.__struct_fields__})
     host = _replace(body.host_config or HostConfig())
     check(config, host, host_facts)
-    if host.volumes_from:
-        raise NotBuilt("--volumes-from is not built yet: mount the same directories of the host")
     config = merged(config, image.config)
     ident = new_id()
     host.network_mode = _network_mode(host, config)

@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 from cnm.api.filters import patterns
 from cnm.errors import CnmError, InvalidParameter, NotFound
 from cnm.launcher.container import Container, Status
-from cnm.launcher.mount_points import mount_points
 
 CONTAINER_FILTERS = frozenset(
     {
@@ -126,9 +125,8 @@ def _has_port(ports: Sequence[Mapping[str, Any]], published: set[str], exposed: 
 
 
 def _has_volume(container: Container, text: str) -> bool:
-    """By what is mounted, or where."""
-    points = mount_points(container.config, container.host)
-    return any(text in (point.source, point.destination) for point in points)
+    """By what is mounted, a volume's name or a path of the host, or where."""
+    return any(text in (point.name or point.source, point.destination) for point in container.points)
 
 
 _TRUE, _FALSE = ("1", "true"), ("0", "false")

@@ -10,17 +10,18 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import Future, wait
 
-from cnm.errors import CnmError, NotBuilt
+from cnm.errors import CnmError
 from cnm.kernel.processes import has_ended, started
 from cnm.launcher import shared_memory, user_namespaces
 from cnm.launcher.arrivals import Arrivals
 from cnm.launcher.container import Container, Status
+from cnm.launcher.container_volumes import ContainerVolumes
 from cnm.launcher.failures import exit_code_of, explained
 from cnm.launcher.links import Links, environment, write_hosts
 from cnm.launcher.log_options import keeps_log, largest
 from cnm.launcher.modes import user_mapping
 from cnm.launcher.monitor import Created
-from cnm.launcher.mount_points import MountPoint, mount_points
+from cnm.launcher.mount_points import MountPoint
 from cnm.launcher.mounts import Bind, network_files, resolve
 from cnm.launcher.namespaces import Namespaces
 from cnm.launcher.ocispec import SHM_SIZE, Inside, cgroup_path, spec
@@ -48,8 +49,10 @@ class Starter:
         takedown: Takedown,
         namespaces: Namespaces,
         links: Links,
+        volumes: ContainerVolumes,
     ) -> None:
         self._p = parts
+        self._volumes = volumes
         self._takedown = takedown
         self._arrivals = arrivals
         self._links = links
@@ -127,8 +130,8 @@ class Starter:
 
     def _inside(self, container: Container, root: str, made: Future[Sandbox], shm: str) -> Inside:
         mapping = user_mapping(container.host.userns_mode)
-        points = mount_points(container.config, container.host)
-        binds = resolve(points, _no_volume, self._p.host)
+        points = container.points
+        binds = resolve(points, self._volumes.mounting(container), self._p.host)
         user = find_user(root, container.config.user or "", container.host.group_add or ())
         make_working_directory(root, container.config, (mapping.host_id,) * 2 if mapping else (0, 0))
         sandbox = made.result()
@@ -231,7 +234,3 @@ def _files(container: Container, sandbox: Sandbox, points: tuple[MountPoint, ...
     }
     there = {target: source for target, source in files.items() if source}
     return network_files(there, points, read_only=bool(container.host.readonly_rootfs))
-
-
-def _no_volume(point: MountPoint) -> str:
-    raise NotBuilt(f"volumes are not built yet: mount a directory of the host at {point.destination}")

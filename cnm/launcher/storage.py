@@ -50,6 +50,8 @@ class Contents(NamedTuple):
 
     images: tuple[StoredImage, ...]
     layers: dict[str, StoredLayer]
+    """Those that are whole."""
+    has_incomplete: bool = False
 
     def chain(self, layer: str) -> tuple[StoredLayer, ...] | None:
         """A layer and those below it, the lowest first; None where one is missing."""
@@ -85,7 +87,8 @@ class Storage:
             images = self._decoded(self._path_of_images, _IMAGES)
             layers = self._decoded(self._path_of_layers, _LAYERS)
             if self.version() == before:
-                return Contents(tuple(images), {layer.id: layer for layer in layers if not layer.incomplete})
+                whole = {layer.id: layer for layer in layers if not layer.incomplete}
+                return Contents(tuple(images), whole, len(whole) < len(layers))
         raise CnmError(f"the image store {self.root} changes faster than it can be read: try again")
 
     def big_data(self, image: str, key: str) -> bytes:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from cnm.errors import CnmError
 from cnm.launcher import cgroups, shared_memory, user_namespaces
 from cnm.launcher.container import Container
+from cnm.launcher.container_volumes import ContainerVolumes
 from cnm.launcher.modes import shared_with
 from cnm.launcher.parts import Parts
 
@@ -20,8 +21,9 @@ class Takedown:
     """Callers hold the container's lock. A container's bundle is made first and goes last: where it is, there is
     something of a life, which runs, or was not taken down wholly."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: Parts, volumes: ContainerVolumes) -> None:
         self._p = parts
+        self._volumes = volumes
 
     def is_done(self, container: Container) -> bool:
         return not os.path.exists(self._p.places.bundle(container.id))
@@ -50,6 +52,7 @@ class Takedown:
         if not shared_with(container.host.network_mode):
             yield lambda: self._p.sandboxes.remove(container.id)
         yield self._p.rootfs(container).unmount
+        yield lambda: self._volumes.unmount(container)
         yield lambda: shared_memory.remove(self._p.places.shm(container.id))
         yield lambda: user_namespaces.remove(self._p.places.namespaces(container.id))
 

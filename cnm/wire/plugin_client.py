@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import msgspec
 
@@ -44,6 +44,18 @@ class PluginAway(Unavailable):
     """The plugin cannot be reached, or does not answer in time."""
 
 
+class Limit(NamedTuple):
+    """How long one call is waited for."""
+
+    times: float = 1.0
+    """As long as for any call."""
+    hurried: bool = False
+    """Without retries and not for long: for what is only looked at, and missed by nobody."""
+
+
+PATIENT, HURRIED = Limit(), Limit(hurried=True)
+
+
 class Plugin:
     """One plugin at its address. Thread-safe."""
 
@@ -63,7 +75,7 @@ class Plugin:
     def close(self) -> None:
         self._transport.close()
 
-    def call(self, method: str, request: msgspec.Struct | None, answer: type[T]) -> T:
+    def call(self, method: str, request: msgspec.Struct | None, answer: type[T], limit: Limit = PATIENT) -> T:
         """The plugin's answer to `method` ("NetworkDriver.Join"). A request None is an empty body.
 
         Raises PluginAway, NotImplementedByPlugin, PluginRefused; the message names the plugin and the call.
@@ -71,7 +83,7 @@ class Plugin:
         body = b"" if request is None else encode(request) + b"\n"
         about = f"plugin {self.name}: {method}"
         with self._counted(about):
-            status, text = self._answered(about, f"/{method}", body)
+            status, text = self._answered(about, f"/{method}", body, limit)
         if status != 200:
             kind = NotImplementedByPlugin if status == 404 else PluginRefused
             raise kind(f"{about}: {_message(text) or f'HTTP status {status}'}")
@@ -98,9 +110,10 @@ class Plugin:
             with self._lock:
                 self._waiting.remove(now)
 
-    def _answered(self, about: str, path: str, body: bytes) -> Answer:
-        hurried = self._clock.now() < self._impatient_until
-        seconds = min(self._seconds, _SHORT_SECONDS) if hurried else self._seconds
+    def _answered(self, about: str, path: str, body: bytes, limit: Limit) -> Answer:
+        hurried = limit.hurried or self._clock.now() < self._impatient_until
+        seconds = self._seconds * limit.times
+        seconds = min(seconds, _SHORT_SECONDS) if hurried else seconds
 
         def ask() -> Answer:
             try:
@@ -166,7 +179,7 @@ class Plugins:
         """Something that exists needs this plugin: it is waited for where it cannot be found at once."""
         self._expected.add(name)
 
-    def get(self, name: str, kind: str) -> Plugin:
+    def get(self, name: str, kind: str, limit: Limit = PATIENT) -> Plugin:
         """The plugin, activated; concurrent callers wait for the first, and share its outcome.
 
         Raises NotFound where there is none, InvalidParameter where it is not of this kind ("NetworkDriver"), and what
@@ -176,7 +189,7 @@ class Plugins:
             known = self._active.get(name)
             future = known or self._active.setdefault(name, Future())
         if known is None:
-            self._activate(name, future)
+            self._activate(name, future, limit)
         plugin, kinds = future.result()
         if kind not in kinds:
             raise InvalidParameter(
@@ -185,11 +198,18 @@ class Plugins:
             )
         return plugin
 
-    def call(self, name: str, method: str, request: msgspec.Struct | None, answer: type[T]) -> T:
+    def call(
+        self,
+        name: str,
+        method: str,
+        request: msgspec.Struct | None,
+        answer: type[T],
+        limit: Limit = PATIENT,
+    ) -> T:
         """A call of the plugin `name`, found anew if it cannot be reached where it was."""
-        plugin = self.get(name, method.partition(".")[0])
+        plugin = self.get(name, method.partition(".")[0], limit)
         try:
-            return plugin.call(method, request, answer)
+            return plugin.call(method, request, answer, limit)
         except PluginAway:
             self._look_again(name, plugin)
             raise
@@ -200,10 +220,10 @@ class Plugins:
         for future in futures:
             future.result()[0].close()
 
-    def _activate(self, name: str, future: Future[_Activated]) -> None:
+    def _activate(self, name: str, future: Future[_Activated], limit: Limit) -> None:
         try:
-            plugin = self._located(name)
-            answer = plugin.call("Plugin.Activate", None, Activation)
+            plugin = self._located(name, limit)
+            answer = plugin.call("Plugin.Activate", None, Activation, limit._replace(times=1.0))
         except CnmError as error:
             self._forget(name, future)
             future.set_exception(error)
@@ -215,11 +235,12 @@ class Plugins:
         self._expected.add(name)
         future.set_result((plugin, frozenset(answer.implements or ())))
 
-    def _located(self, name: str) -> Plugin:
+    def _located(self, name: str, limit: Limit) -> Plugin:
         def look() -> PluginAddress:
             return locate(name, self.places)
 
-        address = retried(look, NotFound, self._clock) if name in self._expected else look()
+        waits = name in self._expected and not limit.hurried
+        address = retried(look, NotFound, self._clock) if waits else look()
         return Plugin(address, self._transport(address), self._clock, self._seconds)
 
     def _forget(self, name: str, future: Future[_Activated]) -> None:

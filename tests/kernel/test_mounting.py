@@ -90,3 +90,12 @@ def test_what_fails_in_a_working_directory_is_raised(place: Path) -> None:
         mounting.in_directory(str(place), fail)
     with pytest.raises(FileNotFoundError):
         mounting.in_directory(str(place / "absent"), fail)
+
+
+def test_a_file_system_is_synchronised_by_any_of_its_files(tmp_path: Path) -> None:
+    with (tmp_path / "file").open("wb") as file:
+        file.write(b"content")
+        mounting.sync(file.fileno())
+
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        mounting.sync(1 << 20)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import building
 from tests.support import launcher as lab
 from tests.support.small_containers import Containers, containers
 from tests.support.unpacked import lacking
@@ -39,3 +40,17 @@ def docker(launcher: lab.Launcher) -> Iterator[lab.Launcher]:
     """The same, without containers before and after."""
     yield launcher
     launcher.clear()
+
+
+@pytest.fixture
+def builder(docker: lab.Launcher) -> Iterator[lab.Launcher]:
+    """The same; what was built goes again, and nothing else is left."""
+    with building.built(docker) as builder:
+        yield builder
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> building.Project:
+    folder = tmp_path / "project"
+    folder.mkdir()
+    return building.Project(folder)

@@ -57,13 +57,3 @@ def test_a_history_tells_how_large_layers_are_and_which_images_they_made(docker:
     assert (top, bottom) == (made, base)
     assert 3000 <= int(written) < 10000 < int(whole)
     docker.docker("rmi", "made")
-
-
-def test_what_is_not_built_is_named(docker: Launcher) -> None:
-    for command, reason in (
-        (("volume", "create", "v"), "volumes are not built yet"),
-        (("save", IMAGE), "images cannot be saved yet"),
-        (("push", IMAGE), "registries are not asked yet"),
-        (("pull", IMAGE), "images cannot be pulled yet"),
-    ):
-        assert reason in docker.fails(*command)[1]

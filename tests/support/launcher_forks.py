@@ -29,6 +29,8 @@ from cnm.launcher.cnmd import Cnmd
 from cnm.launcher.container import Status
 from cnm.launcher.engine import Engine
 from cnm.launcher.places import Places
+from cnm.launcher.volumes import copy_up
+from cnm.launcher.volumes import records as volume_records
 from cnm.log_format import start_logging
 from cnm.wire.containers import ContainerCreate, ContainerUpdate
 from cnm.wire.engine import EndpointSettings
@@ -112,6 +114,10 @@ def _wrap(points: Points) -> None:
     points.around(mounting, "unmount", lambda *_: "unmount")
     points.around(records.Records, "_replace", lambda _own, path, *_: f"writing {os.path.basename(path)}")
     points.around(records.Records, "delete", lambda *_: "deleting the record")
+    points.around(volume_records.Records, "write", lambda *_: "writing a volume's record")
+    points.around(volume_records.Records, "delete", lambda *_: "deleting a volume's folder")
+    points.around(copy_up, "_make", lambda name, *_: f"copying {name}")
+    points.around(os, "rename", lambda *_: "renaming")
     points.around(os, "makedirs", lambda *_: "making a folder")
     points.around(shutil, "rmtree", lambda *_: "removing a folder")
 
@@ -154,7 +160,19 @@ def _end(engine: Engine, name: str, starts_again: bool) -> None:
         raise CnmError(f"it is {engine.registry.get(before.id).state}")
 
 
-_VERBS: dict[str, Callable[..., None]] = {"end": _end}
+def _remove_volume(engine: Engine, name: str) -> None:
+    engine.parts.volumes.remove(name)
+
+
+def _prune_volumes(engine: Engine) -> None:
+    engine.parts.volumes.prune(lambda _: True)
+
+
+_VERBS: dict[str, Callable[..., None]] = {
+    "end": _end,
+    "remove volume": _remove_volume,
+    "prune volumes": _prune_volumes,
+}
 """Of ours, beside the engine's."""
 
 

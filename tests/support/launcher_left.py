@@ -12,7 +12,7 @@ from typing import Any
 
 from tests.support.launcher import Launcher
 
-_RUN_FOLDERS = ("containers", "exits", "runc", "crun", "execs", "namespaces")
+_RUN_FOLDERS = ("builds", "containers", "exits", "runc", "crun", "execs", "namespaces", "views")
 _HEX_DIGITS = 64
 _GIVEN_UP, _GATHERED_SECONDS = "cr", 5.0
 """Beginning of the names of links that cnmd removes in the background, many at a time."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2] / ".tools" / "root"
-_FOLDERS = ("usr/sbin", "usr/bin", "usr/lib/podman", "bin", "usr/lib/systemd", "lib/systemd")
+_FOLDERS = ("usr/sbin", "usr/bin", "usr/lib/podman", "bin", "sbin", "usr/lib/systemd", "lib/systemd")
 
 
 def program(name: str) -> Path:

@@ -14,7 +14,7 @@ def _image(letter: str, *names: str, parent: str = "", layers: str = "") -> Imag
     return Image(
         **{"id": f"sha256:{letter * 64}", "names": tuple(f"docker.io/library/{name}" for name in names)},
         **{"layers": (), "config": Config(), "created": 0, "size": 0, "architecture": "", "os": ""},
-        **{"author": "", "comment": "", "history": (), "digests": ()},
+        **{"author": "", "comment": "", "history": ()},
         diff_ids=tuple(f"sha256:{layer * 64}" for layer in layers),
         parent=f"sha256:{parent * 64}" if parent else "",
     )

@@ -10,7 +10,18 @@ from flask import Flask, Response, request
 from cnm.api.app import VERSION, ApiApp, answer, body, rule
 from cnm.api.routes import Route
 from cnm.errors import InvalidParameter
-from cnm.launcher.api import archives, containers, execs, images, networks, streams, system
+from cnm.launcher.api import (
+    archives,
+    build,
+    containers,
+    execs,
+    images,
+    networks,
+    registry,
+    streams,
+    system,
+    volumes,
+)
 from cnm.launcher.api.calls import Call
 from cnm.launcher.engine import Engine
 
@@ -25,7 +36,7 @@ def create_app(engine: Engine) -> Flask:
 
 def declared_routes() -> list[Route]:
     """All routes, in the order of docs/api.md."""
-    parts = (system, containers, streams, execs, archives, images, networks)
+    parts = (system, containers, streams, execs, archives, images, build, registry, networks, volumes)
     return [route for part in parts for route in part.routes.declared]
 
 

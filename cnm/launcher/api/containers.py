@@ -190,7 +190,7 @@ def update(call: Call[ContainerUpdate], container: str) -> dict[str, Any]:
     status=204,
     query={
         "force": "kill it first",
-        "v": "makes no difference yet: there are no volumes",
+        "v": "remove its anonymous volumes that no other container has, too",
         "link": "its link of this name, `PARENT/ALIAS`, not the container",
     },
 )
@@ -199,7 +199,7 @@ def remove(call: Call[None], container: str) -> None:
     if call.flag("link"):
         call.engine.links.remove(container)
         return
-    call.engine.remove(container, force=call.flag("force"))
+    call.engine.remove(container, force=call.flag("force"), volumes=call.flag("v"))
 
 
 @routes.post("/containers/prune", query=_ONLY_BY_FILTER)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from itertools import chain
 from typing import Any
 
 from flask import Response
@@ -12,12 +13,15 @@ from flask import Response
 from cnm.api import filters, times
 from cnm.api.routes import Routes
 from cnm.errors import CnmError, Conflict, NotBuilt, NotFound
-from cnm.launcher import docker_form
+from cnm.launcher import docker_form, progress
+from cnm.launcher.api import registry
 from cnm.launcher.api.calls import Call
+from cnm.launcher.api.streams import endless
 from cnm.launcher.image_config import Image, chain_ids, nanoseconds
 from cnm.launcher.present import moment
 from cnm.launcher.references import familiar
 from cnm.launcher.removal import Removed
+from cnm.launcher.transfer import Progress
 from cnm.wire import codec
 from cnm.wire.containers import Config
 
@@ -28,20 +32,22 @@ _FILTERS = frozenset({"dangling", "label", "before", "since", "reference", "unti
 
 
 @routes.get(
-    "/images/json", query={"all": "makes no difference here", "filters": 'JSON: `{"reference": ["x"]}`'}
+    "/images/json",
+    query={"all": "those too that others are made of", "filters": 'JSON: `{"reference": ["x"]}`'},
 )
 def list_images(call: Call[None]) -> list[dict[str, Any]]:
     """List images."""
     wanted = filters.decode(call.query.get("filters", ""), _FILTERS)
     selects = _selector(call, wanted)
     found = sorted(call.engine.parts.images.all(), key=lambda image: image.created, reverse=True)
+    parents = set() if call.flag("all") else {image.parent for image in found}
     used = [container.image for container in call.engine.registry.all()]
     return [
         {
             "Id": image.id,
             "ParentId": "",
-            "RepoTags": _names(image, wanted),
-            "RepoDigests": [],
+            "RepoTags": _names(image.tags, wanted),
+            "RepoDigests": _names(image.repo_digests, wanted),
             "Created": image.created // 10**9,
             "Size": image.size,
             "SharedSize": -1,
@@ -50,20 +56,24 @@ def list_images(call: Call[None]) -> list[dict[str, Any]]:
             "Containers": used.count(image.id),
         }
         for image in found
-        if selects(image)
+        if selects(image) and (image.names or image.id not in parents)
     ]
 
 
-def _names(image: Image, wanted: filters.Filters) -> list[str]:
+def _names(full: Sequence[str], wanted: filters.Filters) -> list[str]:
     """Those that are wanted: of an image with several, Docker's list leaves the others out."""
     references = wanted.get("reference", ())
-    names = [familiar(name) for name in image.names]
+    names = [familiar(name) for name in full]
     return [name for name in names if not references or any(_is_called(name, text) for text in references)]
 
 
 def _is_called(name: str, text: str) -> bool:
-    """With its tag or without; as in Go's path.Match, `*` goes to the next slash."""
-    return any(_matches(each.split("/"), text.split("/")) for each in (name, name.rpartition(":")[0]))
+    """With its tag or digest, or without; as in Go's path.Match, `*` goes to the next slash."""
+    return any(_matches(each.split("/"), text.split("/")) for each in (name, _repository(name)))
+
+
+def _repository(name: str) -> str:
+    return name.partition("@")[0] if "@" in name else name.rpartition(":")[0]
 
 
 def _matches(parts: list[str], patterns: list[str]) -> bool:
@@ -83,8 +93,8 @@ def _selector(call: Call[None], wanted: filters.Filters) -> Callable[[Image], bo
 
     def selects(image: Image) -> bool:
         return (
-            (not wanted.get("reference") or bool(_names(image, wanted)))
-            and (dangling is None or dangling is not bool(image.names))
+            (not wanted.get("reference") or bool(_names(image.names, wanted)))
+            and (dangling is None or dangling is not bool(image.tags))
             and filters.has_labels(image.config.labels or {}, wanted.get("label", ()))
             and not any(filters.has_labels(image.config.labels or {}, [text]) for text in unwanted)
             and all(image.created < moment for moment in before)
@@ -100,8 +110,8 @@ def inspect(call: Call[None], image: str) -> dict[str, Any]:
     found = call.engine.parts.images.find(image)
     return {
         "Id": found.id,
-        "RepoTags": [familiar(name) for name in found.names],
-        "RepoDigests": [],
+        "RepoTags": [familiar(name) for name in found.tags],
+        "RepoDigests": [familiar(name) for name in found.repo_digests],
         "Parent": "",
         "Comment": found.comment,
         "Created": moment(found.created),
@@ -128,7 +138,7 @@ def history(call: Call[None], image: str) -> list[dict[str, Any]]:
     for step in steps:
         if found is None:
             break
-        step |= {"Id": found.id, "Tags": [familiar(name) for name in found.names] or None}
+        step |= {"Id": found.id, "Tags": [familiar(name) for name in found.tags] or None}
         found = images.get(found.parent)
     return steps
 
@@ -159,13 +169,18 @@ def prune(call: Call[None]) -> dict[str, Any]:
     images, users = call.engine.parts.images, call.engine.users_of
     sizes = _layer_sizes(images.all())
     deleted: list[Removed] = []
-    for image in images.all():
-        if (image.names and only_dangling) or not selects(image) or list(users(image.id)):
+    everything = images.all()
+    known = {each.id for each in everything}
+    for image in everything:
+        if (image.tags and only_dangling) or not selects(image) or list(users(image.id)):
             continue
         for reference in image.names or (image.id,):
             with suppress(Conflict, NotFound):  # another image needs it, or somebody was quicker
-                deleted += images.remove(reference, force=False, in_use=users)
+                removed = images.remove(reference, force=False, in_use=users)
+                call.engine.image_events.tell_removed(image, removed, known)
+                deleted += removed
     space = sum(sizes.get(each.deleted, 0) for each in deleted)
+    call.engine.parts.events.publish("image", "prune", "", reclaimed=str(space))
     return {"ImagesDeleted": deleted or None, "SpaceReclaimed": space}
 
 
@@ -181,17 +196,21 @@ def _layer_sizes(images: list[Image]) -> dict[str, int]:
 @routes.post(
     "/images/create",
     query={
-        "fromSrc": "- for the request's body",
+        "fromImage": "what to pull",
+        "fromSrc": "- for the request's body: to import",
+        "platform": "which of the images of a name, as `linux/amd64`",
         "repo": "its name",
-        "tag": "its tag",
+        "tag": "its tag, or a digest to pull; without one all tags",
         "message": "a comment",
         "changes": "an instruction of a Dockerfile, as often as wanted",
     },
 )
 def create(call: Call[None]) -> Response:
-    """Import a tar as an image."""
-    if call.query.get("fromSrc", "") != "-":
-        raise NotBuilt("images cannot be pulled yet: load or import one")
+    """Pull an image, or import a tar as one."""
+    if not (source := call.query.get("fromSrc", "")):
+        return registry.pull(call)
+    if source != "-":
+        raise NotBuilt(f"cannot import from {source}: fetch it first, and import the file")
     tag = call.query.get("tag", "")
     name = call.query.get("repo", "")
     reference = f"{name}:{tag}" if name and tag else name
@@ -207,17 +226,30 @@ def create(call: Call[None]) -> Response:
 @routes.post("/images/load", query={"quiet": "without progress"})
 def load(call: Call[None]) -> Response:
     """Take in what `save` wrote."""
+    coming = call.engine.parts.images.loading(call.stream)
+    try:
+        first = next(coming, None)  # when it is there, all of the request was read
+    except CnmError as error:
+        return Response(codec.encode(progress.failure(str(error))) + b"\r\n", content_type="application/json")
+    return endless(call, _loading(call, chain([first], coming)), "application/json")
 
-    def pieces() -> Iterator[bytes]:
-        try:
-            lines = call.engine.parts.images.load(call.stream)
-            call.engine.image_events.tell_loaded(lines)
-            for line in lines:
-                yield codec.encode({"stream": f"{line}\n"}) + b"\r\n"
-        except CnmError as error:
-            yield codec.encode({"errorDetail": {"message": str(error)}, "error": str(error)}) + b"\r\n"
 
-    return Response(list(pieces()), content_type="application/json")
+def _loading(call: Call[None], coming: Iterator[Progress | str | None]) -> Iterator[bytes]:
+    quiet, lines = call.flag("quiet"), list[str]()
+    try:
+        for each in coming:
+            if isinstance(each, str):
+                lines.append(each)
+            elif each is None or quiet or not each.total:
+                yield b""
+            else:
+                shown = progress.of_layer("Loading layer", each.layer, each.current, each.total)
+                yield codec.encode(shown) + b"\r\n"
+        call.engine.image_events.tell_loaded(lines)
+        for line in lines:
+            yield codec.encode({"stream": f"{line}\n"}) + b"\r\n"
+    except CnmError as error:
+        yield codec.encode(progress.failure(str(error))) + b"\r\n"
 
 
 @routes.post("/images/{image}/tag", status=201, query={"repo": "the new name", "tag": "its tag"})

@@ -17,6 +17,7 @@ from cnm.errors import NotBuilt, NotFound, Unavailable
 from cnm.launcher.api.calls import Call
 from cnm.launcher.api.containers import list_all
 from cnm.launcher.api.images import list_images
+from cnm.launcher.api.volumes import volumes_with_sizes
 from cnm.launcher.container import Status
 from cnm.launcher.host import Feature
 from cnm.launcher.log_options import JSON_FILE
@@ -74,6 +75,10 @@ def info(call: Call[None]) -> Response:
         "Runtimes": {name: {"path": runtime.program} for name, runtime in parts.runtimes.items()},
         "DefaultRuntime": call.engine.default_runtime,
         "InitBinary": parts.host.init,
+        "Plugins": {
+            **found.get("Plugins", {}),
+            "Volume": [driver.name for driver in parts.volumes.drivers.known()],
+        },
         "SecurityOptions": ["name=seccomp,profile=builtin"] if parts.host.seccomp else [],
     }
     return Response(codec.encode(found) + b"\n", content_type="application/json")
@@ -89,6 +94,7 @@ def _facts(call: Call[None]) -> dict[str, Any]:
         "NGoroutines": threading.active_count(),
         "NEventsListener": call.engine.parts.events.listeners,
         "GenericResources": None,
+        "RegistryConfig": call.engine.parts.images.podman.registries.shown(),
         "HttpProxy": "",
         "HttpsProxy": "",
         "NoProxy": "",
@@ -114,44 +120,15 @@ def events(call: Call[None]) -> Response:
 
 @routes.get("/system/df")
 def disk_use(call: Call[None]) -> dict[str, Any]:
-    """What images and containers take of the disk."""
+    """What images, containers and volumes take of the disk."""
     images = list_images(call)
     return {
         "LayersSize": sum(image["Size"] for image in images),
         "Images": images,
         "Containers": list_all(call),
-        "Volumes": [],
+        "Volumes": volumes_with_sizes(call),
         "BuildCache": [],
     }
-
-
-@routes.get("/volumes", query={"filters": "makes no difference here"})
-def list_volumes(_call: Call[None]) -> dict[str, Any]:
-    """No volumes are kept here yet."""
-    return {"Volumes": [], "Warnings": None}
-
-
-@routes.post("/volumes/prune", query={"filters": "makes no difference here"})
-def prune_volumes(_call: Call[None]) -> dict[str, Any]:
-    """No volumes are there to remove."""
-    return {"VolumesDeleted": None, "SpaceReclaimed": 0}
-
-
-@routes.post("/build/prune", query={"filters": "makes no difference here", "all": "makes no difference here"})
-def prune_builds(_call: Call[None]) -> dict[str, Any]:
-    """Nothing is left of builds to remove."""
-    return {"CachesDeleted": None, "SpaceReclaimed": 0}
-
-
-@routes.get("/volumes/{volume}")
-def inspect_volume(_call: Call[None], volume: str) -> Any:
-    """Always 404, in Docker's words."""
-    raise NotFound(f"get {volume}: no such volume")
-
-
-def _no_volume(_call: Call[None], volume: str) -> Any:
-    """Always 404, in Docker's words."""
-    raise NotFound(f"get {volume}: no such volume")
 
 
 @routes.get("/plugins", query={"filters": "makes no difference here"})
@@ -181,22 +158,13 @@ def _no_swarm(_call: Call[None], **_names: str) -> Any:
     raise Unavailable("This node is not a swarm manager: cnm has no swarm mode")
 
 
-_VOLUMES = _not_built("volumes are not built yet: mount a directory of the host")
-_BUILDING = _not_built("images cannot be built yet: load or import one, or commit a container")
-_REGISTRIES = _not_built("registries are not asked yet: load or import images")
-_SAVING = _not_built("images cannot be saved yet: export a container")
+_BUILDING = _not_built("BuildKit is not served: set DOCKER_BUILDKIT=0 to build with the classic builder")
+_DISTRIBUTION = _not_built("manifests are not shown: pull the image and inspect it")
 
-routes.post("/volumes/create")(_VOLUMES)
-for _path in ("/build", "/build/cancel", "/session"):
+for _path in ("/build/cancel", "/session"):
     routes.post(_path)(_BUILDING)
-for _path in ("/auth", "/images/{image}/push"):
-    routes.post(_path)(_REGISTRIES)
-for _path in ("/images/search", "/distribution/{image}/json"):
-    routes.get(_path)(_REGISTRIES)
-for _path in ("/images/get", "/images/{image}/get"):
-    routes.get(_path)(_SAVING)
+routes.get("/distribution/{image}/json")(_DISTRIBUTION)
 routes.post("/plugins/pull")(_not_built("plugins are not managed here: cnmd uses those that run"))
-routes.delete("/volumes/{volume}")(_no_volume)
 for _path in ("/swarm/init", "/swarm/join", "/swarm/leave", "/swarm/update", "/services/create"):
     routes.post(_path)(_no_swarm)
 for _path in _SWARM:

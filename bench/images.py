@@ -1,0 +1,171 @@
+"""`python -m bench.images [--quick]`: images of cnm-launcher beside Docker 20.10's. Writes bench/IMAGES.md.
+
+The same docker CLI asks both in turn, round by round. Both pull from a registry of their own on the loopback, without
+TLS, which has the same files.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from bench.launcher import Engine
+from bench.report import machine, table
+from bench.samples import Samples, median, percentile, ratio
+from netns_fixtures import Host, IsolationError, Topology, isolate
+from tests.support import dockerd as docker_support
+from tests.support import launcher as launcher_support
+from tests.support import registry as registry_support
+from tests.support import unpacked
+from tests.support.image_store import entry, tar
+from tests.support.registry import Registry
+from tests.support.registry_images import put_image
+
+_RESULTS = Path(__file__).with_name("IMAGES.md")
+_PORT = 5000
+_NAME = f"127.0.0.1:{_PORT}/bench:1"
+_LAYERS, _FILES, _FILE = 4, 400, 128 << 10
+"""200 MB in files of 128 KB, half of which gzip makes nothing of."""
+_MANY = 100
+
+
+class _Row(NamedTuple):
+    words: str
+    name: str
+
+
+_ROWS = (
+    _Row(f"`pull` of {_LAYERS * _FILES * _FILE >> 20} MiB in {_LAYERS} layers", "pull"),
+    _Row("`pull` of the same, which is here", "pull again"),
+    _Row("`save`", "save"),
+    _Row("`load` of it, where nothing of it is", "load"),
+    _Row("`rmi`", "rmi"),
+    _Row(f"`images` with {_MANY}", "images"),
+)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="bench.images", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="fewer rounds")
+    parser.add_argument("--output", type=Path, default=_RESULTS, metavar="FILE")
+    options = parser.parse_args()
+    programs = (*docker_support.PROGRAMS, *launcher_support.PROGRAMS, *registry_support.PROGRAMS)
+    if lacking := unpacked.lacking(*programs):
+        print(f"bench.images: {lacking}", file=sys.stderr)
+        return 1
+    try:
+        isolate()
+    except IsolationError as error:
+        print(f"bench.images: {error}", file=sys.stderr)
+        return 1
+    samples, load = Samples(), os.getloadavg()[0]
+    _measure(samples, rounds=3 if options.quick else 9)
+    text = markdown(samples, f"{load:.1f} at the beginning, {os.getloadavg()[0]:.1f} at the end")
+    options.output.write_text(text)
+    print(text)
+    return 0
+
+
+def _measure(samples: Samples, *, rounds: int) -> None:
+    with tempfile.TemporaryDirectory(prefix="cnm", dir="/tmp") as folder, _engines(Path(folder)) as engines:
+        for number in range(rounds):
+            for engine in engines[:: 1 if number % 2 else -1]:
+                _round(engine, samples, Path(folder))
+        for engine in engines:
+            _fill(engine, Path(folder))
+        for number in range(3 * rounds):
+            for engine in engines[:: 1 if number % 2 else -1]:
+                samples.time(f"{engine.name} images", lambda engine=engine: engine.docker("images"))
+
+
+@contextmanager
+def _engines(place: Path) -> Iterator[tuple[Engine, Engine]]:
+    """Both, each on a host of its own with a registry that has the image."""
+    (place / "cnm").mkdir()
+    insecure = f'insecure-registries = ["127.0.0.1:{_PORT}"]'
+    with (
+        Topology({"hosts": {"host": {}}}) as topology,
+        launcher_support.running(place / "cnm", insecure) as launcher,
+    ):
+        hosts: tuple[Host, Host] = (topology.hosts["host"], getattr(launcher.cnmd.popen, "__self__"))  # noqa: B009
+        files = place / "registry"
+        with (
+            registry_support.running(files, hosts[0].popen, port=_PORT, is_plain=True) as registry,
+            registry_support.running(files, hosts[1].popen, port=_PORT, is_plain=True),
+            docker_support.start_dockerd(place / "docker", popen=hosts[0].popen) as daemon,
+        ):
+            _put(hosts[0], registry)
+            docker = Engine("docker", str(daemon.socket), docker_support.make_image(daemon))
+            yield docker, Engine("cnm", launcher.socket, launcher_support.IMAGE)
+
+
+def _put(host: Host, registry: Registry) -> None:
+    half = _FILE // 2
+    for_layers = [
+        tar(*((entry(f"l{each}/f{n}"), os.urandom(half) + bytes(half)) for n in range(_FILES)))
+        for each in range(_LAYERS)
+    ]
+    put_image(host, registry, "bench", "1", for_layers)
+
+
+def _round(engine: Engine, samples: Samples, place: Path) -> None:
+    archive = str(place / f"{engine.name}.tar")
+
+    def timed(what: str, *arguments: str) -> None:
+        samples.time(f"{engine.name} {what}", lambda: engine.docker(*arguments))
+
+    timed("pull", "pull", _NAME)
+    timed("pull again", "pull", _NAME)
+    timed("save", "save", "-o", archive, _NAME)
+    timed("rmi", "rmi", _NAME)
+    timed("load", "load", "-i", archive)
+    engine.docker("rmi", _NAME)
+    os.unlink(archive)
+
+
+def _fill(engine: Engine, place: Path) -> None:
+    for number in range(_MANY - 1):
+        archive = place / "small.tar"
+        archive.write_bytes(tar((entry("file"), str(number).encode())))
+        engine.docker("import", str(archive), f"many:{number}")
+
+
+_HEAD = """\
+# Images
+
+Written by `python -m bench.images`. The docker CLI of Debian's Docker 20.10 asks Docker's own daemon and cnm-launcher
+in turn, in the same rounds; milliseconds of the whole command. *× Docker* is the median of the ratios round by round;
+the target is 1 at the most.
+
+{machine}
+"""
+
+
+def markdown(samples: Samples, loads: str) -> str:
+    heads = ("", "n", "cnm", "p90", "min", "Docker 20.10", "p90", "min", "× Docker", "met")
+    return f"{_HEAD.format(machine=machine(loads))}\n{table(heads, [_row(row, samples) for row in _ROWS])}"
+
+
+def _row(row: _Row, samples: Samples) -> tuple[str, ...]:
+    ours, theirs = samples.of(f"cnm {row.name}"), samples.of(f"docker {row.name}")
+    times = ratio(ours, theirs)
+    shown = [
+        f"{value:.0f}"
+        for each in (ours, theirs)
+        for value in (median(each), percentile(each, 0.9), min(each))
+    ]
+    return (row.words, str(len(ours)), *shown, f"{times:.2f}", "yes" if times <= 1 else "**no**")
+
+
+if __name__ == "__main__":
+    started = time.monotonic()
+    code = main()
+    print(f"bench.images: {time.monotonic() - started:.0f} s", file=sys.stderr)
+    sys.exit(code)

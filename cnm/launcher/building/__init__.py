@@ -1,0 +1,1 @@
+"""Images from Dockerfiles: Docker's classic builder in front of podman's."""

@@ -1,0 +1,147 @@
+"""What podman says on its standard error, and what a failed build is told as, in Docker's words."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from cnm.errors import CnmError
+from cnm.launcher.building.dockerfile import Instruction, Stage
+from cnm.launcher.building.progress import Message, said
+
+_RED, _PLAIN = "\x1b[91m", "\x1b[0m"
+_ERROR = "Error: "
+_OF_RUNTIME = "error running container: "
+_AT_STEP = 'Error: building at STEP "'
+_EXITED = ": exit status "
+_HELD = (_ERROR, _OF_RUNTIME, _EXITED)
+"""Beginnings of podman's own lines."""
+_OF_BASE = "creating build container: "
+_EXIT = re.compile(r": while running runtime: exit status (?P<code>\d+)$")
+_RUNTIME = re.compile(r"error running container: from \S+ creating container for \[.*?\]: (?P<why>.*)")
+_ABSENT = re.compile(
+    r'checking on sources under ".*?": (?:.*: )?copier: stat: "/?(?P<path>.*?)": no such file or directory'
+)
+_NOT_SENT = "file not found in build context or excluded by .dockerignore"
+_NO_SOURCES = ("Rel: can't make", "no items matching glob")
+_OUTSIDE = "possible escaping context directory"
+_LOGGED = re.compile(r'(?:time="[^"]*" level=\w+ )?msg="(?P<text>.*)"')
+_COPIES = ("Getting image source", "Copying blob", "Copying config", "Writing manifest", "Storing signatures")
+_SHELL = ["/bin/sh", "-c"]
+
+
+class BuildFailed(CnmError):
+    """`code` is the exit code of a RUN step, 1 for anything else that went wrong."""
+
+    def __init__(self, message: str, code: int = 0) -> None:
+        super().__init__(message)
+        self.code = code
+
+    def message(self) -> Message:
+        """As the stream ends with it."""
+        return failure(self, self.code)
+
+
+def failure(error: CnmError, code: int = 0) -> Message:
+    detail = {"code": code} if code else {}
+    return {"errorDetail": {**detail, "message": str(error)}, "error": str(error)}
+
+
+class Complaints:
+    """One build's standard error: what a step says there passes, what podman itself says of the failure is kept."""
+
+    def __init__(self, *, hides_copies: bool = False) -> None:
+        """`hides_copies`: what is told of layers that are copied is of no interest."""
+        self._rest = ""
+        self._held: list[str] = []
+        self._hides_copies = hides_copies
+
+    def feed(self, text: str) -> Iterator[Message]:
+        *lines, self._rest = (self._rest + text).split("\n")
+        for whole in lines:
+            line = whole
+            if (begun := line.rfind(_AT_STEP)) > 0:  # behind what a step has left unfinished
+                yield said(f"{_RED}{line[:begun]}{_PLAIN}")
+                line = line[begun:]
+            if line.startswith(_HELD):
+                self._held.append(line)
+            elif not (self._hides_copies and line.startswith(_COPIES)):
+                yield from self._passed(line)
+        if self._rest and not any(
+            each.startswith(self._rest) or self._rest.startswith(each) for each in _HELD
+        ):
+            yield from self._released()
+            yield said(f"{_RED}{self._rest}{_PLAIN}")
+            self._rest = ""
+
+    def end(self, *, failed: bool) -> Iterator[Message]:
+        """Nothing more comes. What a step has said in words like podman's passes now, all but podman's last of them."""
+        if self._rest:
+            self._held.append(self._rest)
+            self._rest = ""
+        own = self._own() if failed else []
+        self._held = [line for line in self._held if line not in own]
+        yield from self._released()
+        self._held = own
+
+    def _own(self) -> list[str]:
+        """Why the runtime could not run a step, and podman's last line."""
+        of_runtime = [line for line in self._held if _RUNTIME.fullmatch(line)]
+        ends = [line for line in self._held if line.startswith(_EXITED)] if of_runtime else []
+        return [*of_runtime, *ends, *[line for line in self._held if line.startswith(_ERROR)][-1:]]
+
+    def _passed(self, line: str) -> Iterator[Message]:
+        yield from self._released()
+        yield said(f"{_RED}{line}\n{_PLAIN}" if line else "\n")
+
+    def _released(self) -> Iterator[Message]:
+        held, self._held = self._held, []
+        yield from (said(f"{_RED}{line}\n{_PLAIN}") for line in held)
+
+    def reason(self, step: str, stage: Stage, shell: list[str] | None) -> BuildFailed:
+        """Why it failed at `step`; `shell` is that of the image that the stage began with."""
+        last = self._held[-1] if self._held else ""
+        text = last.removeprefix(_ERROR) or "the build ended without saying why"
+        for found in filter(None, map(_RUNTIME.fullmatch, self._held)):
+            return BuildFailed(f"OCI runtime create failed: {_unlogged(found['why'])}: unknown")
+        word, _, rest = step.partition(" ")
+        if exited := _EXIT.search(text):
+            code = int(exited["code"])
+            command = " ".join(_command(step, rest, stage, shell))
+            return BuildFailed(f"The command '{command}' returned a non-zero code: {code}", code)
+        if word.upper() in ("ADD", "COPY") and (why := _of_sources(text, rest)):
+            return BuildFailed(f"{word.upper()} failed: {why}")
+        at_step = f'building at STEP "{step}": '
+        if text.startswith(at_step):
+            return BuildFailed(f"{word} failed: {text.removeprefix(at_step)}")
+        return BuildFailed(text.removeprefix(_OF_BASE))
+
+
+def _of_sources(text: str, arguments: str) -> str:
+    """What is wrong with the files that a step copies, where podman's words tell; else ""."""
+    if absent := _ABSENT.search(text):
+        if _OUTSIDE in text:
+            outside = next((each for each in arguments.split() if each.startswith("..")), absent["path"])
+            return f"forbidden path outside the build context: {outside} ()"
+        return f"{_NOT_SENT}: stat {absent['path']}: file does not exist"
+    return "no source files were specified" if any(each in text for each in _NO_SOURCES) else ""
+
+
+def _unlogged(text: str) -> str:
+    """A line of the runtime's log without what stands around it."""
+    found = _LOGGED.fullmatch(text)
+    return found["text"].replace('\\"', '"') if found else text
+
+
+def _command(step: str, rest: str, stage: Stage, shell: list[str] | None) -> list[str]:
+    """The words that a RUN step runs; a SHELL step before it counts."""
+    run = Instruction("RUN", rest, 0)
+    if (words := run.command) is not None:
+        return words
+    found = shell or _SHELL
+    for each in stage.steps:
+        if each.text == step:
+            break
+        if each.word == "SHELL":
+            found = each.command or found
+    return [*found, run.arguments]

@@ -1,0 +1,77 @@
+"""The files that a client sends with a build: a tar, compressed or not, laid out in a directory."""
+
+from __future__ import annotations
+
+import os
+from typing import BinaryIO
+
+from cnm.errors import CnmError, InvalidParameter
+from cnm.ignored_files import NAME, IgnoredFiles
+from cnm.kernel.openat2 import open_in_root
+from cnm.launcher.layer_blob import decompressed
+from cnm.launcher.scope import in_scope
+from cnm.launcher.unpacking import Rules, Unpacker
+
+DEFAULT = "Dockerfile"
+_LONGEST = 16 * 1024 * 1024
+"""Bytes of a Dockerfile."""
+
+
+class Context:
+    """A directory with what was sent; symlinks in it never lead out."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def fill(self, archive: BinaryIO) -> None:
+        """`path` is made. Raises InvalidParameter for what is no sound tar."""
+        os.makedirs(self.path, mode=0o700)
+        root = os.open(self.path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            with decompressed(archive) as stream:
+                Unpacker(root, "/", Rules()).unpack(stream)
+        finally:
+            os.close(root)
+
+    def dockerfile(self, name: str) -> str:
+        """The text of a file; the default one may be called `dockerfile`, too.
+
+        Raises InvalidParameter in Docker's words, CnmError where it cannot be read.
+        """
+        candidates = (name, name.lower()) if name == DEFAULT else (name,)
+        for candidate in candidates:
+            try:
+                text = self._text(candidate)
+                self._drop_ignored(candidate)
+                return text
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            except UnicodeDecodeError:
+                raise InvalidParameter(f"the Dockerfile ({candidate}) is no text") from None
+            except OSError as error:
+                why = (error.strerror or str(error)).lower()
+                raise CnmError(f"failed to open {candidate}: {why}") from None
+        raise InvalidParameter(f"Cannot locate specified Dockerfile: {name}")
+
+    def _drop_ignored(self, dockerfile: str) -> None:
+        """A client sends both of these whatever the patterns say, for the daemon to read; steps do not see them."""
+        try:
+            ignored = IgnoredFiles(self._text(NAME).splitlines())
+        except (OSError, InvalidParameter):  # there is none, or nothing is in it
+            return
+        for name in filter(ignored.holds, (dockerfile, NAME)):
+            path = in_scope(self.path, name)
+            if os.path.isfile(path):
+                os.unlink(path)
+
+    def _text(self, name: str) -> str:
+        root = os.open(self.path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            file = open_in_root(root, name.lstrip("/") or ".", os.O_RDONLY | os.O_NONBLOCK)
+        finally:
+            os.close(root)
+        with os.fdopen(file, "rb") as stream:
+            text = stream.read(_LONGEST).decode()
+        if not text:
+            raise InvalidParameter(f"the Dockerfile ({name}) cannot be empty")
+        return text

@@ -1,0 +1,51 @@
+"""What `podman build` is told."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+
+import msgspec
+
+from cnm.launcher.building.leftovers import Folders
+from cnm.launcher.building.request import BuildRequest
+
+
+def of_store(policy: str) -> Iterator[str]:
+    """The same for all builds. `policy`: path of the settings that say whose images are taken."""
+    # OCI's format has no HEALTHCHECK, SHELL and ONBUILD.
+    yield from ("--format", "docker", "--identity-label=false", "--signature-policy", policy)
+    yield from ("--isolation", "oci", "--force-rm", "--skip-unused-stages=false", "--http-proxy=false")
+    # What is in the context was meant to be there: its sender has read .dockerignore.
+    yield from ("--ignorefile", os.devnull)
+
+
+def of_place(place: Folders, cgroup: str, seccomp: str) -> Iterator[str]:
+    """Where it keeps what, and what RUN is confined by. `seccomp`: path of a profile, "" for podman's own."""
+    yield from ("--iidfile", place.image, "--cgroup-parent", cgroup)
+    yield from ("--runtime-flag", f"root={place.runtime}")
+    if seccomp:
+        yield f"--security-opt=seccomp={seccomp}"
+
+
+def of_request(request: BuildRequest, place: Folders) -> Iterator[str]:
+    """What the client wants; its credentials are written to a file for podman."""
+    yield "--pull=always" if request.pull else "--pull=missing"
+    yield "--squash" if request.squash else "--layers"
+    if request.no_cache:
+        yield "--no-cache"
+    if request.platform:
+        yield f"--platform={request.platform}"
+    for name, value in request.arguments.items():
+        yield f"--build-arg={name}={value}"
+    if request.credentials:
+        yield f"--authfile={_written(request.credentials, place)}"
+    yield from request.limits
+
+
+def _written(credentials: Mapping[str, str], place: Folders) -> str:
+    path = os.path.join(place.run, "auth.json")
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        auths = {name: {"auth": text} for name, text in credentials.items()}
+        file.write(msgspec.json.encode({"auths": auths}))
+    return path

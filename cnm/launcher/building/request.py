@@ -1,0 +1,124 @@
+"""What a client asks of a build: the parameters of POST /build, read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TypeVar
+
+import msgspec
+
+from cnm.errors import InvalidParameter, NotBuilt
+from cnm.launcher.references import familiar, normalised, parse
+from cnm.wire.containers import Ulimit
+
+T = TypeVar("T")
+
+
+class BuildRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """One build."""
+
+    dockerfile: str = "Dockerfile"
+    """Its path in the context."""
+    names: tuple[str, ...] = ()
+    """Of the new image, as "docker.io/library/web:latest"."""
+    arguments: Mapping[str, str] = {}
+    labels: Mapping[str, str] = {}
+    target: str = ""
+    network: str = ""
+    """A network mode, as containers have it; "" for the default."""
+    no_cache: bool = False
+    pull: bool = False
+    squash: bool = False
+    quiet: bool = False
+    extra_hosts: tuple[str, ...] = ()
+    limits: tuple[str, ...] = ()
+    """Options of podman's that limit what a RUN step takes."""
+    cgroup_parent: str = ""
+    platform: str = ""
+    credentials: Mapping[str, str] = {}
+    """ "USER:PASSWORD" by the registry's name."""
+
+    @property
+    def familiar_names(self) -> tuple[str, ...]:
+        return tuple(map(familiar, self.names))
+
+
+_LIMITS = {
+    "memory": "memory",
+    "memswap": "memory-swap",
+    "cpushares": "cpu-shares",
+    "cpuperiod": "cpu-period",
+    "cpuquota": "cpu-quota",
+    "cpusetcpus": "cpuset-cpus",
+    "cpusetmems": "cpuset-mems",
+    "shmsize": "shm-size",
+}
+"""podman's options by Docker's parameters; both count bytes."""
+_SPELLED = {"buildargs": "build args"}
+_BUILDKIT = "2"
+_FALSE = ("", "0", "no", "false", "none")
+
+
+def read(query: Mapping[str, str], several: Mapping[str, Sequence[str]]) -> BuildRequest:
+    """`several` has the parameters that may come more than once. Raises InvalidParameter, NotBuilt."""
+    if query.get("version", "") == _BUILDKIT:
+        raise NotBuilt("BuildKit is not served: set DOCKER_BUILDKIT=0 to build with the classic builder")
+    if query.get("remote", ""):
+        raise NotBuilt("remote contexts are not fetched: send the files themselves")
+
+    def flag(name: str) -> bool:
+        return query.get(name, "").strip().lower() not in _FALSE
+
+    return BuildRequest(
+        dockerfile=query.get("dockerfile", "") or "Dockerfile",
+        names=tuple(dict.fromkeys(_name(text) for text in several.get("t", ()) if text)),
+        arguments=_arguments(query),
+        labels=_decoded(query, "labels", dict[str, str]) or {},
+        target=query.get("target", ""),
+        network=query.get("networkmode", ""),
+        no_cache=flag("nocache"),
+        pull=flag("pull"),
+        squash=flag("squash"),
+        quiet=flag("q"),
+        extra_hosts=tuple(several.get("extrahosts", ())),
+        limits=(*_limits(query), *_ulimits(query)),
+        cgroup_parent=query.get("cgroupparent", ""),
+        platform=query.get("platform", ""),
+    )
+
+
+def _name(text: str) -> str:
+    if parse(text).digest:
+        raise InvalidParameter("build tag cannot contain a digest")
+    return normalised(text)
+
+
+def _arguments(query: Mapping[str, str]) -> dict[str, str]:
+    """A name without a value is one that the client does not have."""
+    found = _decoded(query, "buildargs", dict[str, str | None]) or {}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _decoded(query: Mapping[str, str], name: str, kind: type[T]) -> T | None:
+    if (text := query.get(name, "")) in ("", "null"):
+        return None
+    try:
+        return msgspec.json.decode(text, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise InvalidParameter(f"error reading {_SPELLED.get(name, name)}: {error}") from None
+
+
+def _limits(query: Mapping[str, str]) -> list[str]:
+    found = []
+    for name, option in _LIMITS.items():
+        if (value := query.get(name, "")) and value != "0":
+            if not name.startswith("cpuset") and not value.removeprefix("-").isdecimal():
+                raise InvalidParameter(f"invalid value for {name}: {value!r}: it must be a number")
+            unit = "b" if name in ("memory", "memswap", "shmsize") and value != "-1" else ""
+            found.append(f"--{option}={value}{unit}")
+    return found
+
+
+def _ulimits(query: Mapping[str, str]) -> list[str]:
+    found = _decoded(query, "ulimits", list[Ulimit]) or []
+    return [f"--ulimit={each.name}={each.soft}:{each.hard}" for each in found]

@@ -1,0 +1,62 @@
+"""What went wrong with a registry, in Docker's words and with its status, from podman's.
+
+Source of the texts: what Docker 20.10 says against Distribution 2.8.
+"""
+
+from __future__ import annotations
+
+import re
+
+from cnm.errors import CnmError, NotFound
+from cnm.launcher.references import Reference, familiar
+from cnm.launcher.registry_client import Asker
+
+_DENIED = "denied: requested access to the resource is denied"
+_PLAIN = "http: server gave HTTP response to HTTPS client"
+_FULL = "no space left on device"
+_MISMATCH = re.compile(r"[Dd]igest did not match, expected (\S+), got ")
+_NO_TAGS = "fetching tags list: invalid status code from registry 404"
+_CONTEXT = re.compile(
+    r"^(?:initializing source \S+: |reading manifest \S+ in \S+: |pinging container registry \S+: "
+    r"|copying system image from manifest list: |fetching tags list: "
+    r'|writing blob: |storing blob to file "[^"]*": |happened during read: )+'
+)
+
+
+def not_pulled(error: CnmError, name: Reference, asker: Asker) -> CnmError:
+    """Why an image did not come."""
+    words, shown = str(error), familiar(str(name))
+    if "manifest unknown" in words:
+        return NotFound(f"manifest for {shown} not found: manifest unknown: manifest unknown")
+    if "name unknown" in words or _NO_TAGS in words:
+        return NotFound(f"repository {shown} not found: name unknown: repository name not known to registry")
+    if _DENIED in words:
+        return NotFound(
+            f"pull access denied for {familiar(name.repository)}, repository does not exist or may require "
+            f"'docker login': {_DENIED}"
+        )
+    if found := _MISMATCH.search(words):
+        return CnmError(f"filesystem layer verification failed for digest {found[1]}")
+    return explained(error, asker)
+
+
+def not_pushed(error: CnmError, asker: Asker) -> CnmError:
+    """Why an image did not go."""
+    return CnmError(_DENIED) if _DENIED in str(error) else explained(error, asker)
+
+
+def explained(error: CnmError, asker: Asker) -> CnmError:
+    """What any request may end with."""
+    words = _CONTEXT.sub("", str(error))
+    if "authentication required" in words:
+        is_known = asker.credentials.is_somebody
+        return CnmError("unauthorized: authentication required" if is_known else "no basic auth credentials")
+    if words.endswith("unexpected EOF"):
+        return CnmError(f"the connection to {asker.registry} broke off: {words}: try again")
+    if _FULL in words:
+        return CnmError(f"{_FULL}: make room, and try again: {words}")
+    if _PLAIN in words:
+        return CnmError(
+            f"{words}: name the registry in insecure-registries, if it is to be asked without TLS"
+        )
+    return CnmError(words)

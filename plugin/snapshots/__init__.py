@@ -1,0 +1,1 @@
+"""A volume plugin: local volumes with named restore points, and with backups that are tar archives."""

@@ -1,0 +1,95 @@
+"""A wire between a client and a server on one host that stands still after so many bytes, and can be cut then."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from netns_fixtures import Host
+
+_CHUNK = 16384
+
+
+class Wire:
+    """Connections to `port` of the host's loopback go on to `target`."""
+
+    def __init__(self, host: Host, port: int, target: int) -> None:
+        self._host, self._target = host, target
+        self._left: int | None = None
+        self._pairs: list[socket.socket] = []
+        self._flows = threading.Event()
+        self._flows.set()
+        self.stands_still = threading.Event()
+        self._listener = host.socket()
+        self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._listener.bind(("127.0.0.1", port))
+        self._listener.listen(64)
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def stop_after(self, size: int) -> None:
+        """Of all that the server says from now on."""
+        self.stands_still.clear()
+        self._left = size
+        self._flows.clear()
+
+    def flow(self) -> None:
+        """It goes on."""
+        self._left = None
+        self._flows.set()
+
+    def cut(self) -> None:
+        """Every connection there is ends, and new ones flow."""
+        self._left = None
+        for end in self._pairs:
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+        self._flows.set()
+
+    def close(self) -> None:
+        self.cut()
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            server = self._host.socket()
+            try:
+                server.connect(("127.0.0.1", self._target))
+            except OSError:
+                client.close()
+                continue
+            self._pairs += (client, server)
+            threading.Thread(target=self._carry, args=(client, server, False), daemon=True).start()
+            threading.Thread(target=self._carry, args=(server, client, True), daemon=True).start()
+
+    def _carry(self, source: socket.socket, sink: socket.socket, counted: bool) -> None:
+        with contextlib.suppress(OSError):
+            while piece := source.recv(_CHUNK):
+                if counted:
+                    self._count(len(piece))
+                sink.sendall(piece)
+        with contextlib.suppress(OSError):
+            sink.shutdown(socket.SHUT_WR)
+
+    def _count(self, size: int) -> None:
+        if self._left is not None:
+            self._left -= size
+            if self._left <= 0:
+                self.stands_still.set()
+                self._flows.wait()
+
+
+@contextmanager
+def wire(host: Host, port: int, target: int) -> Iterator[Wire]:
+    made = Wire(host, port, target)
+    try:
+        yield made
+    finally:
+        made.close()
