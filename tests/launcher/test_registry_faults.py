@@ -142,7 +142,7 @@ def test_a_registry_that_dies_amid_a_pull_is_told_of(clean: Stage) -> None:
     assert "Downloaded newer image" in clean.pull("dying")
 
 
-@pytest.mark.xfail(strict=False, reason="a whole layer of such a pull may stay until the next start")
+@pytest.mark.xfail(strict=False, reason="podman may keep a half-written layer of such a pull")
 def test_a_launcher_that_is_killed_amid_a_pull_leaves_nothing(clean: Stage) -> None:
     clean.put("killed", layer("small-k", b"k"), _large(b"k"))
     before = clean.left()
