@@ -23,6 +23,8 @@ from cnm.stand_ins import endpoints_on
 
 replace = msgspec.structs.replace
 
+_LATER_SECONDS = 0.02
+"""Names are told after what packets need, which the same changes bring, and many at once."""
 _AT_ONCE = 500
 """Endpoints whose names are told in one go, during which no verb tells its own."""
 
@@ -42,7 +44,7 @@ class Hearing:
         self._lock = threading.Lock()
         self._telling = threading.Lock()
         self._wake = threading.Event()
-        self._closing = False
+        self._end = threading.Event()
         self._thread: threading.Thread | None = None
         resources.cluster.listeners = Listeners(
             self.network_changed, self.peers_changed, self.node_changed, self.flush
@@ -172,13 +174,15 @@ class Hearing:
         self._thread.start()
 
     def close(self) -> None:
-        self._closing = True
+        self._end.set()
         self._wake.set()
         if self._thread is not None:
             self._thread.join()
 
     def _run(self) -> None:
-        while self._wake.wait() and not self._closing:
+        while not self._end.is_set():
+            self._wake.wait()
+            self._end.wait(_LATER_SECONDS)
             self._wake.clear()
             self.flush()
             if self._to_reveal.is_set():

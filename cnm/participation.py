@@ -28,8 +28,9 @@ class Participation:
         with self._guard:
             self._inside.setdefault(network_id, set()).add(endpoint_id)
 
-    def enter(self, network_id: str, endpoint_id: str, first: Callable[[], None]) -> None:
-        """`first` is called for the network's first endpoint, and nobody else comes or goes meanwhile."""
+    def enter(self, network_id: str, endpoint_id: str, first: Callable[[], None]) -> bool:
+        """`first` is called for the network's first endpoint, and nobody else comes or goes meanwhile; whether it
+        was."""
         with self._turn(network_id):
             is_first = network_id not in self
             self.resume(network_id, endpoint_id)
@@ -39,6 +40,7 @@ class Participation:
                 except BaseException:
                     self._discard(network_id, endpoint_id)
                     raise
+            return is_first
 
     def leave(self, network_id: str, endpoint_id: str, last: Callable[[], None]) -> None:
         """`last` is called when the network's last endpoint has gone."""

@@ -40,16 +40,17 @@ def place_of(r: Resources, network: Network) -> Place:
     )
 
 
-def enter(r: Resources, network: Network, endpoint: Endpoint, undo: contextlib.ExitStack) -> None:
-    """Before the endpoint's links are made. Raises EtcdError, KernelError; nothing is left then."""
+def enter(r: Resources, network: Network, endpoint: Endpoint, undo: contextlib.ExitStack) -> bool:
+    """Before the endpoint's links are made: whether this host is new in the network. Raises EtcdError, KernelError;
+    nothing is left then."""
     if not is_clustered(r, network):
-        return
+        return False
     r.cluster.etcd()
     undo.callback(cluster_guard.follow, r)
     undo.callback(
         r.participation.leave, overlay.segment_id(network), endpoint.id, partial(_dismantle, r, network)
     )
-    r.participation.enter(overlay.segment_id(network), endpoint.id, partial(_set_up, r, network))
+    return r.participation.enter(overlay.segment_id(network), endpoint.id, partial(_set_up, r, network))
 
 
 def _set_up(r: Resources, network: Network) -> None:
@@ -97,15 +98,20 @@ def _take_down(r: Resources, network: Network) -> None:
     r.kernel.remove_namespace(path)
 
 
-def publish(
+@contextlib.contextmanager
+def publishing(
     r: Resources, network: Network, endpoint: Endpoint, sandbox: Sandbox, undo: contextlib.ExitStack
-) -> None:
-    """The endpoint is ready: the other hosts hear of it. Raises EtcdError, Unavailable."""
-    if is_clustered(r, network):
-        undo.callback(r.cluster.withdraw, overlay.segment_id(network), endpoint.id)
-        r.cluster.publish(_joined(network, endpoint, sandbox))
-        undo.callback(_unname_here, r, network, endpoint)
-        name_here(r, network, endpoint)
+) -> Iterator[None]:
+    """The other hosts hear of the endpoint while its links are made inside: what they send it is at most some
+    milliseconds early, and their entries are not late. Raises EtcdError, Unavailable at the end."""
+    if not is_clustered(r, network):
+        yield
+        return
+    undo.callback(r.cluster.withdraw, overlay.segment_id(network), endpoint.id)
+    with r.cluster.publishing(_joined(network, endpoint, sandbox)):
+        yield
+    undo.callback(_unname_here, r, network, endpoint)
+    name_here(r, network, endpoint)
 
 
 def withdraw(

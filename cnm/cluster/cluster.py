@@ -93,7 +93,7 @@ class Cluster:
         self._waiting: list[Mirror] = []
         """Of networks that were here before, until it is known where nodes' tunnels end."""
         self._workers: list[Worker] = []
-        self._asking = ThreadPoolExecutor(thread_name_prefix="taking part")
+        self._asking = ThreadPoolExecutor(thread_name_prefix="telling")
 
     # What this host is
 
@@ -244,7 +244,6 @@ class Cluster:
         with self._lock:
             mirror = self._follow(place)
         mirror.open(snapshot)
-        self.listeners.settle()
 
     def exit(self, network_id: str) -> None:
         """Before its devices go; never fails."""
@@ -260,6 +259,18 @@ class Cluster:
     def publish(self, joined: Joined) -> None:
         """The others send packets to it from now on. Raises EtcdError, Unavailable."""
         self._alive().publish(joined.network_id, joined.endpoint_id, records.encode(joined.shared))
+
+    @contextmanager
+    def publishing(self, joined: Joined) -> Iterator[None]:
+        """The same by a thread, while the endpoint's links are made inside: told at the end. Whatever fails, it is
+        `withdraw` that takes it back."""
+        told = self._asking.submit(self.publish, joined)
+        try:
+            yield
+        except BaseException:
+            wait([told])
+            raise
+        told.result()
 
     def amend(self, joined: Joined) -> None:
         """Something else is to be known of an endpoint that was published. Never fails: it is told later."""

@@ -30,9 +30,30 @@ _INET_CHAINS = """
 chain admin {
 }
 
-# Loopback addresses mean this host alone. Answers still carry the bridge's address here, so they pass.
 chain raw {
     type filter hook prerouting priority raw; policy accept;
+    udp dport . @th,96,24 @clear_vnis goto overlay_clear
+    udp dport . @th,96,24 @encrypted_vnis goto overlay_closed
+    udp dport . @th,96,24 @overlay_vnis goto overlay_closed
+    goto loopback
+}
+
+# VXLAN of the cluster's networks. Its socket listens at every address of the host, so that cleartext of an encrypted
+# network, and frames of strangers, would be taken in. The VNI is 96 bits behind the start of the UDP header. What is
+# in clear between nodes is not tracked: that costs each packet, and nobody translates it.
+chain overlay_clear {
+    ip saddr @nodes4 notrack accept
+    ip6 saddr @nodes6 notrack accept
+    goto overlay_closed
+}
+chain overlay_closed {
+    iifgroup $TUNNEL accept
+    fib daddr type { local, broadcast, multicast } counter drop
+    goto loopback
+}
+
+# Loopback addresses mean this host alone. Answers still carry the bridge's address here, so they pass.
+chain loopback {
     # loopback0 is the second loopback of WSL2's mirrored mode.
     ip daddr 127.0.0.0/8 iifname != { "lo", "loopback0" } counter drop
     ip6 daddr ::1 iifname != { "lo", "loopback0" } counter drop
@@ -150,32 +171,14 @@ chain postrouting {
     meta nfproto . iifname @masq masquerade
 }
 
-# Hairpin makes the kernel tell containers of a shorter way, which there is not; IPv6 has no sysctl against it.
-chain redirects {
-    type filter hook output priority filter - 1; policy accept;
+chain leaving {
+    type filter hook output priority raw; policy accept;
+    udp dport . @th,96,24 @clear_vnis notrack accept
+    # Hairpin makes the kernel tell containers of a shorter way, which there is not; IPv6 has no sysctl against it.
     oifgroup $BRIDGE icmp type redirect drop
     oifgroup $BRIDGE icmpv6 type nd-redirect drop
-}
-
-# VXLAN of the cluster's networks. Its socket listens at every address of the host, so that cleartext of an encrypted
-# network, and frames of strangers, would be taken in. The VNI is 96 bits behind the start of the UDP header.
-chain overlay_in {
-    type filter hook input priority filter - 1; policy accept;
-    iifgroup $TUNNEL accept
-    udp dport . @th,96,24 @encrypted_vnis counter drop
-    udp dport . @th,96,24 @clear_vnis goto overlay_nodes
-    udp dport . @th,96,24 @overlay_vnis counter drop
-}
-chain overlay_nodes {
-    ip saddr @nodes4 accept
-    ip6 saddr @nodes6 accept
-    counter drop
-}
-chain overlay_out {
-    type filter hook output priority filter - 1; policy accept;
     oifgroup $TUNNEL accept
     udp dport . @th,96,24 @encrypted_vnis counter drop
-    udp dport . @th,96,24 @clear_vnis accept
     udp dport . @th,96,24 @overlay_vnis counter drop
 }
 """
@@ -222,6 +225,7 @@ set itself {
 }
 """
 
+_FORMER_CHAINS = ("redirects", "overlay_in", "overlay_out", "overlay_nodes")
 _CHAINS = {"inet": _INET_CHAINS, "bridge": _BRIDGE_CHAINS}
 _MORE_SETS = {"inet": _ITSELF, "bridge": ""}
 _CHAIN_NAME = re.compile(r"^chain (\w+)", re.MULTILINE)
@@ -236,7 +240,7 @@ def start_text(elements: Iterable[FirewallElement]) -> str:
     by_set: dict[ElementSet, list[FirewallElement]] = defaultdict(list)
     for element in elements:
         by_set[element.set].append(element)
-    parts = [_skeleton(family) + _flushes(family) for family in _CHAINS]
+    parts = [_skeleton(family) + _flushes(family) for family in _CHAINS] + [_without_former()]
     parts += [f"table {family} {TABLE} {{\n{_substitute(text)}}}\n" for family, text in _CHAINS.items()]
     parts += [
         _additions(element_set, by_set[element_set]) for element_set in ELEMENT_SETS if by_set[element_set]
@@ -277,6 +281,14 @@ def _flushes(family: str) -> str:
         if s.family == family
     ]
     return "".join(chains + sets)
+
+
+def _without_former() -> str:
+    """Chains that earlier versions of cnm had."""
+    return "".join(
+        f"add chain inet {TABLE} {name}\nflush chain inet {TABLE} {name}\ndelete chain inet {TABLE} {name}\n"
+        for name in _FORMER_CHAINS
+    )
 
 
 def _chain_names(family: str) -> list[str]:

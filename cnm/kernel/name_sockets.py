@@ -72,12 +72,13 @@ def led_to(namespaces: Namespaces, path: str) -> tuple[int, int] | None:
     with namespaces.inside(path), NetlinkSocket(NETLINK_NETFILTER) as netlink:
         question = Request(nft_rules.GET_RULE, 0, nft_rules.rules_of(_TABLE, _CHAIN), "list rules")
         try:
-            found = tuple(nft_rules.rewrite_of(message.payload) for message in netlink.dump(question))
+            rules = [message.payload for message in netlink.dump(question)]
         except KernelError as error:
             if error.errno == errno.ENOENT:
                 return None
             raise
-    if len(found) != 4 or found[0] is None or found[2] is None:
+    found = tuple(map(nft_rules.rewrite_of, rules[1:]))
+    if len(found) != 4 or found[0] is None or found[2] is None or not nft_rules.is_for_loopback(rules[0]):
         return None
     ports = found[0].becomes, found[2].becomes
     return ports if found == _rewrites(ports) else None

@@ -11,6 +11,7 @@ import os
 import socket
 import struct
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import NamedTuple
 
 from cnm.errors import KernelError
@@ -181,11 +182,8 @@ class NetlinkSocket:
         words) for each that was refused, in order.
         """
         self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BULK_ANSWER_BYTES)
-        packed = bytearray().join(
-            part
-            for (head, tail), number in zip(messages, _BULK_NUMBERS, strict=False)
-            for part in (head, number, tail)
-        )
+        heads, tails = zip(*messages, strict=True)
+        packed = bytearray().join(chain.from_iterable(zip(heads, _BULK_NUMBERS, tails, strict=False)))
         last = len(packed) - sum(map(len, messages[-1])) - _NUMBER.size
         _FLAGS.pack_into(packed, last + 6, _FLAGS.unpack_from(packed, last + 6)[0] | NLM_F_ACK)
         self._socket.send(packed)

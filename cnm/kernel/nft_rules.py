@@ -34,8 +34,11 @@ _ACCEPT = 1
 _LOCAL_OUT = 3  # NF_INET_LOCAL_OUT
 RAW_PRIORITY = -300  # NF_IP_PRI_RAW: before connections are tracked
 
-_REGISTER = 1  # NFT_REG_1
-_META_KEY_L4PROTO = 16
+_REGISTER, _VERDICT_REGISTER = 1, 0  # NFT_REG_1, NFT_REG_VERDICT
+_META_KEY_OIF, _META_KEY_L4PROTO = 5, 16
+_EQUAL, _NOT_EQUAL = 0, 1  # enum nft_cmp_ops
+_DATA_VERDICT, _VERDICT_CODE = 2, 1
+_LOOPBACK = struct.pack("=I", 1)  # the index of lo in every namespace
 _NETWORK_HEADER, _TRANSPORT_HEADER = 1, 2
 _CHECKSUM_INET = 1  # NFT_PAYLOAD_CSUM_INET
 _CHECKSUM_OFFSETS = {socket.IPPROTO_UDP: 6, socket.IPPROTO_TCP: 16}
@@ -57,7 +60,7 @@ class Rewrite(NamedTuple):
 
 
 def creation(table: str, chain: str, rewrites: Sequence[Rewrite], *, replace: bool = False) -> list[Message]:
-    """A transaction that makes a table of family ip with one chain, for packets that leave.
+    """A transaction that makes a table of family ip with one chain, for packets that leave by loopback.
 
     It fails with EEXIST where one is called so, unless it is to `replace` it: whatever closes the socket of such a
     transaction waits some 10 ms until the old table is freed.
@@ -71,8 +74,10 @@ def creation(table: str, chain: str, rewrites: Sequence[Rewrite], *, replace: bo
         new,
         Message(_NEW_CHAIN, NLM_F_CREATE, _FAMILY_HEADER + _chain(table, chain), about),
         *(
-            Message(_NEW_RULE, NLM_F_CREATE | _NLM_F_APPEND, _FAMILY_HEADER + _rule(table, chain, one), about)
-            for one in rewrites
+            Message(
+                _NEW_RULE, NLM_F_CREATE | _NLM_F_APPEND, _FAMILY_HEADER + _rule(table, chain, does), about
+            )
+            for does in (_only_loopback(), *map(expressions, rewrites))
         ),
     ]
 
@@ -88,10 +93,24 @@ def rules_of(table: str, chain: str) -> bytes:
     return _FAMILY_HEADER + text(RULE_TABLE, table) + text(RULE_CHAIN, chain)
 
 
+def is_for_loopback(payload: bytes) -> bool:
+    """Whether a rule that the kernel lists has all packets pass that leave otherwise: the first of `creation`."""
+    listed = _listed(payload)
+    if [_step(element)[0] for element in listed] != ["meta", "cmp", "immediate"]:
+        return False
+    meta, compared, verdict = (attributes(attributes(element)[_EXPRESSION_DATA]) for element in listed)
+    accepts = attributes(attributes(verdict[2]).get(_DATA_VERDICT, b"")).get(_VERDICT_CODE)
+    return (
+        meta[2] == struct.pack(">I", _META_KEY_OIF)
+        and compared[2] == struct.pack(">I", _NOT_EQUAL)
+        and attributes(compared[3])[_DATA_VALUE] == _LOOPBACK
+        and accepts == struct.pack(">I", _ACCEPT)
+    )
+
+
 def rewrite_of(payload: bytes) -> Rewrite | None:
     """What a rule that the kernel lists (its message's payload) does; None where it is another sort of rule."""
-    rule = attributes(payload, len(_FAMILY_HEADER))
-    listed = list(elements(rule.get(RULE_EXPRESSIONS, b"")))
+    listed = _listed(payload)
     steps = [_step(element) for element in listed]
     values = [value for _name, value in steps if value]
     if [name for name, _value in steps] != _STEPS or [len(value) for value in values] != [4, 1, 2, 2]:
@@ -104,6 +123,12 @@ def rewrite_of(payload: bytes) -> Rewrite | None:
         int.from_bytes(becomes),
         source=_offset(listed[0]) == _SOURCE_ADDRESS,
     )
+
+
+def _listed(payload: bytes) -> list[bytes]:
+    """The expressions of a rule that the kernel lists."""
+    rule = attributes(payload, len(_FAMILY_HEADER))
+    return list(elements(rule.get(RULE_EXPRESSIONS, b"")))
 
 
 def _offset(element: bytes) -> int:
@@ -144,6 +169,18 @@ def expressions(rewrite: Rewrite) -> bytes:
     )
 
 
+def _only_loopback() -> bytes:
+    """Whatever leaves otherwise passes at once: it costs each packet of the sandbox."""
+    accept = nested(_DATA_VERDICT, _u32(_VERDICT_CODE, _ACCEPT))
+    return b"".join(
+        (
+            _expression("meta", _u32(2, _META_KEY_OIF), _u32(1, _REGISTER)),
+            _compares(_NOT_EQUAL, _LOOPBACK),
+            _expression("immediate", _u32(1, _VERDICT_REGISTER), nested(2, accept)),
+        )
+    )
+
+
 _STEPS = ["payload", "cmp", "meta", "cmp", "payload", "cmp", "notrack", "immediate", "payload"]
 """The names of what `expressions` packs."""
 
@@ -165,8 +202,8 @@ def _chain(table: str, chain: str) -> bytes:
     )
 
 
-def _rule(table: str, chain: str, rewrite: Rewrite) -> bytes:
-    return text(RULE_TABLE, table) + text(RULE_CHAIN, chain) + nested(RULE_EXPRESSIONS, expressions(rewrite))
+def _rule(table: str, chain: str, does: bytes) -> bytes:
+    return text(RULE_TABLE, table) + text(RULE_CHAIN, chain) + nested(RULE_EXPRESSIONS, does)
 
 
 def _expression(name: str, *data: bytes) -> bytes:
@@ -195,7 +232,11 @@ def _write(offset: int, protocol: int) -> bytes:
 
 
 def _equals(value: bytes) -> bytes:
-    return _expression("cmp", _u32(1, _REGISTER), _u32(2, 0), nested(3, attribute(_DATA_VALUE, value)))
+    return _compares(_EQUAL, value)
+
+
+def _compares(how: int, value: bytes) -> bytes:
+    return _expression("cmp", _u32(1, _REGISTER), _u32(2, how), nested(3, attribute(_DATA_VALUE, value)))
 
 
 def _u32(kind: int, value: int) -> bytes:

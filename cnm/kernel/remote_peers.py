@@ -12,7 +12,6 @@ import socket
 import struct
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
-from typing import NamedTuple
 
 from cnm.errors import KernelError
 from cnm.kernel.address_messages import split
@@ -49,17 +48,8 @@ _Part = tuple[RemotePeer, str]
 """The neighbour of one of its addresses, or, for "", its forwarding entry."""
 
 
-class _Entry(NamedTuple):
-    """A message, cut in two around its sequence number, and what it is about."""
-
-    head: bytes
-    tail: bytes
-    peer: RemotePeer
-    address: str
-
-
 class _Packer:
-    """Messages of one sort for the link with an index."""
+    """Messages of one sort for the link with an index, each cut in two around its sequence number."""
 
     def __init__(self, index: int, kind: int, flags: int, state: int, targets: int) -> None:
         self._kind, self._flags = kind, NLM_F_REQUEST | flags
@@ -72,26 +62,32 @@ class _Packer:
         }
         self._link_address = _ATTRIBUTE.pack(10, _NDA_LLADDR)
         self._heads: dict[int, bytes] = {}
+        self._mac, self._packed_mac = "", b""
+        """Of the last one: an endpoint's messages follow one another."""
+        self._destinations: dict[str, bytes] = {}
+        """By VTEP: there are few of them."""
 
-    def pack(self, peer: RemotePeer, address: str) -> _Entry:
+    def pack(self, peer: RemotePeer, address: str) -> tuple[bytes, bytes]:
         """The neighbour of an address, or the forwarding entry. Raises ValueError or OSError for what is no address."""
-        tail = self._neighbor_tail(peer, address) if address else self._forwarding_tail(peer)
-        size = len(tail)
-        if size not in self._heads:
-            self._heads[size] = _HEAD.pack(_HEADER_BYTES + size, self._kind, self._flags)
-        return _Entry(self._heads[size], tail, peer, address)
+        if peer.mac != self._mac:
+            self._packed_mac = _mac(peer.mac) + b"\0\0"
+            self._mac = peer.mac
+        if address:
+            family = socket.AF_INET6 if ":" in address else socket.AF_INET
+            packed = socket.inet_pton(family, address)
+            tail = self._neighbor[family] + packed + self._link_address + self._packed_mac
+        else:
+            tail = self._forwarding + self._packed_mac
+            if peer.vtep or self._kind != RTM_DELNEIGH:
+                tail += self._destinations.get(peer.vtep) or self._destination(peer.vtep)
+        return self._heads.get(len(tail)) or self._head(len(tail)), tail
 
-    def _forwarding_tail(self, peer: RemotePeer) -> bytes:
-        tail = self._forwarding + _mac(peer.mac) + b"\0\0"
-        if not peer.vtep and self._kind == RTM_DELNEIGH:
-            return tail
-        packed = split(peer.vtep)[1]
-        return tail + _ATTRIBUTE.pack(4 + len(packed), _NDA_DST) + packed
+    def _destination(self, vtep: str) -> bytes:
+        packed = split(vtep)[1]
+        return self._destinations.setdefault(vtep, _ATTRIBUTE.pack(4 + len(packed), _NDA_DST) + packed)
 
-    def _neighbor_tail(self, peer: RemotePeer, address: str) -> bytes:
-        family = socket.AF_INET6 if ":" in address else socket.AF_INET
-        packed = socket.inet_pton(family, address)
-        return self._neighbor[family] + packed + self._link_address + _mac(peer.mac) + b"\0\0"
+    def _head(self, size: int) -> bytes:
+        return self._heads.setdefault(size, _HEAD.pack(_HEADER_BYTES + size, self._kind, self._flags))
 
 
 def _mac(text: str) -> bytes:
@@ -134,8 +130,8 @@ def program(
     refusals = _Refusals(link)
     _remove(netlink, index, list(_to_remove(removed, added)), refusals)
     packer = _Packer(index, RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_REPLACE, _NUD_STATIC, _NTF_SELF | _NTF_MASTER)
-    for entry, number, detail in _send(netlink, packer, _to_add(added), refusals):
-        refusals.add(entry.peer, entry.address, number, detail)
+    for peer, address, number, detail in _send(netlink, packer, _to_add(added), refusals):
+        refusals.add(peer, address, number, detail)
     _take_back(netlink, index, refusals)
     refusals.raise_first()
 
@@ -146,12 +142,12 @@ def flood(
     """See `cnm.kernel.contract.Kernel.flood`."""
     refusals = _Refusals(link)
     away = _Packer(index, RTM_DELNEIGH, 0, _NUD_FLOOD, _NTF_SELF)
-    for entry, number, detail in _send(netlink, away, _to_all(removed), refusals):
+    for peer, _, number, detail in _send(netlink, away, _to_all(removed), refusals):
         if number != errno.ENOENT:
-            refusals.add(entry.peer, "", number, detail)
+            refusals.add(peer, "", number, detail)
     there = _Packer(index, RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_APPEND, _NUD_FLOOD, _NTF_SELF)
-    for entry, number, detail in _send(netlink, there, _to_all(added), refusals):
-        refusals.add(entry.peer, "", number, detail)
+    for peer, _, number, detail in _send(netlink, there, _to_all(added), refusals):
+        refusals.add(peer, "", number, detail)
     refusals.raise_first()
 
 
@@ -182,15 +178,15 @@ def _remove(netlink: NetlinkSocket, index: int, parts: Sequence[_Part], refusals
     """Where the bridge has no entry any more the kernel leaves the device's in place: that is removed by itself."""
     halves: list[_Part] = []
     packer = _Packer(index, RTM_DELNEIGH, 0, _NUD_STATIC, _NTF_SELF | _NTF_MASTER)
-    for entry, number, detail in _send(netlink, packer, parts, refusals):
+    for peer, address, number, detail in _send(netlink, packer, parts, refusals):
         if number != errno.ENOENT:
-            refusals.add(entry.peer, entry.address, number, detail)
-        elif not entry.address:
-            halves.append((entry.peer, ""))
+            refusals.add(peer, address, number, detail)
+        elif not address:
+            halves.append((peer, ""))
     packer = _Packer(index, RTM_DELNEIGH, 0, _NUD_STATIC, _NTF_SELF)
-    for entry, number, detail in _send(netlink, packer, halves, refusals):
+    for peer, _, number, detail in _send(netlink, packer, halves, refusals):
         if number != errno.ENOENT:
-            refusals.add(entry.peer, "", number, detail)
+            refusals.add(peer, "", number, detail)
 
 
 def _take_back(netlink: NetlinkSocket, index: int, refusals: _Refusals) -> None:
@@ -202,17 +198,18 @@ def _take_back(netlink: NetlinkSocket, index: int, refusals: _Refusals) -> None:
 
 def _send(
     netlink: NetlinkSocket, packer: _Packer, parts: Iterable[_Part], refusals: _Refusals
-) -> Iterator[tuple[_Entry, int, str]]:
-    """Send all, in batches; (entry, errno, the kernel's words) of each that the kernel refused."""
-    entries = _packed(packer, parts, refusals)
-    while batch := list(islice(entries, BULK_LONGEST)):
-        for position, number, detail in netlink.send_bulk([(entry.head, entry.tail) for entry in batch]):
-            yield batch[position], number, detail
-
-
-def _packed(packer: _Packer, parts: Iterable[_Part], refusals: _Refusals) -> Iterator[_Entry]:
-    for peer, address in parts:
-        try:
-            yield packer.pack(peer, address)
-        except (ValueError, OSError):
-            refusals.add(peer, address, errno.EINVAL, "not an address")
+) -> Iterator[tuple[RemotePeer, str, int, str]]:
+    """Send all, in batches; (part, errno, the kernel's words) of each that the kernel refused."""
+    parts = iter(parts)
+    while batch := list(islice(parts, BULK_LONGEST)):
+        sent, messages = [], []
+        for part in batch:
+            try:
+                messages.append(packer.pack(*part))
+            except (ValueError, OSError):
+                refusals.add(*part, errno.EINVAL, "not an address")
+            else:
+                sent.append(part)
+        if messages:
+            for position, number, detail in netlink.send_bulk(messages):
+                yield *sent[position], number, detail

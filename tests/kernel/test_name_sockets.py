@@ -95,6 +95,7 @@ def test_nft_reads_the_table_as_it_is_meant(box: Host, sockets: NameSockets) -> 
 
     assert [line.strip() for line in listing.splitlines()[2:-2]] == [
         "type filter hook output priority raw; policy accept;",
+        'oif != "lo" accept',
         f"ip daddr {ADDRESS} udp dport 53 notrack udp dport set {udp}",
         f"ip saddr {ADDRESS} udp sport {udp} notrack udp sport set 53",
         f"ip daddr {ADDRESS} tcp dport 53 notrack tcp dport set {tcp}",
@@ -112,6 +113,8 @@ def test_where_it_leads_can_be_read_back(namespaces: Namespaces, box: Host, sock
         "nft flush ruleset",
         "nft flush chain ip cnm-dns output",
         "nft add rule ip cnm-dns output counter",
+        "nft insert rule ip cnm-dns output oif lo accept",
+        "nft replace rule ip cnm-dns output handle 2 oif lo accept",
         "nft insert rule ip cnm-dns output ip daddr 127.0.0.11 udp dport 53 notrack udp dport set 1",
     ],
 )
