@@ -83,8 +83,9 @@ etcd and a switch between them, so that they share its processors.
 
 Eight hosts. On one a sandbox is created and joined to the network by two requests; a sandbox on each of the other
 seven asks for its address all the time. Milliseconds from the beginning of the first request. *One more*: the host has
-another sandbox in the network. *The first*: it has none, so that the network's own namespace and tunnel are made, what
-is on other hosts is read, and a member lets it write. The *floor* is the least that the kernel can be asked for, a
+another sandbox in the network; the target is for this, as its prototype was measured. *The first*: it
+has none, so that the network's own namespace and tunnel are made, what is on other hosts is read, and a member lets it
+write: once for a host and a network. The *floor* is the least that the kernel can be asked for, a
 namespace and its link to a bridge (`bench/floor.py`), between the others on the same machine.
 """
 _CHANGES = """\
@@ -120,9 +121,11 @@ def markdown(samples: Samples, loads: str, quick: bool) -> str:
 def _reach_rows(samples: Samples) -> Iterator[tuple[str, ...]]:
     for members in _MEMBERS:
         yield _row(members, "the floor: namespace and attach, no daemon", samples.of(f"{members} floor"))
-        for label, which in ((members, "one more"), (f"{members} anew", "the first")):
+        for label, which in ((f"{members}", "one more"), (f"{members} anew", "the first")):
             reached = samples.of(f"{label} reached")
-            demands = [("≤ 30", median(reached) <= 30), ("p99 ≤ 150", percentile(reached, 0.99) <= 150)]
+            demands = [("p99 ≤ 150", percentile(reached, 0.99) <= 150)]
+            if which == "one more":
+                demands.insert(0, ("≤ 30", median(reached) <= 30))
             yield _row(members, f"{which}: the requests are answered", samples.of(f"{label} answered"))
             yield _row(members, f"{which}: one other host has an echo", samples.of(f"{label} first"))
             yield _row(members, f"{which}: all seven have", reached, demands)
