@@ -49,7 +49,7 @@ _IDLE_SECONDS = 10
 """After which a connection that says nothing is closed, and half a request refused."""
 _LOOK_SECONDS = 5.0
 """Between two looks for such connections."""
-_NEXT_REQUEST_SECONDS = 0.002
+_NEXT_REQUEST_SECONDS = 0.05
 """For which a worker that nobody else waits for stays with a connection: it saves two changes of threads."""
 _DRAINED = 16 * 1024 * 1024
 """Bytes of a refused body that are read and dropped, so that its sender comes to read the refusal."""
@@ -86,23 +86,27 @@ class Server:
 
 
 class _Connections(connections.ConnectionManager):
-    """Connections without a request in them wait here, new ones too, and not in a worker."""
+    """Connections without a request in them wait here, new ones too where workers are short, and not in a worker."""
 
     def stop(self) -> None:
         self._stop_requested = True
         self.server.place.wake()
         super().stop()
 
-    def _from_server_socket(self, server_socket: socket.socket) -> None:
-        """Accept, and wait for the first byte; None tells cheroot that there is nothing to serve yet."""
+    def _from_server_socket(self, server_socket: socket.socket) -> _Connection | None:
+        """Accept; None tells cheroot that there is nothing to serve yet."""
         try:
-            connection = super()._from_server_socket(server_socket)  # type: ignore[misc]
+            connection: _Connection | None = super()._from_server_socket(server_socket)  # type: ignore[misc]
         except OSError as error:  # out of descriptors: the connection stays in the queue until one is free
             log.error("cannot accept a connection: %s", error.strerror)
             time.sleep(0.1)
-            return
+            return None
+        if connection is not None and self.server.requests.idle:
+            connection.is_new = True
+            return connection
         if connection is not None:
             self.put(connection)
+        return None
 
 
 class _Request(server.HTTPRequest):
@@ -136,6 +140,8 @@ class _Request(server.HTTPRequest):
 class _Connection(server.HTTPConnection):
     RequestHandlerClass = _Request
     stream: _Stream | _Taken | None = None
+    is_new = False
+    """Whether it came to a worker before its first byte was heard."""
     lingers = False
     """Whether the client may be sending a body of unknown length to an answer that did without."""
 
@@ -174,7 +180,7 @@ class _Connection(server.HTTPConnection):
         return self._poll(0, 0)  # hang-ups are told unasked
 
     def speaks(self) -> bool:
-        """Whether the next request comes right behind the answer."""
+        """Whether a request comes soon: the first, or the next right behind the answer."""
         return self._poll(select.POLLIN, _NEXT_REQUEST_SECONDS)
 
     def _poll(self, events: int, seconds: float) -> bool:
@@ -353,13 +359,18 @@ class _HttpServer(wsgi.Server):
         log.log(level, "%s", msg, exc_info=traceback)
 
     def _serve_connection(self, conn: _Connection) -> None:
-        keep = False
+        keep, heard = True, not conn.is_new
+        conn.is_new = False
         try:
-            keep = conn.proceed()
-            while keep and conn.stream is None and self.ready and self.requests.idle and conn.speaks():
+            while keep and conn.stream is None and (heard or self._may_wait_for(conn)):
+                keep = heard = False
                 keep = conn.proceed()
         finally:
             if keep:
                 self.put_conn(conn)
             else:
                 conn.close()
+
+    def _may_wait_for(self, conn: _Connection) -> bool:
+        """Whether the worker stays with a connection, and has its next request."""
+        return bool(self.ready and self.requests.idle and conn.speaks())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.client import HTTPConnection, HTTPException, HTTPResponse
 from typing import Any, NamedTuple
 from urllib.parse import quote
@@ -36,6 +36,8 @@ class Cnmd:
 
     def __init__(self, path: str) -> None:
         self.path = path
+        self.changed: Callable[[], None] = lambda: None
+        """Called after each request that may have changed something there."""
         self._lock = threading.Lock()
         self._idle: list[_Connection] = []
 
@@ -51,6 +53,13 @@ class Cnmd:
         self, method: str, path: str, body: bytes = b"", content_type: str = "application/json"
     ) -> Answer:
         """The answer as it comes. Raises Unavailable where cnmd is away."""
+        try:
+            return self._forward(method, path, body, content_type)
+        finally:
+            if method != "GET":
+                self.changed()
+
+    def _forward(self, method: str, path: str, body: bytes, content_type: str) -> Answer:
         connection = self._take()
         while connection is not None:
             try:

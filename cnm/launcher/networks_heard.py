@@ -29,16 +29,19 @@ class NetworksHeard:
         threading.Thread(target=self._run, name="networks heard", daemon=True).start()
 
     def _run(self) -> None:
-        pause = _PAUSES[0]
+        pause, known = _PAUSES[0], self._p.sandboxes.known
         while True:
             try:
                 events = self._p.cnmd.events()
                 pause = _PAUSES[0]
+                known.follow(True)
                 self._back()
                 for event in events:
+                    known.changed()
                     self._pass_on(event)
             except CnmError as error:
                 log.debug("%s", error)
+            known.follow(False)
             time.sleep(pause)
             pause = min(2 * pause, _PAUSES[1])
 

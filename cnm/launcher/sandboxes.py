@@ -12,6 +12,7 @@ import msgspec
 from cnm.errors import CnmError, Conflict, InvalidParameter, NotFound, Unavailable
 from cnm.launcher.cnmd import Cnmd, escaped
 from cnm.launcher.container import Container
+from cnm.launcher.endpoints_known import Endpoints, EndpointsKnown
 from cnm.launcher.published import port_requests
 from cnm.wire.engine import EndpointSettings, PortRequest
 
@@ -35,6 +36,8 @@ class Sandboxes:
 
     def __init__(self, cnmd: Cnmd) -> None:
         self._cnmd = cnmd
+        self.known = EndpointsKnown()
+        cnmd.changed = self.known.changed
 
     def make(self, container: Container, netns: str = "") -> Sandbox:
         """A new sandbox, on no network yet; `netns` is the path of a namespace that is there already.
@@ -117,15 +120,18 @@ class Sandboxes:
         found = self.record(ident)
         return _sandbox(found, found["Kind"] == "host")
 
-    def endpoints(self, ident: str) -> list[dict[str, Any]]:
-        """As cnmd shows them (`cnm.wire.control.Endpoint`); none where it, or cnmd, is not there."""
+    def endpoints(self, ident: str) -> Endpoints:
+        """None where it, or cnmd, is not there."""
         try:
-            found: list[dict[str, Any]] = self.record(ident)["Endpoints"]
+            return self.known.of(ident, self._asked)
         except NotFound:
             return []
         except Unavailable as error:
             log.warning("container %s is shown without its networks: %s", ident[:12], error)
             return []
+
+    def _asked(self, ident: str) -> Endpoints:
+        found: Endpoints = self.record(ident)["Endpoints"]
         return found
 
     def all(self) -> dict[str, list[dict[str, Any]]]:

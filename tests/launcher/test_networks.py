@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.support.launcher import Launcher
+from tests.support.small_containers import eventually
 
 _SLEEPER = ("busybox", "sleep", "1000")
 
@@ -74,6 +75,19 @@ def test_a_running_container_is_connected_and_disconnected(networks: Launcher) -
     docker.docker("network", "disconnect", "back", "one")
     assert not reaches(docker, "one", "two")
     assert list(shown(docker, "one")["Networks"]) == ["front"]
+
+
+def test_what_another_client_changes_at_cnmd_is_shown(networks: Launcher) -> None:
+    docker = networks
+    docker.docker("run", "-d", "--name", "one", "--network", "front", *_SLEEPER)
+    before = shown(docker, "one")
+    port = {"Protocol": "tcp", "ContainerPort": 80, "HostPort": 8099}
+    path = f"/cnm/v1/endpoints/{before['Networks']['front']['EndpointID']}/ports"
+
+    docker.cnmd.ask("POST", path, {"Ports": [port]})
+
+    assert before["Ports"] == {}
+    eventually(lambda: "80/tcp" in shown(docker, "one")["Ports"])
 
 
 def test_one_that_does_not_run_is_connected_when_it_starts(networks: Launcher) -> None:
