@@ -35,6 +35,7 @@ bench:
 	@.venv/bin/python -m bench.overlay
 	@.venv/bin/python -m bench.cluster_scale
 	@.venv/bin/python -m bench.launcher
+	@.venv/bin/python -m bench.images
 
 clean:
 	@scripts/clean

@@ -11,7 +11,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -19,6 +19,7 @@ from typing import NamedTuple
 from bench.launcher import Engine
 from bench.report import machine, table
 from bench.samples import Samples, median, percentile, ratio
+from cnm.launcher.rootfs import Rootfs
 from netns_fixtures import Host, IsolationError, Topology, isolate
 from tests.support import dockerd as docker_support
 from tests.support import launcher as launcher_support
@@ -34,6 +35,11 @@ _NAME = f"127.0.0.1:{_PORT}/bench:1"
 _LAYERS, _FILES, _FILE = 4, 400, 128 << 10
 """200 MB in files of 128 KB, half of which gzip makes nothing of."""
 _MANY = 100
+_STEPS = 10
+_DEPTHS = (1, 10, 40)
+"""Layers of the root file systems that are mounted."""
+_MOUNTS = 50
+_MOUNT_MILLISECONDS = 10
 
 
 class _Row(NamedTuple):
@@ -47,6 +53,7 @@ _ROWS = (
     _Row("`save`", "save"),
     _Row("`load` of it, where nothing of it is", "load"),
     _Row("`rmi`", "rmi"),
+    _Row(f"`build` of {_STEPS} steps, all known", "build"),
     _Row(f"`images` with {_MANY}", "images"),
 )
 
@@ -78,11 +85,67 @@ def _measure(samples: Samples, *, rounds: int) -> None:
         for number in range(rounds):
             for engine in engines[:: 1 if number % 2 else -1]:
                 _round(engine, samples, Path(folder))
+        _measure_builds(engines, samples, Path(folder), rounds)
         for engine in engines:
             _fill(engine, Path(folder))
         for number in range(3 * rounds):
             for engine in engines[:: 1 if number % 2 else -1]:
                 samples.time(f"{engine.name} images", lambda engine=engine: engine.docker("images"))
+
+        _measure_mounts(samples, Path(folder))
+
+
+def _measure_builds(engines: Sequence[Engine], samples: Samples, place: Path, rounds: int) -> None:
+    for engine in engines:
+        context = _context(place / f"{engine.name}.context", engine.image)
+        first = time.perf_counter()
+        engine.docker("build", "-t", "built", context)
+        samples.add(f"{engine.name} build new", (time.perf_counter() - first) * 1000)
+    for number in range(rounds):
+        for engine in engines[:: 1 if number % 2 else -1]:
+            command = ("build", "-t", "built", str(place / f"{engine.name}.context"))
+            samples.time(
+                f"{engine.name} build", lambda engine=engine, command=command: engine.docker(*command)
+            )
+
+
+def _context(place: Path, image: str) -> str:
+    """Copies, commands and settings in turn."""
+    place.mkdir()
+    lines = [f"FROM {image}"]
+    for number in range((_STEPS - 1) // 3):
+        (place / f"file{number}").write_bytes(os.urandom(1 << 20))
+        lines += [f"COPY file{number} /data/", f"RUN echo {number} > /data/said{number}", f"ENV N={number}"]
+    (place / "Dockerfile").write_text("\n".join(lines))
+    return str(place)
+
+
+def _measure_mounts(samples: Samples, place: Path) -> None:
+    """Of containers' root file systems, in this process: no client has a part in it."""
+    storage = place / "mounts" / "storage"
+    layers = [_layer(storage, number) for number in range(max(_DEPTHS))]
+    for depth in _DEPTHS:
+        for number in range(_MOUNTS):
+            folder = place / "mounts" / f"{depth}-{number}"
+            folder.mkdir()
+            rootfs = Rootfs(str(folder), str(storage), layers[:depth])
+            samples.time(f"mount {depth}", rootfs.mount)
+            samples.time(f"unmount {depth}", rootfs.unmount)
+            rootfs.remove()
+
+
+def _layer(storage: Path, number: int) -> str:
+    """The id of a layer with a hundred files, as containers-storage keeps it."""
+    ident, link = f"{number:064x}", f"{number:026d}"
+    diff = storage / "overlay" / ident / "diff"
+    diff.mkdir(parents=True)
+    for each in range(100):
+        (diff / f"{number}-{each}").touch()
+    (diff.parent / "link").write_text(link)
+    links = storage / "overlay" / "l"
+    links.mkdir(exist_ok=True)
+    (links / link).symlink_to(f"../{ident}/diff")
+    return ident
 
 
 @contextmanager
@@ -148,9 +211,21 @@ the target is 1 at the most.
 """
 
 
+_MOUNTS_HEAD = """\
+## A container's root file system
+
+Mounted for the first time, in milliseconds, by the launcher's own code in the process that measures; what a container
+writes has its own folders made for it.
+"""
+
+
 def markdown(samples: Samples, loads: str) -> str:
     heads = ("", "n", "cnm", "p90", "min", "Docker 20.10", "p90", "min", "× Docker", "met")
-    return f"{_HEAD.format(machine=machine(loads))}\n{table(heads, [_row(row, samples) for row in _ROWS])}"
+    compared = table(heads, [_row(row, samples) for row in _ROWS])
+    mounts = table(
+        ("layers", "n", "mount", "p99", "unmount", "target: met"), map(_mount_row(samples), _DEPTHS)
+    )
+    return f"{_HEAD.format(machine=machine(loads))}\n{compared}\n{_MOUNTS_HEAD}\n{mounts}"
 
 
 def _row(row: _Row, samples: Samples) -> tuple[str, ...]:
@@ -162,6 +237,16 @@ def _row(row: _Row, samples: Samples) -> tuple[str, ...]:
         for value in (median(each), percentile(each, 0.9), min(each))
     ]
     return (row.words, str(len(ours)), *shown, f"{times:.2f}", "yes" if times <= 1 else "**no**")
+
+
+def _mount_row(samples: Samples) -> Callable[[int], tuple[str, ...]]:
+    def row(depth: int) -> tuple[str, ...]:
+        times, gone = samples.of(f"mount {depth}"), samples.of(f"unmount {depth}")
+        verdict = f"< {_MOUNT_MILLISECONDS}: {'yes' if median(times) < _MOUNT_MILLISECONDS else '**no**'}"
+        figures = (f"{value:.1f}" for value in (median(times), percentile(times, 0.99), median(gone)))
+        return (str(depth), str(len(times)), *figures, verdict)
+
+    return row
 
 
 if __name__ == "__main__":

@@ -79,3 +79,17 @@ def test_a_signal_stops_it_and_the_service_manager_hears(
 
         assert stopped.wait(20)
         assert manager.recv(64) == b"STOPPING=1"
+
+
+@pytest.mark.usefixtures("handlers")
+def test_a_signal_stops_it_where_the_service_manager_has_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    stopped = threading.Event()
+    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "gone"))
+    daemon_process.stop_on_signals(logging.getLogger("cnm"), stopped.set)
+
+    signal.raise_signal(signal.SIGTERM)
+
+    assert stopped.wait(20)
+    assert f"cannot tell the service manager at {tmp_path}/gone STOPPING=1: No such file" in caplog.text
