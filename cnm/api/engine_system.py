@@ -8,6 +8,7 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
+import msgspec
 from flask import Response
 
 import cnm
@@ -61,21 +62,32 @@ def version(_call: Call[None]) -> engine.Version:
 def info(call: Call[None]) -> engine.Info:
     """What the daemon runs on, and what it serves."""
     status = call.backend.status()
-    return engine.Info(
-        id=_machine_id(),
-        name=platform.node(),
-        server_version=cnm.__version__,
+    return msgspec.structs.replace(
+        host_info(),
         plugins=engine.Plugins(network=sorted({network.driver for network in call.backend.networks()})),
         ipv4_forwarding=status.forwarding.ipv4,
         bridge_nf_iptables=status.bridge_netfilter.ipv4,
         bridge_nf_ip6tables=status.bridge_netfilter.ipv6,
+        warnings=[f"WARNING: {warning}" for warning in status.warnings],
+    )
+
+
+def host_info() -> engine.Info:
+    """What can be said of the host without knowing its networks."""
+    return engine.Info(
+        id=_machine_id(),
+        name=platform.node(),
+        server_version=cnm.__version__,
+        plugins=engine.Plugins(network=[]),
+        ipv4_forwarding=True,
+        bridge_nf_iptables=True,
+        bridge_nf_ip6tables=True,
         kernel_version=platform.release(),
         operating_system=platform.freedesktop_os_release().get("PRETTY_NAME", "Linux"),
         architecture=platform.machine(),
         n_cpu=os.cpu_count() or 1,
         mem_total=os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
         system_time=datetime.now(UTC).isoformat().replace("+00:00", "Z"),
-        warnings=[f"WARNING: {warning}" for warning in status.warnings],
     )
 
 

@@ -289,4 +289,4 @@ class Info(_Record, kw_only=True):
     swarm: Swarm = msgspec.field(default_factory=Swarm)
     isolation: str = ""
     security_options: list[str] = []
-    warnings: list[str]
+    warnings: list[str] = []

@@ -93,6 +93,18 @@ def test_containers_names_ports_and_logs_go_on(with_containers: Launcher, name: 
     assert docker.docker("run", "--rm", *_NETWORK, "busybox", *_get("site")).endswith("of the image")
 
 
+def test_the_launcher_describes_itself_while_cnmd_is_away(with_containers: Launcher) -> None:
+    docker = with_containers
+    _stop_cnmd(docker)
+    try:
+        told = docker.run("info")
+        assert told.returncode == 0, told.stderr
+        assert " Containers: 4\n  Running: 4\n" in told.stdout
+        assert "WARNING: cannot connect to cnmd at unix://" in told.stdout + told.stderr
+    finally:
+        docker.cnmd.start()
+
+
 @pytest.mark.parametrize("name", ENDS)
 def test_exit_codes_of_meanwhile_are_known(with_containers: Launcher, name: str) -> None:
     docker = with_containers

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 from flask import Response
 
 import cnm
@@ -58,7 +59,7 @@ def info(call: Call[None]) -> Response:
     parts = call.engine.parts
     states = [container.state.status for container in call.engine.registry.all()]
     running = states.count(Status.RUNNING) + states.count(Status.RESTARTING)
-    found: dict[str, Any] = parts.cnmd.ask("GET", "/info")
+    found = _of_networks(call)
     found |= {
         "Containers": len(states),
         "ContainersRunning": running,
@@ -82,6 +83,16 @@ def info(call: Call[None]) -> Response:
         "SecurityOptions": ["name=seccomp,profile=builtin"] if parts.host.seccomp else [],
     }
     return Response(codec.encode(found) + b"\n", content_type="application/json")
+
+
+def _of_networks(call: Call[None]) -> dict[str, Any]:
+    """What cnmd knows; the host's part of it, with a warning, where cnmd is away."""
+    try:
+        found: dict[str, Any] = call.engine.parts.cnmd.ask("GET", "/info")
+    except Unavailable as error:
+        away = msgspec.structs.replace(engine_system.host_info(), warnings=[f"WARNING: {error}"])
+        return dict(msgspec.to_builtins(away))
+    return found
 
 
 def _facts(call: Call[None]) -> dict[str, Any]:
