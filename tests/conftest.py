@@ -117,6 +117,7 @@ _SAMPLED = {
     "launcher/test_streams_of_clients.py": 3,
     "launcher/test_userns.py": 4,
     "launcher/test_volume_plugins.py": 4,
+    "launcher/test_volume_plugins_faults.py": 6,
     "launcher/test_volume_plugins_run.py": 6,
     "launcher/test_volumes.py": 6,
     "launcher/test_volumes_killed.py": 4,

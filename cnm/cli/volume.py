@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from cnm.cli.client import Client, filters, quote
 from cnm.cli.confirmation import confirmed
 from cnm.cli.flags import BOOLEAN, FILTER, LABELS, MAP, STRING, Arguments, Command, Flag, Group
@@ -69,11 +71,19 @@ def create(client: Client, arguments: Arguments) -> int:
 
 
 def ls(client: Client, arguments: Arguments) -> int:
-    found = launcher(client).get("/volumes", filters(arguments["filter"]))["Volumes"] or []
+    found = _found(client, filters(arguments["filter"]))
     found.sort(key=lambda volume: natural(volume["Name"]))
     return _LISTING.show(
         [_row(volume) for volume in found], arguments, [volume.get("Labels") or {} for volume in found]
     )
+
+
+def _found(client: Client, query: dict[str, str]) -> list[dict[str, Any]]:
+    """What drivers do not tell is said beside."""
+    answer = launcher(client).get("/volumes", query)
+    for warning in answer["Warnings"] or ():
+        print(f"WARNING: {warning}", file=sys.stderr)
+    return answer["Volumes"] or []
 
 
 def _row(volume: dict[str, Any]) -> dict[str, str]:
@@ -117,8 +127,7 @@ def prune(client: Client, arguments: Arguments) -> int:
 
 
 def df(client: Client, arguments: Arguments) -> int:
-    query = {**filters(arguments["filter"]), "size": "1"}
-    found = launcher(client).get("/volumes", query)["Volumes"] or []
+    found = _found(client, {**filters(arguments["filter"]), "size": "1"})
     found.sort(key=lambda volume: max(volume["UsageData"]["Size"], 0), reverse=True)
     _SPACE.show([_space(volume) for volume in found], arguments)
     if arguments["format"] in ("", "table"):

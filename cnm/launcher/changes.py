@@ -6,8 +6,10 @@ time and capabilities; a directory's mode and owner; and a directory that someth
 
 from __future__ import annotations
 
+import math
 import os
 import stat
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import Enum
@@ -61,12 +63,17 @@ def changes(upper: str, lowers: tuple[str, ...], mapping: UserMapping | None = N
             raise CnmError(f"cannot tell the changes in {upper}: {why}") from None
 
 
-def written(upper: str) -> int:
-    """Bytes of the files below; one with several names counts once, directories do not. Raises as `changes` does."""
+def written(upper: str, until: float = math.inf) -> int:
+    """Bytes of the files below; one with several names counts once, directories do not. Raises as `changes` does.
+
+    Raises TimeoutError where it is not done by `until`, a time of the monotonic clock.
+    """
     sizes: dict[int, int] = {}
     waiting = [""]
     with _opened(upper) as root:
         while waiting:
+            if time.monotonic() >= until:
+                raise TimeoutError(f"the size of {upper} takes too long to tell")
             path = waiting.pop()
             try:
                 found, _ = _entries(root, path)

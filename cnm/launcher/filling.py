@@ -11,8 +11,6 @@ from cnm.kernel.openat2 import open_in_root
 from cnm.launcher.container import Container
 from cnm.launcher.mount_points import Kind, MountPoint
 from cnm.launcher.rootfs import Rootfs
-from cnm.launcher.volumes.copy_up import copy_up
-from cnm.launcher.volumes.drivers import LOCAL
 from cnm.launcher.volumes.volumes import Volumes
 
 
@@ -22,7 +20,7 @@ def fill(volumes: Volumes, rootfs: Rootfs, container: Container) -> None:
     `rootfs` is the container's, which nobody else knows yet; it is mounted where there is something to do.
     """
     wanted = [point for point in container.points if point.kind is Kind.VOLUME and point.copies]
-    if wanted := [point for point in wanted if not _has_content(point)]:
+    if wanted := [point for point in wanted if volumes.may_be_empty(point.name)]:
         try:
             root = rootfs.mount()
             for point in wanted:
@@ -31,22 +29,10 @@ def fill(volumes: Volumes, rootfs: Rootfs, container: Container) -> None:
             rootfs.unmount()
 
 
-def _has_content(point: MountPoint) -> bool:
-    """As far as that can be seen without mounting it."""
-    with contextlib.suppress(OSError):
-        return point.driver == LOCAL and bool(os.listdir(point.source))
-    return False
-
-
 def _fill(volumes: Volumes, point: MountPoint, root: str, user: str) -> None:
     with _opened(root, point.destination) as source:
-        if source is None:
-            return
-        target = volumes.mount(point.name, user)
-        try:
-            copy_up(source, target)
-        finally:
-            volumes.unmount(point.name, user)
+        if source is not None:
+            volumes.fill(point.name, user, source)
 
 
 @contextlib.contextmanager

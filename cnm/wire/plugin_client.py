@@ -190,13 +190,23 @@ class Plugins:
             future = known or self._active.setdefault(name, Future())
         if known is None:
             self._activate(name, future, limit)
-        plugin, kinds = future.result()
+        plugin, kinds = self._outcome(name, future, limit)
         if kind not in kinds:
             raise InvalidParameter(
                 f"plugin {name} does not implement the requested driver: requested implementation={kind}, "
                 f"it has {', '.join(sorted(kinds)) or 'none'}"
             )
         return plugin
+
+    def _outcome(self, name: str, future: Future[_Activated], limit: Limit) -> _Activated:
+        """Who is in a hurry does not wait for another's patience."""
+        seconds = min(self._seconds, _SHORT_SECONDS) if limit.hurried else None
+        try:
+            return future.result(seconds)
+        except TimeoutError:
+            raise PluginAway(
+                f"plugin {name}: Plugin.Activate: no answer within {seconds:g} s: see the plugin's log"
+            ) from None
 
     def call(
         self,

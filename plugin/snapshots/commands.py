@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -23,9 +24,13 @@ def list_volumes(volumes: Volumes, options: argparse.Namespace) -> None:
     if options.json:
         _print_json([_as_json(volume) for volume in volumes.all()])
         return
+    found = volumes.all()
+    for each in found:
+        if each.fault:
+            print(f"volume {each.name}: {each.fault}", file=sys.stderr)
     rows = [
         (each.name, each.record.created, _amount(each.size()), str(len(each.point_names())), _users(each))
-        for each in volumes.all()
+        for each in found
     ]
     _print_table(("VOLUME", "CREATED", "SIZE", "POINTS", "USERS"), rows)
 
@@ -38,6 +43,7 @@ def _as_json(volume: Volume) -> dict[str, Any]:
         "Size": volume.size(),
         "RestorePoints": volume.point_names(),
         "Users": list(volume.record.users),
+        "Error": volume.fault,
     }
 
 

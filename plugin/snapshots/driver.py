@@ -71,7 +71,7 @@ class Driver:
         return wire.Mounted(mountpoint=self._volumes.get(body.name or "").data)
 
     def get(self, body: wire.VolumeRef) -> wire.VolumeFound:
-        return wire.VolumeFound(volume=_told(self._volumes.get(body.name or "")))
+        return wire.VolumeFound(volume=_told(self._volumes.look(body.name or "")))
 
     def list(self, _body: plugin.Record) -> wire.VolumesFound:
         return wire.VolumesFound(volumes=[_told(volume) for volume in self._volumes.all()])
@@ -88,5 +88,9 @@ def _told(volume: Volume) -> wire.PluginVolume:
         name=volume.name,
         mountpoint=volume.data,
         created_at=volume.record.created,
-        status={"RestorePoints": volume.point_names(), "Users": list(volume.record.users)},
+        status={
+            "RestorePoints": volume.point_names(),
+            "Users": list(volume.record.users),
+            **({"Error": volume.fault} if volume.fault else {}),
+        },
     )

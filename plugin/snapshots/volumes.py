@@ -40,6 +40,8 @@ class Volume(NamedTuple):
     name: str
     folder: str
     record: VolumeRecord
+    fault: str = ""
+    """Why its record cannot be read: it is only shown then."""
 
     @property
     def data(self) -> str:
@@ -85,16 +87,30 @@ class Volumes:
         """Take away what a kill left half-made, put back what it left half-replaced."""
         self.staging.sweep()
         for name in os.listdir(self._root):
-            with suppress(NotFound, Unavailable):
+            with suppress(InvalidParameter, NotFound, Unavailable):
                 self._put_back(name)
 
     def all(self) -> list[Volume]:
-        """Sorted by name; one whose record cannot be read is left out."""
+        """Sorted by name, those with a fault too."""
         found = []
         for name in sorted(os.listdir(self._root)):
-            with suppress(CnmError):
-                found.append(self.get(name))
+            with suppress(NotFound, InvalidParameter):  # gone meanwhile, or no volume's folder
+                found.append(self.look(name))
         return found
+
+    def look(self, name: str) -> Volume:
+        """For who only shows it: one whose record cannot be read, or is gone, has a fault. Raises NotFound."""
+        folder = self._folder(name)
+        try:
+            return self.get(name)
+        except NotFound:
+            if not os.path.isdir(folder):
+                raise
+            why = f"{folder} has no record"
+        except CnmError as error:
+            why = str(error)
+        fault = f"{why}: put a record back that can be read, or move the folder away"
+        return Volume(name, folder, VolumeRecord(created=""), fault)
 
     def get(self, name: str) -> Volume:
         """Raises NotFound."""

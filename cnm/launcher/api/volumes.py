@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -13,12 +13,15 @@ from cnm.errors import CnmError, InvalidParameter
 from cnm.launcher.api.calls import Call
 from cnm.launcher.present import moment
 from cnm.launcher.volumes.volume import Volume
+from cnm.launcher.volumes.volumes import UNKNOWN_SIZE
 from cnm.wire.keys import docker_key
 
 routes = Routes()
 
 _FILTERS = frozenset({"dangling", "driver", "label", "name"})
 _PRUNE_FILTERS = frozenset({"all", "label", "label!"})
+_SIZE_SECONDS = 1.0
+"""For which the docker CLI's `volume inspect`, which does not ask for sizes, waits for one."""
 _ONLY_ANONYMOUS_SINCE = (1, 42)
 """A prune takes those with names only where all are asked for, since Docker 23.0."""
 
@@ -44,10 +47,10 @@ def list_volumes(call: Call[None]) -> dict[str, Any]:
     wanted = filters.decode(call.query.get("filters", ""), _FILTERS)
     selects = _selector(call, wanted)
     found = call.engine.parts.volumes.all()
-    shows = _with_status if call.flag("size") else _shown
-    shown = [
-        shows(call, volume, found.paths.get(volume.name, "")) for volume in found.volumes if selects(volume)
-    ]
+    shown = []
+    for volume in filter(selects, found.volumes):
+        path, told = found.paths.get(volume.name, ""), found.statuses.get(volume.name, {})
+        shown.append(_in_full(call, volume, path, told) if call.flag("size") else _shown(call, volume, path))
     return {"Volumes": shown, "Warnings": found.warnings or None}
 
 
@@ -74,11 +77,12 @@ def _selector(call: Call[None], wanted: filters.Filters) -> Callable[[Volume], b
 def volumes_with_sizes(call: Call[Any]) -> list[dict[str, Any]]:
     """Every volume, for what sums them up; -1 for sizes that are not this host's."""
     found = call.engine.parts.volumes.all()
-    return [_shown(call, volume, found.paths.get(volume.name, ""), size=True) for volume in found.volumes]
+    size = call.engine.parts.volumes.size
+    return [_shown(call, volume, found.paths.get(volume.name, ""), size(volume)) for volume in found.volumes]
 
 
-def _shown(call: Call[Any], volume: Volume, path: str, *, size: bool = False) -> dict[str, Any]:
-    volumes = call.engine.parts.volumes
+def _shown(call: Call[Any], volume: Volume, path: str, size: int | None = None) -> dict[str, Any]:
+    """`size` in bytes, or UNKNOWN_SIZE; None where it is not to be told."""
     found: dict[str, Any] = {
         "CreatedAt": moment(volume.created),
         "Driver": volume.driver,
@@ -88,34 +92,42 @@ def _shown(call: Call[Any], volume: Volume, path: str, *, size: bool = False) ->
         "Options": volume.options,
         "Scope": volume.scope.value,
     }
-    if size:
-        users = len(volumes.use.of(volume.name))
-        found["UsageData"] = {"RefCount": users, "Size": volumes.size(volume)}
+    if size is not None:
+        users = len(call.engine.parts.volumes.use.of(volume.name))
+        found["UsageData"] = {"RefCount": users, "Size": size}
     return found
 
 
 @routes.get("/volumes/{volume}", query={"size": "with its size and how many containers have it"})
 def inspect_volume(call: Call[None], volume: str) -> dict[str, Any]:
-    """Inspect a volume: `Status` says which containers have it, which have it mounted, and when it was used last."""
+    """Inspect a volume: `Status` says its size, which containers have it, or have it mounted, and its last use."""
     volumes = call.engine.parts.volumes
     found = volumes.find(volume)
-    return _with_status(call, found, volumes.path(found), size=call.flag("size"))
-
-
-def _with_status(call: Call[None], volume: Volume, path: str, *, size: bool = True) -> dict[str, Any]:
-    return {**_shown(call, volume, path, size=size), "Status": _status(call, volume)}
-
-
-def _status(call: Call[None], volume: Volume) -> dict[str, Any]:
-    """What its driver says of it, and what the launcher knows."""
-    volumes = call.engine.parts.volumes
     try:
-        told = dict(volumes.kept(volume).status)
+        told: Mapping[str, Any] = volumes.kept(found).status
     except CnmError as error:
         told = {"Error": str(error)}
+    path = volumes.path(found)
+    if call.flag("size"):
+        return _in_full(call, found, path, told)
+    status = _status(call, found, told, volumes.size(found, _SIZE_SECONDS))
+    return {**_shown(call, found, path), "Status": status}
+
+
+def _in_full(call: Call[None], volume: Volume, path: str, told: Mapping[str, Any]) -> dict[str, Any]:
+    """However long its size takes."""
+    size = call.engine.parts.volumes.size(volume)
+    return {**_shown(call, volume, path, size), "Status": _status(call, volume, told, size)}
+
+
+def _status(call: Call[None], volume: Volume, told: Mapping[str, Any], size: int) -> dict[str, Any]:
+    """What its driver says of it (`told`), and what the launcher knows."""
+    volumes = call.engine.parts.volumes
     last = volumes.last_use(volume.name)
+    own = {"Size": size if size != UNKNOWN_SIZE else "unknown"} if volumes.is_own(volume) else {}
     return {
         **told,
+        **own,
         "LastUsedAt": moment(last) if last else "",
         "MountedBy": _names(call, volumes.mounted_by(volume.name)),
         "UsedBy": _names(call, volumes.use.of(volume.name)),

@@ -1,13 +1,16 @@
 """What an image has at a volume's place goes into the volume when that is new: Docker's copy-up.
 
-Others may have the volume mounted meanwhile, and a kill may come at any time. So the copy is made beside, in a folder
-of the volume, and moved to its place when it is whole; whoever looks next finishes that, or begins anew.
+Others may have the volume mounted meanwhile, and a kill may come at any time. So the copy is made in a folder of the
+volume, and what is in it moved to its place when it is whole; whoever looks next finishes that, or begins anew. How
+that folder is called is noted down before, outside of the volume: what somebody else has made is never taken for it.
 """
 
 from __future__ import annotations
 
 import errno
 import os
+import re
+import secrets
 import stat
 from contextlib import closing, suppress
 from typing import NamedTuple
@@ -16,74 +19,122 @@ from cnm.errors import CnmError
 from cnm.kernel import mounting
 from cnm.launcher.deleting import delete
 from cnm.launcher.overlays import OVERLAY_ATTRIBUTES
+from cnm.launcher.volumes.records import flush
 
-STAGING = ".cnm-copy-up"
+_STAGING = re.compile(r"\.cnm-copy-up-[0-9a-f]{16}")
 _TREE, _WHOLE = "tree", "whole"
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _CHUNK = 1 << 20
 _UNSUPPORTED = (errno.ENOTSUP, errno.EPERM)
 
 
-def copy_up(source: int, target: str) -> bool:
+def copy_up(source: int, target: str, note: str) -> bool:
     """Fills the directory `target`, if it is empty, with what is in the directory of the descriptor `source`.
 
-    Its owner, mode, times and attributes become those of the source too. False where it was not empty. Raises CnmError;
-    nothing is left then.
+    Its owner, mode, times and attributes become those of the source too. False where it was not empty. `note` is the
+    path of a file that is there while it is being filled. One at a time for one target. Raises CnmError: nothing is
+    there then, or everything at the next time.
     """
     try:
         with _opened(target, None) as top:
-            _settle(top.number)
+            _settle(top.number, note)
             if os.listdir(top.number):
                 return False
-            _copy(source, top.number)
+            _copy(source, top.number, note)
+            _settle(top.number, note)
             return True
     except (OSError, RecursionError) as error:
-        with suppress(OSError):
-            delete(os.path.join(target, STAGING))
         why = (error.strerror or "").lower() if isinstance(error, OSError) else "directories are too deep"
         raise CnmError(f"cannot copy the image's files into {target}: {why}") from None
 
 
-def _settle(top: int) -> None:
-    """Of a volume's directory."""
-    try:
-        staging = _Descriptor(os.open(STAGING, _DIRECTORY, dir_fd=top))
-    except FileNotFoundError:
-        return
-    with closing(staging):
-        if _WHOLE in os.listdir(staging.number):
-            _move(staging.number, top)
-            return
-    delete(f"/proc/self/fd/{top}/{STAGING}")
-
-
-def is_interrupted(target: str) -> bool:
+def is_interrupted(note: str) -> bool:
     """Whether a kill left something for `finish`."""
-    return os.path.isdir(os.path.join(target, STAGING))
+    return os.path.exists(note)
 
 
-def finish(target: str) -> None:
+def finish(target: str, note: str) -> None:
     """What a kill left in a volume is finished, or goes. Raises CnmError."""
     try:
         with _opened(target, None) as top:
-            _settle(top.number)
+            _settle(top.number, note)
     except OSError as error:
-        raise CnmError(f"cannot copy files into {target}: {(error.strerror or '').lower()}") from None
+        raise CnmError(
+            f"cannot finish the copy of the image's files into {target}: {(error.strerror or '').lower()}"
+        ) from None
 
 
-def _copy(source: int, top: int) -> None:
-    os.mkdir(STAGING, 0o700, dir_fd=top)
-    with _opened(STAGING, top) as staging:
-        os.mkdir(_TREE, 0o700, dir_fd=staging.number)
-        with _opened(_TREE, staging.number) as tree:
-            _Copier(tree.number).fill(source, tree.number)
-        mounting.sync(staging.number)  # what is whole is so after a power cut, too
-        os.rename(_TREE, _WHOLE, src_dir_fd=staging.number, dst_dir_fd=staging.number)
-    _settle(top)
+def _settle(top: int, note: str) -> None:
+    """Of a volume's directory."""
+    name = _noted(note)
+    if name and _is_directory(name, top):
+        with _opened(name, top) as staging:
+            times = _move(staging.number, top) if _WHOLE in os.listdir(staging.number) else None
+        delete(f"/proc/self/fd/{top}/{name}")
+        if times:
+            os.utime(top, ns=times)
+    _forget(note)
 
 
-def _move(staging: int, top: int) -> None:
-    """What somebody else has made meanwhile stays as it is."""
+def _noted(note: str) -> str:
+    """The name of the folder; "" where the kill came before it."""
+    try:
+        with open(note, encoding="ascii", errors="replace") as file:
+            name = file.read()
+    except FileNotFoundError:
+        return ""
+    return name if _STAGING.fullmatch(name) else ""
+
+
+def _is_directory(name: str, directory: int) -> bool:
+    """Whether it is there, as it was made."""
+    try:
+        return stat.S_ISDIR(os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode)
+    except FileNotFoundError:
+        return False
+
+
+def _forget(note: str) -> None:
+    with suppress(FileNotFoundError):
+        os.unlink(note)
+
+
+def _clear(top: int, note: str) -> None:
+    """What was made goes; what cannot be deleted is tried again when somebody looks next."""
+    with suppress(OSError):
+        if name := _noted(note):
+            delete(f"/proc/self/fd/{top}/{name}")
+        _forget(note)
+
+
+def _copy(source: int, top: int, note: str) -> None:
+    """Beside what is in the volume."""
+    name = f".cnm-copy-up-{secrets.token_hex(8)}"
+    try:
+        _note_down(note, name)
+        os.mkdir(name, 0o700, dir_fd=top)
+        with _opened(name, top) as staging:
+            os.mkdir(_TREE, 0o700, dir_fd=staging.number)
+            with _opened(_TREE, staging.number) as tree:
+                _Copier(tree.number).fill(source, tree.number)
+            mounting.sync(staging.number)  # what is whole is so after a power cut, too
+            os.rename(_TREE, _WHOLE, src_dir_fd=staging.number, dst_dir_fd=staging.number)
+    except BaseException:
+        _clear(top, note)
+        raise
+
+
+def _note_down(note: str, name: str) -> None:
+    """It is on the disk when this returns."""
+    with open(note, "w", encoding="ascii") as file:
+        file.write(name)
+        file.flush()
+        os.fsync(file.fileno())
+    flush(os.path.dirname(note))
+
+
+def _move(staging: int, top: int) -> tuple[int, int]:
+    """What somebody else has made meanwhile stays as it is. The times that the volume is to have."""
     with _opened(_WHOLE, staging) as whole:
         times = _times(os.fstat(whole.number))
         there = set(os.listdir(top))
@@ -91,8 +142,7 @@ def _move(staging: int, top: int) -> None:
             if name not in there:
                 os.rename(name, name, src_dir_fd=whole.number, dst_dir_fd=top)
         _copy_status(whole.number, top)
-        delete(f"/proc/self/fd/{top}/{STAGING}")
-        os.utime(top, ns=times)
+        return times
 
 
 class _Descriptor(NamedTuple):

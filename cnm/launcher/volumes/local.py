@@ -6,32 +6,32 @@ import contextlib
 import errno
 import os
 import re
-from collections.abc import Mapping, Sequence
-
-import msgspec
+from collections.abc import Callable, Mapping, Sequence
 
 from cnm.errors import CnmError, Conflict, InvalidParameter, NotFound
 from cnm.kernel import mounting
 from cnm.launcher.volumes import local_options
 from cnm.launcher.volumes.drivers import LOCAL, Kept, Scope
 from cnm.launcher.volumes.mounted import detach, is_mounted, make_slave, mounts_below
+from cnm.launcher.volumes.records import said
 from cnm.launcher.volumes.users import Users
 
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+")
-_DATA, _OPTIONS = "_data", "options.json"
+_DATA = "_data"
 _PASSWORD = re.compile(r"\b(password=)[^,]*")
 _REMOUNT = 0x20
 
 
 class LocalDriver:
-    """What is made lies in `place`/NAME: `_data`, and `options.json` where there are options."""
+    """What is made lies in `place`/NAME/_data. What a volume's options are, its record says: `options`, by name."""
 
     name = LOCAL
     scope = Scope.LOCAL
 
-    def __init__(self, place: str, users: Users) -> None:
+    def __init__(self, place: str, users: Users, options: Callable[[str], Mapping[str, str]]) -> None:
         self._place = place
         self._users = users
+        self._options = options
 
     def create(self, name: str, options: Mapping[str, str]) -> None:
         check_name(name)
@@ -43,22 +43,14 @@ class LocalDriver:
             os.makedirs(self.path(name), mode=0o755, exist_ok=True)
             os.chmod(self._folder(name), 0o711)  # users of containers pass through, whatever the umask
             os.chmod(self.path(name), 0o755)
-            if options:
-                with open(os.path.join(self._folder(name), _OPTIONS), "wb") as file:
-                    os.fchmod(file.fileno(), 0o600)  # there may be passwords in it
-                    file.write(msgspec.json.encode(dict(options)))
-                    file.flush()
-                    os.fsync(file.fileno())
         except OSError as error:
             self._forget(name)
-            raise CnmError(f"create {name}: {error.filename}: {(error.strerror or '').lower()}") from None
+            raise CnmError(f"create {name}: {said(error, self.path(name))}") from None
 
     def _forget(self, name: str) -> None:
         """As far as it is empty."""
         with contextlib.suppress(OSError):
             os.rmdir(self.path(name))
-            os.unlink(os.path.join(self._folder(name), _OPTIONS))
-        with contextlib.suppress(OSError):
             os.rmdir(self._folder(name))
 
     def remove(self, name: str) -> None:
@@ -103,14 +95,6 @@ class LocalDriver:
 
     def _folder(self, name: str) -> str:
         return os.path.join(self._place, name)
-
-    def _options(self, name: str) -> dict[str, str]:
-        with (
-            contextlib.suppress(FileNotFoundError),
-            open(os.path.join(self._folder(name), _OPTIONS), "rb") as file,
-        ):
-            return msgspec.json.decode(file.read(), type=dict[str, str])
-        return {}
 
 
 def check_name(name: str) -> None:

@@ -1,7 +1,8 @@
 """Volumes on the disk: a folder each, with `volume.json` in it, which is replaced whole.
 
 A folder goes by being renamed first, so that what a kill leaves of a removal is known for that. One without a record
-and without content is what a kill left of a creation; with content it is somebody's data, and becomes a volume.
+is deleted only where nothing is in it but what a kill leaves of a creation. With content it is somebody's data, and
+becomes a volume; whatever else there is stays, and is shown with what is wrong with it.
 """
 
 from __future__ import annotations
@@ -10,18 +11,23 @@ import logging
 import os
 import time
 from collections.abc import Iterator
+from contextlib import suppress
+from typing import NamedTuple
 from urllib.parse import quote, unquote
 
 import msgspec
 
-from cnm.errors import CnmError, InvalidParameter
+from cnm.errors import CnmError, Conflict, InvalidParameter
 from cnm.launcher.deleting import delete
 from cnm.launcher.volumes.mounted import mounts_below
 from cnm.launcher.volumes.volume import Volume
 
 log = logging.getLogger("cnm.launcher")
 
-_RECORD, _GOING = "volume.json", ".going-"
+_RECORD, _GOING, _DATA = "volume.json", ".going-", "_data"
+_FILES, _FOLDERS = (f"{_RECORD}.new", "options.json"), (_DATA, "users")
+"""All that a kill leaves of a creation."""
+_WITHOUT = "to keep the content, remove the record and start cnm-launcher again"
 _LONGEST = 255
 """Bytes of a file's name."""
 _decode = msgspec.json.Decoder(Volume).decode
@@ -37,46 +43,88 @@ def folder_of(name: str) -> str:
     return found
 
 
+class _Fault(NamedTuple):
+    folder: str
+    why: str
+
+
 class Records:
     """Not thread-safe for one volume: its lock is held by whoever writes."""
 
     def __init__(self, place: str) -> None:
         self._place = place
+        self._faults: dict[str, _Fault] = {}
 
     def all(self) -> Iterator[Volume]:
-        """What was kept. One that cannot be read is left alone."""
+        """What was kept, and what is left that is no whole volume: that has a `fault`."""
         for folder in sorted(os.listdir(self._place)):
-            path = os.path.join(self._place, folder)
-            try:
-                if folder.startswith(_GOING):
-                    _delete(path)
-                elif found := self._read(path, folder):
+            if os.path.isdir(os.path.join(self._place, folder)) and _is_ours(folder):
+                if found := self._looked_at(folder):
                     yield found
-            except (OSError, msgspec.DecodeError, CnmError) as error:
-                log.error("volume %s cannot be read and is left alone: %s", folder, error)
+            elif not folder.startswith("."):
+                log.warning("%s/%s is no volume's: it is left alone", self._place, folder)
 
-    def _read(self, path: str, folder: str) -> Volume | None:
+    def _looked_at(self, folder: str) -> Volume | None:
+        if folder.startswith(_GOING):
+            with suppress(CnmError):
+                self.delete(folder)
+                return None
+            return Volume(name=folder)
+        name = unquote(folder)
         try:
-            with open(os.path.join(path, _RECORD), "rb") as file:
-                return _decode(file.read())
-        except FileNotFoundError:
-            return self._without_record(path, unquote(folder))
+            return self._read(folder, name)
+        except (OSError, CnmError) as error:
+            return self._faulty(name, folder, str(error))
 
-    def _without_record(self, path: str, name: str) -> Volume | None:
-        content = os.path.join(path, "_data")
+    def _read(self, folder: str, name: str) -> Volume | None:
+        record = os.path.join(self._place, folder, _RECORD)
+        try:
+            with open(record, "rb") as file:
+                found = _decode(file.read())
+        except FileNotFoundError:
+            return self._without_record(folder, name)
+        except (OSError, msgspec.MsgspecError) as error:
+            return self._faulty(name, folder, f"its record {record} cannot be read: {error}: {_WITHOUT}")
+        if found.name != name:
+            return self._faulty(
+                name, folder, f"its record {record} is that of volume {found.name}: {_WITHOUT}"
+            )
+        return found
+
+    def _without_record(self, folder: str, name: str) -> Volume | None:
+        path = os.path.join(self._place, folder)
+        content = os.path.join(path, _DATA)
         if os.path.isdir(content) and os.listdir(content):
             log.warning("volume %s has content and no record: it gets one", name)
             return self.write(Volume(name=name, created=time.time_ns()))
+        if strange := [each.name for each in os.scandir(path) if not _is_of_a_creation(each)]:
+            why = f"it has no record, but {', '.join(sorted(strange)[:3])} in {path}: move what is to be kept to "
+            return self._faulty(name, folder, f"{why}{content}, and start cnm-launcher again")
         log.info("volume %s was not made wholly: its folder goes", name)
         _delete(path)
         return None
 
+    def _faulty(self, name: str, folder: str, why: str) -> Volume:
+        why = f"{why}; or remove it with docker volume rm --force {name}"
+        log.error("volume %s: %s", name, why)
+        self._faults[name] = _Fault(folder, why)
+        return Volume(name=name)
+
+    def fault(self, name: str) -> str:
+        """Why a volume that is listed cannot be used, and what is to be done; "" for one that is as it should be."""
+        return self._faults[name].why if name in self._faults else ""
+
+    def path(self, name: str) -> str:
+        """Of the volume's folder."""
+        folder = self._faults[name].folder if name in self._faults else folder_of(name)
+        return os.path.join(self._place, folder)
+
     def write(self, volume: Volume) -> Volume:
         """It is on the disk when this returns. Raises CnmError."""
         path = os.path.join(self._place, folder_of(volume.name))
+        target = os.path.join(path, _RECORD)
         try:
             os.makedirs(path, mode=0o711, exist_ok=True)
-            target = os.path.join(path, _RECORD)
             with open(f"{target}.new", "wb") as file:
                 os.fchmod(file.fileno(), 0o600)  # there may be passwords among the options
                 file.write(msgspec.json.encode(volume))
@@ -86,23 +134,53 @@ class Records:
             for folder in (path, self._place):
                 flush(folder)
         except OSError as error:
-            raise CnmError(
-                f"create {volume.name}: {error.filename}: {(error.strerror or '').lower()}"
-            ) from None
+            raise CnmError(f"create {volume.name}: {said(error, target)}") from None
         return volume
 
-    def delete(self, name: str) -> None:
-        """The folder, with whatever is left in it; nothing there is fine. Raises CnmError."""
-        folder = folder_of(name)
-        going = os.path.join(self._place, f"{_GOING}{time.time_ns():x}")
+    def set_aside(self, name: str) -> str:
+        """The volume is no more, after a power cut too: what `delete` is to be given. Raises CnmError, Conflict.
+
+        "" where nothing is there.
+        """
+        path = self.path(name)
+        if found := mounts_below(path):
+            raise Conflict(f"remove {name}: {found[0]} is a mount: unmount it first")
+        aside = os.path.basename(path)
         try:
-            os.rename(os.path.join(self._place, folder), going)
-            flush(self._place)
+            if not aside.startswith(_GOING):
+                aside = f"{_GOING}{time.time_ns():x}"
+                os.rename(path, os.path.join(self._place, aside))
+                flush(self._place)
         except FileNotFoundError:
-            return
+            return ""
         except OSError as error:
-            raise CnmError(f"remove {name}: {error.filename}: {(error.strerror or '').lower()}") from None
-        _delete(going)
+            raise CnmError(f"remove {name}: {said(error, path)}") from None
+        self._faults.pop(name, None)
+        return aside
+
+    def delete(self, aside: str) -> None:
+        """What was set aside; "" is fine. Raises CnmError: it has a fault from then on, and can be removed again."""
+        if not aside:
+            return
+        try:
+            _delete(os.path.join(self._place, aside))
+        except CnmError as error:
+            self._faulty(aside, aside, f"it is what is left of a removal, and cannot be deleted: {error}")
+            raise
+
+
+def _is_of_a_creation(entry: os.DirEntry[str]) -> bool:
+    """Whether it is what a kill leaves of one, in which nobody has put anything."""
+    if entry.is_dir(follow_symlinks=False):
+        return entry.name in _FOLDERS
+    return entry.is_file(follow_symlinks=False) and entry.name in _FILES
+
+
+def _is_ours(folder: str) -> bool:
+    """Whether a volume's folder would be called so; `lost+found` is not."""
+    with suppress(CnmError, UnicodeError):
+        return folder.startswith(_GOING) or folder_of(unquote(folder)) == folder
+    return False
 
 
 def _delete(path: str) -> None:
@@ -112,7 +190,12 @@ def _delete(path: str) -> None:
     try:
         delete(path)
     except OSError as error:
-        raise CnmError(f"remove {error.filename}: {(error.strerror or '').lower()}") from None
+        raise CnmError(f"{path}: {said(error, path)}") from None
+
+
+def said(error: OSError, path: str) -> str:
+    """What the system refuses, and where: at `path`, where it does not say."""
+    return f"{error.filename or path}: {(error.strerror or str(error)).lower()}"
 
 
 def flush(folder: str) -> None:

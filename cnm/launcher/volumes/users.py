@@ -9,7 +9,7 @@ import contextlib
 import os
 
 from cnm.errors import CnmError
-from cnm.launcher.volumes.records import flush
+from cnm.launcher.volumes.records import flush, said
 
 
 class Users:
@@ -29,12 +29,16 @@ class Users:
         """`durable`: it is on the disk when this returns, for what a power cut does not undo. Raises CnmError."""
         path = self._path(folder)
         try:
+            is_first = not os.path.isdir(path)
             os.makedirs(path, mode=0o700, exist_ok=True)
             os.close(os.open(os.path.join(path, user), os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600))
             if durable:
                 flush(path)
+            if durable and is_first:  # a name is on the disk when the folders above it are, too
+                flush(os.path.dirname(path))
+                flush(self._place)
         except OSError as error:
-            raise CnmError(f"cannot write {path}: {(error.strerror or '').lower()}") from None
+            raise CnmError(f"cannot write {said(error, path)}") from None
 
     def drop(self, folder: str, user: str) -> None:
         """One that is not there is fine."""

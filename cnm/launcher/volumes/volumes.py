@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping
-from typing import NamedTuple
 
 from cnm.errors import CnmError, Conflict, NotFound
 from cnm.events import EventBus
 from cnm.launcher.changes import written
 from cnm.launcher.volumes import copy_up
 from cnm.launcher.volumes.drivers import LOCAL, Drivers, Kept, Plugins, VolumeDriver
+from cnm.launcher.volumes.listing import Listed, listed, of_driver
 from cnm.launcher.volumes.local import LocalDriver
 from cnm.launcher.volumes.named_locks import NamedLocks
 from cnm.launcher.volumes.records import Records, folder_of
@@ -26,14 +27,8 @@ log = logging.getLogger("cnm.launcher")
 
 UNKNOWN_SIZE = -1
 """Docker's word for a size that is not told."""
-
-
-class Listed(NamedTuple):
-    volumes: list[Volume]
-    paths: dict[str, str]
-    """Where drivers say that their content is, by name."""
-    warnings: list[str]
-    """Of drivers that do not answer."""
+_REMOVER = "removal"
+"""Who mounts what is to be removed."""
 
 
 class Volumes:
@@ -45,7 +40,7 @@ class Volumes:
         self._events = events
         self._users = Users(place)
         self._records = Records(place)
-        self.drivers = Drivers(LocalDriver(place, self._users), plugins)
+        self.drivers = Drivers(LocalDriver(place, self._users, self._options), plugins)
         self.use = Use()
         self._guard = threading.Lock()
         self._volumes: dict[str, Volume] = {}
@@ -55,17 +50,26 @@ class Volumes:
         """What was kept; what a kill left half made is finished, or goes."""
         for volume in self._records.all():
             self._volumes[volume.name] = volume
-            if volume.driver == LOCAL:
-                self._settle(volume)
+            if volume.driver == LOCAL and not volume.options and not self.fault(volume.name):
+                try:
+                    self._finish_copy(volume.name, self.drivers.local.path(volume.name))
+                except CnmError as error:
+                    log.error("volume %s: %s", volume.name, error)
 
-    def _settle(self, volume: Volume) -> None:
-        path = self.drivers.local.path(volume.name)
-        if copy_up.is_interrupted(path):
-            log.info("volume %s: the copy of the image's files is settled", volume.name)
-            try:
-                copy_up.finish(path)
-            except CnmError as error:
-                log.error("volume %s: %s", volume.name, error)
+    def _options(self, name: str) -> Mapping[str, str]:
+        """As its record has them; none before there is one."""
+        with self._guard:
+            known = self._volumes.get(name)
+        return (known.options if known else None) or {}
+
+    def _finish_copy(self, name: str, path: str) -> None:
+        """What a kill left of `fill`. Raises CnmError."""
+        if copy_up.is_interrupted(note := self._note(name)):
+            log.info("volume %s: the copy of the image's files is settled", name)
+            copy_up.finish(path, note)
+
+    def _note(self, name: str) -> str:
+        return os.path.join(self._records.path(name), "copying-up")
 
     # Found
 
@@ -76,23 +80,12 @@ class Volumes:
                 return self._volumes[name]
         for driver in self.drivers.known():
             with contextlib.suppress(CnmError):
-                return _of_driver(driver, driver.get(name))
+                return of_driver(driver, driver.get(name))
         raise NotFound(f"get {name}: no such volume")
 
     def all(self) -> Listed:
         """By name; with those that drivers tell of."""
-        found = self._recorded()
-        paths = {name: self.drivers.local.path(name) for name, each in found.items() if each.driver == LOCAL}
-        warnings = []
-        for driver in self.drivers.known()[1:]:
-            try:
-                for kept in driver.list():
-                    volume = found.setdefault(kept.name, _of_driver(driver, kept))
-                    if volume.driver == driver.name:
-                        paths[kept.name] = kept.mountpoint
-            except CnmError as error:
-                warnings.append(str(error))
-        return Listed([found[name] for name in sorted(found)], paths, warnings)
+        return listed(self._recorded(), self.drivers, self.fault, self.path)
 
     def _recorded(self) -> dict[str, Volume]:
         with self._guard:
@@ -100,6 +93,8 @@ class Volumes:
 
     def path(self, volume: Volume) -> str:
         """Where its content is on the host; "" where nobody knows before it is mounted, or its driver is away."""
+        if self.fault(volume.name):
+            return self._records.path(volume.name)
         try:
             return self.drivers.find(volume.driver).path(volume.name)
         except CnmError:
@@ -107,7 +102,18 @@ class Volumes:
 
     def kept(self, volume: Volume) -> Kept:
         """As its driver tells of it now. Raises CnmError."""
+        self._check(volume)
         return self.drivers.find(volume.driver).get(volume.name)
+
+    def fault(self, name: str) -> str:
+        """Why one that is listed can only be removed, and that by force; "" for one that is as it should be."""
+        return self._records.fault(name)
+
+    def _check(self, volume: Volume) -> Volume:
+        """Raises Conflict for one that has a fault."""
+        if fault := self.fault(volume.name):
+            raise Conflict(f"volume {volume.name}: {fault}")
+        return volume
 
     # Made and removed
 
@@ -139,6 +145,11 @@ class Volumes:
             known = self._volumes.get(name)
         if known is None:
             return None if is_new else self._elsewhere(name, driver)
+        self._check(known)
+        if self._is_gone(known):
+            log.warning("volume %s is made anew: driver %s has it no more", name, known.driver)
+            self._delete(known)
+            return None
         if driver not in ("", known.driver):
             self.drivers.find(driver)
             raise Conflict(
@@ -146,17 +157,32 @@ class Volumes:
             )
         return known
 
+    def _is_gone(self, volume: Volume) -> bool:
+        """Whether its driver knows nothing of it, and no container has it; as Docker finds out, too."""
+        if volume.driver == LOCAL or self.use.of(volume.name):
+            return False
+        try:
+            keeper = self.drivers.find(volume.driver)
+        except CnmError:
+            return False
+        with contextlib.suppress(CnmError):
+            try:
+                keeper.get(volume.name)
+            except NotFound:
+                return all(kept.name != volume.name for kept in keeper.list())
+        return False
+
     def _elsewhere(self, name: str, driver: str) -> Volume | None:
         """One that another host has made, or that was made at its driver; without a driver at any, as with Docker."""
         if driver not in ("", LOCAL):
             with contextlib.suppress(NotFound):
                 wanted = self.drivers.find(driver)
-                return self._keep(_of_driver(wanted, wanted.get(name)))
+                return self._keep(of_driver(wanted, wanted.get(name)))
         if driver:
             return None
         for each in self.drivers.known()[1:]:
             with contextlib.suppress(CnmError):
-                return self._keep(_of_driver(each, each.get(name)))
+                return self._keep(of_driver(each, each.get(name)))
         return None
 
     def _create(
@@ -178,11 +204,18 @@ class Volumes:
         try:
             self._keep(volume)
         except BaseException:
-            keeper.remove(name)
-            self._records.delete(name)
+            self._undo(keeper, name)
             raise
         self._tell("create", volume)
         return volume
+
+    def _undo(self, keeper: VolumeDriver, name: str) -> None:
+        """Why it could not be made is what is told."""
+        try:
+            keeper.remove(name)
+            self._records.delete(self._records.set_aside(name))
+        except CnmError as error:
+            log.warning("of volume %s, which could not be made, something is left: %s", name, error)
 
     def _keep(self, volume: Volume) -> Volume:
         self._records.write(volume)
@@ -193,24 +226,43 @@ class Volumes:
     def remove(self, name: str, *, force: bool = False) -> None:
         """Raises Conflict where a container has it, NotFound.
 
-        With `force` one that is not there is fine, and one whose driver fails is no more known here.
+        With `force` one that is not there is fine, one whose driver fails is no more known here, and one that has a
+        fault goes with whatever is in its folder.
         """
         with self._locked(name):
             try:
                 volume = self.find(name)
                 if users := self.use.of(name):
                     raise Conflict(f"remove {name}: volume is in use - [{', '.join(users)}]")
-                self._remove(volume, force=force and volume.driver != LOCAL)
+                if not force:
+                    self._check(volume)
+                if self.fault(name):
+                    self._delete(volume)
+                else:
+                    self._remove(volume, force=force and volume.driver != LOCAL)
             except NotFound:
                 if not force:
                     raise
 
     def _unmount_left(self, volume: Volume) -> None:
         """For containers that are gone, when the driver could not be told. Raises CnmError."""
+        if copy_up.is_interrupted(self._note(volume.name)):
+            self._finish_copy_elsewhere(volume)
         for user in self.mounted_by(volume.name):
-            self.unmount(volume.name, user)
+            try:
+                self.unmount(volume.name, user)
+            except CnmError as error:
+                raise type(error)(f"remove {volume.name}: {error}") from None
+
+    def _finish_copy_elsewhere(self, volume: Volume) -> None:
+        """What its options or a plugin mount may stay when the volume goes, and is to be as it was."""
+        try:
+            self.mount(volume.name, _REMOVER)
+        except CnmError as error:
+            log.warning("volume %s: %s", volume.name, error)
 
     def _remove(self, volume: Volume, *, force: bool) -> None:
+        """With `force` also where its driver fails. Raises CnmError."""
         try:
             self._unmount_left(volume)
             self.drivers.find(volume.driver).remove(volume.name)
@@ -218,10 +270,20 @@ class Volumes:
             if not force:
                 raise
             log.warning("volume %s is forgotten, though its driver fails: %s", volume.name, error)
-        self._records.delete(volume.name)
+        self._delete(volume)
+
+    def _delete(self, volume: Volume) -> None:
+        """Raises CnmError; what is left then is listed."""
+        aside = self._records.set_aside(volume.name)
         with self._guard:
             self._volumes.pop(volume.name, None)
         self._tell("destroy", volume)
+        try:
+            self._records.delete(aside)
+        except CnmError as error:
+            with self._guard:
+                self._volumes[aside] = Volume(name=aside)
+            raise CnmError(f"remove {volume.name}: {error}: it is listed as {aside} now") from None
 
     def prune(self, selects: Callable[[Volume], bool]) -> tuple[list[str], int]:
         """Removes those of this host's own that no container has; (names, bytes that were freed).
@@ -230,7 +292,7 @@ class Volumes:
         """
         removed, space = [], 0
         for volume in self._recorded().values():
-            if volume.driver == LOCAL and selects(volume) and not self.use.of(volume.name):
+            if self._can_be_pruned(volume) and selects(volume):
                 try:
                     size = max(self.size(volume), 0)
                     self.remove(volume.name)
@@ -244,27 +306,54 @@ class Volumes:
         self._events.publish("volume", "prune", "", reclaimed=str(space))
         return removed, space
 
+    def _can_be_pruned(self, volume: Volume) -> bool:
+        return volume.driver == LOCAL and not self.fault(volume.name) and not self.use.of(volume.name)
+
     # Mounted
 
     def mount(self, name: str, user: str) -> str:
         """The path of its content, which stays until `unmount` of the same user, a container's id. Raises CnmError."""
         with self._locked(name):
-            volume = self.find(name)
+            volume = self._check(self.find(name))
             driver = self.drivers.find(volume.driver)
-            folder = folder_of(name)
-            self._users.add(folder, user, durable=driver is not self.drivers.local)
+            self._users.add(folder_of(name), user, durable=driver is not self.drivers.local)
             try:
-                return driver.mount(name, user)
+                path = driver.mount(name, user)
+                self._finish_copy(name, path)
+                return path
             except BaseException:
                 self._give_up(driver, volume, user)
                 raise
+
+    def may_be_empty(self, name: str) -> bool:
+        """As far as that can be seen without mounting it; a copy into it that is under way is waited for."""
+        with self._locked(name):
+            volume = self.find(name)
+            if volume.driver != LOCAL or copy_up.is_interrupted(self._note(name)):
+                return True
+            try:
+                return not os.listdir(self.path(volume))
+            except OSError:
+                return True
+
+    def fill(self, name: str, user: str, source: int) -> bool:
+        """An empty volume takes what is in the directory of the descriptor `source`. Raises CnmError.
+
+        False where it was not empty. Nobody else mounts it before it has everything.
+        """
+        with self._locked(name):
+            target = self.mount(name, user)
+            try:
+                return copy_up.copy_up(source, target, self._note(name))
+            finally:
+                self.unmount(name, user)
 
     def unmount(self, name: str, user: str) -> bool:
         """False where the user does not have it. Raises CnmError where the driver fails: it is to be tried again."""
         with self._locked(name):
             if user not in self._users.of(folder_of(name)):
                 return False
-            volume = self.find(name)
+            volume = self._check(self.find(name))
             self._unmount(self.drivers.find(volume.driver), volume, user)
             return True
 
@@ -282,6 +371,8 @@ class Volumes:
     def sweep(self, running: Collection[str]) -> None:
         """Who does not run has nothing mounted, whatever a kill or a power cut kept from being said."""
         for name in self._recorded():
+            if self.fault(name):
+                continue
             for user in set(self.mounted_by(name)) - set(running):
                 try:
                     self.unmount(name, user)
@@ -290,22 +381,32 @@ class Volumes:
 
     def mounted_by(self, name: str) -> list[str]:
         """Ids of those who have it mounted now."""
-        return self._users.of(folder_of(name))
+        return self._users.of(self._folder(name))
 
     def last_use(self, name: str) -> int:
         """When somebody mounted or unmounted it last, nanoseconds since 1970; 0 for never."""
-        return self._users.last_use(folder_of(name))
+        return self._users.last_use(self._folder(name))
 
-    def size(self, volume: Volume) -> int:
-        """Bytes of its files; UNKNOWN_SIZE where they are not this host's own."""
-        if volume.driver != LOCAL or volume.options:
+    def _folder(self, name: str) -> str:
+        return os.path.basename(self._records.path(name))
+
+    def size(self, volume: Volume, seconds: float = math.inf) -> int:
+        """Bytes of its files, also of one with a fault.
+
+        UNKNOWN_SIZE where they are not this host's own, and where looking at them takes longer than `seconds`.
+        """
+        if not self.is_own(volume):
             return UNKNOWN_SIZE
-        path = self.drivers.local.path(volume.name)
-        return written(path) if os.path.isdir(path) else 0
+        path = self.path(volume)
+        try:
+            return written(path, time.monotonic() + seconds) if os.path.isdir(path) else 0
+        except (OSError, CnmError) as error:
+            log.info("the size of volume %s is not told: %s", volume.name, error)
+            return UNKNOWN_SIZE
+
+    def is_own(self, volume: Volume) -> bool:
+        """Whether its files are in its folder on this host."""
+        return volume.driver == LOCAL and not volume.options
 
     def _tell(self, action: str, volume: Volume) -> None:
         self._events.publish("volume", action, volume.name, driver=volume.driver)
-
-
-def _of_driver(driver: VolumeDriver, kept: Kept) -> Volume:
-    return Volume(name=kept.name, driver=driver.name, scope=driver.scope)
