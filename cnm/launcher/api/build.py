@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -23,6 +24,8 @@ routes = Routes()
 _REGISTRIES = "X-Registry-Config"
 _HUB = "https://index.docker.io/v1/"
 _SEVERAL = ("t", "extrahosts")
+_KEPT = 1 << 20
+"""Characters of what steps say that a quiet build which fails is told with: the last."""
 
 
 class _Login(msgspec.Struct):
@@ -89,16 +92,24 @@ def _lines(messages: Iterable[Message | None]) -> Iterator[bytes]:
 
 
 def _quiet(messages: Iterable[Message | None]) -> Iterator[Message | None]:
-    """The image's id alone; everything where it fails."""
-    kept: list[Message] = []
-    image = ""
+    """The image's id alone; what was said last where it fails."""
+    kept: deque[Message] = deque()
+    size, image, is_whole = 0, "", True
     for message in messages:
         if message is None:
             yield None
             continue
         kept.append(message)
+        size += len(message.get("stream", ""))
+        while size > _KEPT:
+            size -= len(kept.popleft().get("stream", ""))
+            is_whole = False
         image = message.get("aux", {}).get("ID", image)
-    yield from kept if "error" in kept[-1] else [said(f"{image}\n")]
+    if "error" in kept[-1]:
+        yield None if is_whole else said("[what was said before is left out]\n")
+        yield from kept
+    else:
+        yield said(f"{image}\n")
 
 
 def _credentials() -> dict[str, str]:

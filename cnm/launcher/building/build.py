@@ -105,10 +105,14 @@ class Build:
         return found if found and len(found.results) == self._count_of_results else None
 
     def _remember(self, progress: Progress, image: str) -> None:
-        """Not where podman has told less than is to be told again."""
-        if self._key and len(progress.made) == self._count_of_results and progress.made[-1] == image:
+        """Not where podman has told less than is to be told again. The image is made, whatever comes of this."""
+        if not self._key or len(progress.made) != self._count_of_results or progress.made[-1] != image:
+            return
+        try:
             made = Remembered(tuple(progress.made), tuple(progress.warnings))
             self._workshop.memory.keep(self._key, made)
+        except CnmError as error:
+            log.warning("build %s is not remembered: %s", self.id[:_SHORT], error)
 
     @property
     def _count_of_results(self) -> int:
@@ -199,5 +203,6 @@ class Build:
 
 
 def no_file(error: OSError) -> CnmError:
-    """What is told of a file of a build that cannot be written or read."""
-    return CnmError(f"{error.filename}: {(error.strerror or str(error)).lower()}")
+    """What is told of a file of a build that cannot be written or read. Only calls with a path know its name."""
+    why = (error.strerror or str(error)).lower()
+    return CnmError(f"{error.filename}: {why}" if error.filename else why)

@@ -16,6 +16,8 @@ _AT_STEP = 'Error: building at STEP "'
 _EXITED = ": exit status "
 _HELD = (_ERROR, _OF_RUNTIME, _EXITED)
 """Beginnings of podman's own lines."""
+_LONGEST, _MOST_HELD = 1 << 20, 100
+"""Characters of such a line; how many of them are waited with for what follows."""
 _OF_BASE = "creating build container: "
 _EXIT = re.compile(r": while running runtime: exit status (?P<code>\d+)$")
 _RUNTIME = re.compile(r"error running container: from \S+ creating container for \[.*?\]: (?P<why>.*)")
@@ -64,12 +66,10 @@ class Complaints:
                 yield said(f"{_RED}{line[:begun]}{_PLAIN}")
                 line = line[begun:]
             if line.startswith(_HELD):
-                self._held.append(line)
+                yield from self._hold(line)
             elif not (self._hides_copies and line.startswith(_COPIES)):
                 yield from self._passed(line)
-        if self._rest and not any(
-            each.startswith(self._rest) or self._rest.startswith(each) for each in _HELD
-        ):
+        if self._rest and not _may_be_podmans(self._rest):
             yield from self._released()
             yield said(f"{_RED}{self._rest}{_PLAIN}")
             self._rest = ""
@@ -83,6 +83,11 @@ class Complaints:
         self._held = [line for line in self._held if line not in own]
         yield from self._released()
         self._held = own
+
+    def _hold(self, line: str) -> Iterator[Message]:
+        self._held.append(line)
+        if len(self._held) > _MOST_HELD:
+            yield said(f"{_RED}{self._held.pop(0)}\n{_PLAIN}")
 
     def _own(self) -> list[str]:
         """Why the runtime could not run a step, and podman's last line."""
@@ -115,6 +120,12 @@ class Complaints:
         if text.startswith(at_step):
             return BuildFailed(f"{word} failed: {text.removeprefix(at_step)}")
         return BuildFailed(text.removeprefix(_OF_BASE))
+
+
+def _may_be_podmans(beginning: str) -> bool:
+    if len(beginning) > _LONGEST:
+        return False
+    return any(each.startswith(beginning) or beginning.startswith(each) for each in _HELD)
 
 
 def _of_sources(text: str, arguments: str) -> str:
