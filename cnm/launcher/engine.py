@@ -87,8 +87,8 @@ class Engine:
         """Take up what there is: containers run on while no launcher does."""
         self.registry.load()
         self.volumes.load()
+        self.builds.start()  # its podmans work on, and hold layers
         self._drop_orphaned_layers()
-        self.builds.start()
         self._recovery.run()
 
     def _drop_orphaned_layers(self) -> None:

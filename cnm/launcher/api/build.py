@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import base64
-import binascii
 from collections import deque
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -17,23 +17,15 @@ from cnm.launcher.api.calls import Call
 from cnm.launcher.api.streams import endless
 from cnm.launcher.building import request as requests
 from cnm.launcher.building.progress import Message, said
+from cnm.launcher.registries import Credentials, address
 from cnm.wire import codec
 
 routes = Routes()
 
 _REGISTRIES = "X-Registry-Config"
-_HUB = "https://index.docker.io/v1/"
 _SEVERAL = ("t", "extrahosts")
 _KEPT = 1 << 20
 """Characters of what steps say that a quiet build which fails is told with: the last."""
-
-
-class _Login(msgspec.Struct):
-    """As clients send it of a registry."""
-
-    username: str = ""
-    password: str = ""
-    auth: str = ""
 
 
 @routes.post(
@@ -112,25 +104,21 @@ def _quiet(messages: Iterable[Message | None]) -> Iterator[Message | None]:
         yield said(f"{image}\n")
 
 
-def _credentials() -> dict[str, str]:
-    """ "USER:PASSWORD" in base64, by the registry's name. Raises InvalidParameter."""
+def _credentials() -> dict[str, Credentials]:
+    """By the registry's name; a client may know of others than registries. Raises InvalidParameter."""
     text = request.headers.get(_REGISTRIES, "")
     if not text:
         return {}
     try:
         decoded = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
-        logins = msgspec.json.decode(decoded, type=dict[str, _Login] | None) or {}
-    except (binascii.Error, msgspec.DecodeError, UnicodeDecodeError):
+        logins = msgspec.json.decode(decoded, type=dict[str, Credentials] | None) or {}
+    except (ValueError, msgspec.DecodeError):
         raise InvalidParameter(f"the header {_REGISTRIES} cannot be read") from None
-    return {_registry(name): _secret(login) for name, login in logins.items()}
-
-
-def _registry(name: str) -> str:
-    return "docker.io" if name == _HUB else name
-
-
-def _secret(login: _Login) -> str:
-    return login.auth or base64.b64encode(f"{login.username}:{login.password}".encode()).decode()
+    found = {}
+    for name, login in logins.items():
+        with suppress(InvalidParameter, ValueError):
+            found[address(name)] = login
+    return found
 
 
 @routes.post("/build/prune", query={"filters": "makes no difference", "all": "makes no difference"})

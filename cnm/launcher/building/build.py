@@ -23,6 +23,7 @@ from cnm.launcher.building.progress import Message, Progress, said
 from cnm.launcher.building.recipe import Recipe
 from cnm.launcher.building.remembered import Memory, Remembered
 from cnm.launcher.building.request import BuildRequest
+from cnm.launcher.building.sources import Sources
 from cnm.launcher.image_events import ImageEvents
 from cnm.launcher.image_index import digits
 from cnm.launcher.parts import Parts
@@ -64,6 +65,8 @@ class Build:
 
     def read(self, archive: BinaryIO) -> None:
         """Raises CnmError in Docker's words for a context or a Dockerfile that is wrong."""
+        for path in (self._place.kept, self._place.context, self._place.scratch):
+            os.mkdir(path, 0o700)
         context = Context(self._place.context)
         context.fill(archive)
         found = parse(context.dockerfile(self._request.dockerfile), self._request.arguments)
@@ -84,7 +87,7 @@ class Build:
                 return
             yield from progress.beginning()
             with self._parts.images.adding():
-                yield from self._work(self._recipe, progress, Complaints(hides_copies=self._request.squash))
+                yield from self._work(self._recipe, progress)
                 with open(self._place.image, encoding="ascii") as file:
                     image = digits(file.read().strip())
                 self._parts.images.show(f"sha256:{image}")
@@ -119,7 +122,9 @@ class Build:
         assert self._recipe is not None, "it has been read"
         return self._recipe.dockerfile.steps - len(self._recipe.dockerfile.arguments)
 
-    def _work(self, recipe: Recipe, progress: Progress, complaints: Complaints) -> Iterator[Message | None]:
+    def _work(self, recipe: Recipe, progress: Progress) -> Iterator[Message | None]:
+        sources = Sources(recipe, self._request, self._parts.images)
+        complaints = Complaints(sources, hides_copies=self._request.squash)
         process = self._start(recipe)
         for said_it, text in process.heard():
             if not text:
@@ -136,6 +141,7 @@ class Build:
             image = recipe.image(progress.stage)
             raise complaints.reason(progress.step, stage, image.config.shell if image else None)
         self._is_whole = True
+        sources.note()
 
     def _start(self, recipe: Recipe) -> Process:
         text = os.path.join(self._place.run, "Dockerfile")
@@ -150,7 +156,7 @@ class Build:
             self._is_whole = False
             started = self._parts.images.podman.start(
                 *("build", *self._options(network), "--file", text, self._place.context),
-                env={VARIABLE: self.id},
+                env={VARIABLE: self.id, "TMPDIR": self._place.scratch},
                 options=("--runtime", self._parts.programs.path("runc")),
             )
             self._process = Process(started, self._parts.exits)

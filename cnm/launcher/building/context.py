@@ -24,8 +24,7 @@ class Context:
         self.path = path
 
     def fill(self, archive: BinaryIO) -> None:
-        """`path` is made. Raises InvalidParameter for what is no sound tar."""
-        os.makedirs(self.path, mode=0o700)
+        """`path` is there. Raises InvalidParameter for what is no sound tar."""
         root = os.open(self.path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             with decompressed(archive) as stream:

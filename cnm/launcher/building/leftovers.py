@@ -43,10 +43,20 @@ class Traces(msgspec.Struct, frozen=True):
 class Folders(NamedTuple):
     """Of one build."""
 
-    context: str
-    """What the client sent, on the disk."""
+    kept: str
+    """On the disk, for what is big."""
     run: str
     """Goes with the next boot, as what it tells of does."""
+
+    @property
+    def context(self) -> str:
+        """What the client sent."""
+        return os.path.join(self.kept, "context")
+
+    @property
+    def scratch(self) -> str:
+        """For podman."""
+        return os.path.join(self.kept, "scratch")
 
     @property
     def runtime(self) -> str:
@@ -112,7 +122,7 @@ class Leftovers:
             cgroups.clear(traces.cgroup)
         if not whole:
             self._forget(_containers(self._places.storage, build))
-        shutil.rmtree(place.context, ignore_errors=True)
+        shutil.rmtree(place.kept, ignore_errors=True)
         if traces.has_sandbox:
             networks.leave(build, self._sandboxes)
         shutil.rmtree(place.run, ignore_errors=True)

@@ -10,6 +10,7 @@ import msgspec
 from cnm.errors import InvalidParameter, NotBuilt
 from cnm.launcher.modes import shared_with
 from cnm.launcher.references import familiar, normalised, parse
+from cnm.launcher.registries import Credentials
 from cnm.wire.containers import Ulimit
 
 T = TypeVar("T")
@@ -36,8 +37,8 @@ class BuildRequest(msgspec.Struct, frozen=True, kw_only=True):
     """Options of podman's that limit what a RUN step takes."""
     cgroup_parent: str = ""
     platform: str = ""
-    credentials: Mapping[str, str] = {}
-    """ "USER:PASSWORD" by the registry's name."""
+    credentials: Mapping[str, Credentials] = {}
+    """By the registry's name: HOST[:PORT], or "docker.io"."""
 
     @property
     def familiar_names(self) -> tuple[str, ...]:
