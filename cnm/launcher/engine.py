@@ -374,9 +374,10 @@ class Engine:
             yield root
 
     def _running(self, reference: str) -> str:
-        """The id of a container that runs. Raises NotFound, Conflict."""
+        """The id of a container whose network a build is to share. Raises NotFound, Conflict."""
         found = self.registry.find(reference)
-        check_alive(found)
+        if not found.state.status.is_alive:
+            raise Conflict(f"cannot join network of a non running container: {found.id}")
         return found.id
 
     def users_of(self, image: str) -> list[User]:
