@@ -135,7 +135,7 @@ def test_the_image_s_configuration_is_docker_s(pair: Pair) -> None:
 
 def _history(socket: str, *options: str) -> list[str]:
     """Lines of `docker history`, ids by what they are."""
-    command = [program("docker"), "-H", f"unix://{socket}", "history", *options, "shown"]
+    command = [str(program("docker")), "-H", f"unix://{socket}", "history", *options, "shown"]
     done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=True)
     return [_IDS.sub("<id>", line) for line in done.stdout.splitlines()]
 

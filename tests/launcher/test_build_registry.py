@@ -29,6 +29,7 @@ from tests.support.image_store import tar, text
 from tests.support.launcher import Launcher
 from tests.support.registry import PASSWORD, USER, Registry
 from tests.support.registry_images import layer, put_image
+from tests.support.small_containers import eventually
 from tests.support.unpacked import environment, lacking, program
 
 _WIRE_PORT, _PORT = 5001, 5000
@@ -249,7 +250,7 @@ def test_a_client_that_goes_ends_what_its_build_fetches(clean: Stage, tmp_path: 
     client.kill()
     client.communicate()
 
-    building.eventually(lambda: building.folders(clean.launcher) == [])
+    eventually(lambda: building.folders(clean.launcher) == [])
     clean.wire.cut()
     project.said(clean.launcher, "-t", "web", ".")
     assert rest(clean.launcher) == []

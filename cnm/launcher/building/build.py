@@ -10,6 +10,7 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import BinaryIO, NamedTuple
 
 from cnm.errors import CnmError
@@ -86,7 +87,7 @@ class Build:
                 yield from self._finish(known.results[-1])
                 return
             yield from progress.beginning()
-            with self._parts.images.adding():
+            with self._parts.images.adding(), self._cleared_where_it_fails():
                 yield from self._work(self._recipe, progress)
                 with open(self._place.image, encoding="ascii") as file:
                     image = digits(file.read().strip())
@@ -99,6 +100,15 @@ class Build:
             yield failure(error)
         except OSError as error:
             yield failure(no_file(error))
+
+    @contextmanager
+    def _cleared_where_it_fails(self) -> Iterator[None]:
+        """podman has ended then, and holds no layers any more, so that those without an image are seen to be."""
+        try:
+            yield
+        except BaseException:
+            self.close()
+            raise
 
     def _recalled(self) -> Remembered | None:
         if not self._key:
