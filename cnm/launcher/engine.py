@@ -376,6 +376,8 @@ class Engine:
     def _running(self, reference: str) -> str:
         """The id of a container whose network a build is to share. Raises NotFound, Conflict."""
         found = self.registry.find(reference)
+        while other := shared_with(found.host.network_mode):
+            found = self.registry.find(other)
         if not found.state.status.is_alive:
             raise Conflict(f"cannot join network of a non running container: {found.id}")
         return found.id

@@ -28,6 +28,9 @@ def test_a_step_runs_in_the_network_of_a_container(builder: Launcher, project: P
 
     assert any(f"inet {address}/" in line for line in said)
     assert [address, "site"] in [line.split() for line in said]
+    builder.docker("run", "-d", "--name", "beside", "--network", "container:site", "busybox", "sleep", "1000")
+    again = project.said(builder, "--no-cache", "--network", "container:beside", ".")
+    assert any(f"inet {address}/" in line for line in again)
     named = project.build(builder, "--network", "container:site", "--add-host", "db:10.9.8.7", ".")
     assert named.stderr.strip().endswith(
         "Error response from daemon: conflicting options: custom host-to-IP mapping and the network mode"
