@@ -21,13 +21,15 @@ def test_a_step_knows_the_names_of_hosts_that_are_given(
 
 def test_a_step_runs_in_the_network_of_a_container(builder: Launcher, project: Project) -> None:
     builder.docker("run", "-d", "--name", "site", "--hostname", "site", "busybox", "sleep", "1000")
-    project.write("FROM busybox\nRUN ip -4 -o addr show eth0; cat /etc/hosts\n")
+    project.write("FROM busybox\nRUN ip -4 -o addr show eth0; cat /etc/hosts /etc/resolv.conf\n")
     address = builder.docker("inspect", "-f", "{{.NetworkSettings.IPAddress}}", "site")
+    files = builder.docker("exec", "site", "cat", "/etc/hosts", "/etc/resolv.conf").splitlines()
 
     said = project.said(builder, "--no-cache", "--network", "container:site", ".")
 
     assert any(f"inet {address}/" in line for line in said)
-    assert [address, "site"] in [line.split() for line in said]
+    assert [address, "site"] in [line.split() for line in files]
+    assert said[4:-2] == [line for line in files if line]
     builder.docker("run", "-d", "--name", "beside", "--network", "container:site", "busybox", "sleep", "1000")
     again = project.said(builder, "--no-cache", "--network", "container:beside", ".")
     assert any(f"inet {address}/" in line for line in again)

@@ -10,8 +10,10 @@ _TELLS = ("{{.Id}} {{.RepoTags}} {{.RootFS.Layers}} {{json .Config}}", "{{.ID}} 
 
 
 def _told(builder: Launcher, name: str) -> list[str]:
-    """An image's document and its history."""
+    """All images, and one's document and history."""
+    listed = builder.docker("images", "-a", "--no-trunc", "--format", "{{.Repository}}:{{.Tag}} {{.ID}}")
     return [
+        *sorted(listed.splitlines()),
         builder.docker("image", "inspect", "-f", _TELLS[0], name),
         builder.docker("history", "--no-trunc", "--format", _TELLS[1], name),
     ]
@@ -36,17 +38,12 @@ def test_a_power_cut_in_a_step_leaves_nothing_and_the_same_build_works(
 
 def test_what_was_built_is_there_after_a_power_cut(builder: Launcher, project: Project) -> None:
     project.write("FROM busybox\nRUN echo made > /made\nCOPY a /a\nENV A=1\nCMD cat /made /a\n", a="copied\n")
-    first = project.said(builder, "-t", "web", "-t", "team/web:2", ".")
-    listed = builder.docker("images", "-a", "--no-trunc", "--format", "{{.Repository}}:{{.Tag}} {{.ID}}")
+    project.said(builder, "-t", "web", "-t", "team/web:2", ".")
     before = _told(builder, "web")
 
     cut_power(builder)
 
     with switched_on(builder):
-        assert (
-            builder.docker("images", "-a", "--no-trunc", "--format", "{{.Repository}}:{{.Tag}} {{.ID}}")
-            == listed
-        )
         assert _told(builder, "web") == before
         assert builder.docker("run", "--rm", "team/web:2") == "made\ncopied"
         again = project.said(builder, "-t", "web", ".")
@@ -54,4 +51,3 @@ def test_what_was_built_is_there_after_a_power_cut(builder: Launcher, project: P
         changed = project.write((project.place / "Dockerfile").read_text(), a="changed\n")
         assert changed.said(builder, "-t", "web", ".").count(" ---> Using cache") == 1
         assert builder.docker("run", "--rm", "web") == "made\nchanged"
-    assert len(first) - again.count(" ---> Using cache") <= len(again)
