@@ -84,7 +84,7 @@ def test_a_step_that_fills_the_disk_fails_as_it_says_itself(roomy: Launcher, pro
 
     done = project.build(roomy, ".")
 
-    assert "No space left on device" in done.stderr
+    assert "no space left on device" in done.stdout
     assert f"'/bin/sh -c head -c {_TOO_MUCH} /dev/zero >/large' returned a non-zero code: 1" in done.stderr
     assert rest(roomy) == []
     _works(roomy, project)
@@ -95,12 +95,10 @@ def test_what_a_step_has_written_may_have_no_room_as_a_layer(roomy: Launcher, pr
 
     done = project.build(roomy, ".")
 
+    assert done.returncode == 1
     assert (
-        done.returncode,
-        "RUN failed: no space left on device: make room, and try again" in done.stderr,
-    ) == (
-        1,
-        True,
+        "RUN failed: its layer cannot be written, most likely for no space left on device: make room"
+        in done.stderr
     )
     assert rest(roomy) == []
     _works(roomy, project)
@@ -111,12 +109,7 @@ def test_what_is_copied_may_have_no_room_in_the_image(roomy: Launcher, project: 
 
     done = project.build(roomy, ".")
 
-    assert (
-        done.returncode,
-        "COPY failed: no space left on device: make room, and try again" in done.stderr,
-    ) == (
-        1,
-        True,
-    )
+    assert done.returncode == 1
+    assert "COPY failed: no space left on device: make room, and try again" in done.stderr
     assert rest(roomy) == []
     _works(roomy, project)

@@ -22,7 +22,7 @@ def built(docker: Launcher) -> Iterator[Launcher]:
     """What was built in the block goes again. Raises AssertionError where anything else is left."""
     yield docker
     docker.clear()
-    names = {name for name in _images(docker) if name not in ("busybox:latest", "<none>:<none>")}
+    names = {name for name in _images(docker) if name != "busybox:latest" and not name.endswith(":<none>")}
     if names:
         docker.docker("rmi", "-f", *names)
     if len(_images(docker)) > 1:

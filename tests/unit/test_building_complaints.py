@@ -162,6 +162,17 @@ def test_many_lines_like_podman_s_pass_all_but_the_last() -> None:
     assert "Error: 0\n" in passed[0]["stream"]
 
 
+def test_of_several_errors_none_is_taken_for_what_a_step_says() -> None:
+    errors = (
+        '3 errors occurred:\n\t* reading "/x": broken pipe\n\t* storing "/x": no space left on device\n\n'
+    )
+
+    passed, error = _failed(f'said\nError: building at STEP "{_STEPS[3]}": {errors}', step=_STEPS[3])
+
+    assert passed == "said\n"
+    assert str(error) == "COPY failed: no space left on device: make room, and try again"
+
+
 def test_podman_that_was_killed_is_told_so() -> None:
     _, error = _failed("working\n")
 

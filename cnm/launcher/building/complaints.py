@@ -28,7 +28,11 @@ _NOT_SENT = "file not found in build context or excluded by .dockerignore"
 _NO_SOURCES = ("Rel: can't make", "no items matching glob")
 _OUTSIDE = "possible escaping context directory"
 _LOGGED = re.compile(r'(?:time="[^"]*" level=\w+ )?msg="(?P<text>.*)"')
-_FULL = "no space left on device"
+_SEVERAL = re.compile(r"^Error: .*\d+ errors? occurred:(?:\n\t\* .*)*\n*\Z")
+_ONE = "\t* "
+"""podman tells of several errors in as many lines."""
+_FULL, _NOT_WRITTEN = "no space left on device", "to file: io: read/write on closed pipe"
+"""Of a layer that cannot be written podman forgets why."""
 _COPIES = ("Getting image source", "Copying blob", "Copying config", "Writing manifest", "Storing signatures")
 _SHELL = ["/bin/sh", "-c"]
 
@@ -68,6 +72,8 @@ class Complaints:
                 line = line[begun:]
             if line.startswith(_HELD):
                 yield from self._hold(line)
+            elif self._held and _SEVERAL.search(self._held[-1]) and (not line or line.startswith(_ONE)):
+                self._held[-1] += f"\n{line}"
             elif (told := self._sources.heard(line)) is not None:
                 yield from told
             elif not (self._hides_copies and line.startswith(_COPIES)):
@@ -123,6 +129,10 @@ class Complaints:
             return BuildFailed(str(unfetched))
         if _FULL in text:
             return BuildFailed(f"{word} failed: {_FULL}: make room, and try again")
+        if _NOT_WRITTEN in text:
+            return BuildFailed(
+                f"{word} failed: its layer cannot be written, most likely for {_FULL}: make room"
+            )
         at_step = f'building at STEP "{step}": '
         if text.startswith(at_step):
             return BuildFailed(f"{word} failed: {text.removeprefix(at_step)}")
