@@ -13,6 +13,8 @@ from flask import Response, request
 
 from cnm.api.routes import Routes
 from cnm.errors import InvalidParameter
+from cnm.http.server import UPGRADE
+from cnm.http.upgrade import Connection
 from cnm.launcher.api.calls import Call
 from cnm.launcher.api.streams import endless
 from cnm.launcher.building import request as requests
@@ -24,6 +26,7 @@ routes = Routes()
 
 _REGISTRIES = "X-Registry-Config"
 _SEVERAL = ("t", "extrahosts")
+_PIECE = 1 << 16
 _KEPT = 1 << 20
 """Characters of what steps say that a quiet build which fails is told with: the last."""
 
@@ -71,6 +74,22 @@ def build(call: Call[None]) -> Response:
     response = endless(call, _lines(_quiet(told) if wanted.quiet else told), "application/json")
     response.call_on_close(lambda: builds.end(begun))
     return response
+
+
+@routes.post("/session")
+def session(call: Call[None]) -> Response:
+    """Take the connection by which BuildKit would ask a client for files, and never ask.
+
+    A client that is refused it says no more than that; of a build that is refused, which it asks for meanwhile, it
+    tells why.
+    """
+    call.environ[UPGRADE] = _await_end
+    return Response()
+
+
+def _await_end(connection: Connection) -> None:
+    while connection.socket.recv(_PIECE):
+        pass
 
 
 def _list(call: Call[None], name: str) -> list[str]:
