@@ -156,3 +156,17 @@ def test_passwords_that_cannot_be_read_are_refused(builder: Launcher, setting: s
     answer = ask(builder.socket, "POST", "/v1.41/build", tar(text("Dockerfile", "FROM busybox\n")), headers)
 
     assert (answer.status, answer.message) == (400, "the header X-Registry-Config cannot be read")
+
+
+@pytest.mark.parametrize("code", [0, 3])
+def test_nothing_is_left_of_a_build_when_its_client_hears_of_its_end(
+    builder: Launcher, project: Project, code: int
+) -> None:
+    builder.docker("network", "create", "private")
+    project.write(f"FROM busybox\nRUN exit {code}\n")
+
+    done = project.build(builder, "--network", "private", ".")
+
+    assert rest(builder) == []
+    assert done.returncode == code
+    builder.docker("network", "rm", "private")

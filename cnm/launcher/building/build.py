@@ -92,6 +92,7 @@ class Build:
                 with open(self._place.image, encoding="ascii") as file:
                     image = digits(file.read().strip())
                 self._parts.images.show(f"sha256:{image}")
+            self.close()  # who hears of its end may remove the network that it was on
             yield from self._finish(image)
             self._remember(progress, image)
         except BuildFailed as error:
@@ -214,7 +215,7 @@ class Build:
             self._process.kill()
         try:
             self._workshop.leftovers.clear(self.id, whole=self._is_whole)
-        except CnmError as error:
+        except (CnmError, OSError) as error:
             log.warning("build %s is not cleared away: %s", self.id[:_SHORT], error)
 
 
