@@ -87,8 +87,8 @@ class Engine:
         """Take up what there is: containers run on while no launcher does."""
         self.registry.load()
         self.volumes.load()
+        self.builds.start()  # its podmans work on, and hold layers
         self._drop_orphaned_layers()
-        self.builds.start()
         self._recovery.run()
 
     def _drop_orphaned_layers(self) -> None:
@@ -374,9 +374,12 @@ class Engine:
             yield root
 
     def _running(self, reference: str) -> str:
-        """The id of a container that runs. Raises NotFound, Conflict."""
+        """The id of a container whose network a build is to share. Raises NotFound, Conflict."""
         found = self.registry.find(reference)
-        check_alive(found)
+        while other := shared_with(found.host.network_mode):
+            found = self.registry.find(other)
+        if not found.state.status.is_alive:
+            raise Conflict(f"cannot join network of a non running container: {found.id}")
         return found.id
 
     def users_of(self, image: str) -> list[User]:

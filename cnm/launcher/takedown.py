@@ -63,5 +63,5 @@ def _failure(step: Callable[[], object]) -> CnmError | None:
     except CnmError as error:
         return error
     except OSError as error:
-        return CnmError(f"{error.filename}: {error.strerror}")
+        return CnmError(f"{error.filename}: {error.strerror}" if error.filename else str(error))
     return None

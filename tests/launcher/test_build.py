@@ -75,6 +75,17 @@ def test_a_build_that_is_forgotten_is_looked_for_step_by_step(builder: Launcher,
     assert project.said(builder, ".") == known
 
 
+def test_the_docker_cli_forgets_builds(builder: Launcher, project: Project) -> None:
+    project.write("FROM busybox\nENV A=1\n").said(builder, "-t", "web", ".")
+
+    first = builder.docker("builder", "prune", "-f")
+    second = builder.docker("builder", "prune", "-f")
+
+    assert first.startswith("Deleted build cache objects:\n")
+    assert second == "Total reclaimed space: 0B"
+    assert "Successfully tagged web:latest" in project.said(builder, "-t", "web", ".")
+
+
 def test_images_that_only_steps_made_are_listed_with_all_and_go_with_the_last(
     builder: Launcher, project: Project
 ) -> None:

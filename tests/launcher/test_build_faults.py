@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
-import subprocess
 
 import pytest
 
-from tests.support.building import Project, folders, rest, workers
+from tests.support.building import Project, folders, rest, sending, workers
+from tests.support.engine_pair import ask
+from tests.support.image_store import tar, text
 from tests.support.launcher import Launcher
 from tests.support.small_containers import eventually
-from tests.support.unpacked import environment
 
 
 @pytest.mark.parametrize(
@@ -68,24 +69,8 @@ def test_what_a_step_says_in_podman_s_words_is_told_all_the_same(builder: Launch
         assert done.stdout.count(f"{line}\n") == 2
 
 
-def _begun(builder: Launcher, project: Project) -> subprocess.Popen[bytes]:
-    """A build whose RUN has begun, and does not end by itself."""
-    project.write("FROM busybox\nRUN echo begun; sleep 1000\n")
-    client = subprocess.Popen(
-        builder.command("build", "."),
-        cwd=project.place,
-        env={**environment(), "DOCKER_BUILDKIT": "0"},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-    )
-    assert client.stdout is not None
-    assert any(line == b"begun\n" for line in client.stdout)
-    return client
-
-
 def test_a_client_that_goes_ends_its_build(builder: Launcher, project: Project) -> None:
-    client = _begun(builder, project)
+    client = project.in_step(builder)
     assert len(folders(builder)) == 2
 
     client.kill()
@@ -96,7 +81,7 @@ def test_a_client_that_goes_ends_its_build(builder: Launcher, project: Project) 
 
 
 def test_a_podman_that_is_killed_ends_its_build(builder: Launcher, project: Project) -> None:
-    client = _begun(builder, project)
+    client = project.in_step(builder)
     found = workers(builder)
     assert len(found) > 1
 
@@ -112,7 +97,7 @@ def test_a_podman_that_is_killed_ends_its_build(builder: Launcher, project: Proj
 def test_a_launcher_that_ends_leaves_nothing_of_a_build_and_the_next_works(
     builder: Launcher, project: Project, how: str
 ) -> None:
-    client = _begun(builder, project)
+    client = project.in_step(builder)
 
     if how == "killed":
         builder.kill()
@@ -124,3 +109,64 @@ def test_a_launcher_that_ends_leaves_nothing_of_a_build_and_the_next_works(
     assert rest(builder) == []
     project.write("FROM busybox\nRUN echo again\n")
     assert "again" in project.said(builder, ".")
+
+
+def test_a_build_that_cannot_be_remembered_succeeds(builder: Launcher, project: Project) -> None:
+    memory = builder.place / "root/launcher/remembered-builds"
+    memory.rename(memory.with_name("away"))
+    try:
+        memory.write_text("no directory")
+
+        said = project.write("FROM busybox\nENV A=1\n").said(builder, "-t", "web", ".")
+
+        assert said[-1] == "Successfully tagged web:latest"
+        assert "is not remembered: cannot write" in builder.log
+        assert project.said(builder, "-t", "web", ".").count(" ---> Using cache") == 1
+    finally:
+        memory.unlink()
+        memory.with_name("away").rename(memory)
+
+
+def test_a_quiet_build_that_fails_tells_what_was_said_last(builder: Launcher) -> None:
+    says = "yes 0123456789abcdef | head -c 3000000; echo the end; exit 7"
+    archive = tar(text("Dockerfile", f"FROM busybox\nRUN {says}\n"))
+
+    answer = ask(builder.socket, "POST", "/v1.41/build?q=1", archive, {"Content-Type": "application/x-tar"})
+
+    lines = [json.loads(line) for line in answer.body.splitlines()]
+    told = "".join(line.get("stream", "") for line in lines)
+    assert told.startswith("[what was said before is left out]\n")
+    assert told.endswith("the end\n")
+    assert 500_000 < len(told) < 1_100_000
+    assert lines[-1]["errorDetail"]["code"] == 7
+
+
+def test_a_client_that_goes_while_it_sends_leaves_nothing(builder: Launcher) -> None:
+    with sending(builder):
+        assert folders(builder)
+
+    eventually(lambda: folders(builder) == [])
+    assert rest(builder) == []
+
+
+@pytest.mark.parametrize("setting", ["not base64 !", "eyJh", "W10", "é"])
+def test_passwords_that_cannot_be_read_are_refused(builder: Launcher, setting: str) -> None:
+    headers = {"Content-Type": "application/x-tar", "X-Registry-Config": setting}
+
+    answer = ask(builder.socket, "POST", "/v1.41/build", tar(text("Dockerfile", "FROM busybox\n")), headers)
+
+    assert (answer.status, answer.message) == (400, "the header X-Registry-Config cannot be read")
+
+
+@pytest.mark.parametrize("code", [0, 3])
+def test_nothing_is_left_of_a_build_when_its_client_hears_of_its_end(
+    builder: Launcher, project: Project, code: int
+) -> None:
+    builder.docker("network", "create", "private")
+    project.write(f"FROM busybox\nRUN exit {code}\n")
+
+    done = project.build(builder, "--network", "private", ".")
+
+    assert rest(builder) == []
+    assert done.returncode == code
+    builder.docker("network", "rm", "private")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,15 @@ from tests.support.dockerd import PROGRAMS, make_image, start_dockerd
 from tests.support.engine_pair import Pair, ask
 from tests.support.image_store import tar, text
 from tests.support.launcher import Launcher
-from tests.support.unpacked import lacking
+from tests.support.unpacked import environment, lacking, program
 
 pytestmark = pytest.mark.skipif(bool(lacking(*PROGRAMS)), reason=lacking(*PROGRAMS))
 
 _FILES = (text("a.txt", "hello\n"), text("d/x", "x\n"))
 _OF_CONTAINERS = re.compile(r" ---> Running in |Removing intermediate container ")
 _RED, _PLAIN = "\x1b[91m", "\x1b[0m"
+_ARGUMENTS = re.compile(r"#\(nop\)\s+(\w+) .*")
+"""Of steps that run nothing: podman notes them as they are written, Docker as it has read them."""
 _IDS = re.compile(r"\b(?:[0-9a-f]{64}|[0-9a-f]{12})\b")
 
 
@@ -130,3 +133,22 @@ def test_the_image_s_configuration_is_docker_s(pair: Pair) -> None:
     )
     assert {name: ours[name] for name in names} == {name: theirs[name] for name in names}
     assert {"A=1", "B=2 3"} <= set(ours["Env"])
+
+
+def _history(socket: str, *options: str) -> list[str]:
+    """Lines of `docker history`, ids by what they are."""
+    command = [str(program("docker")), "-H", f"unix://{socket}", "history", *options, "shown"]
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=True)
+    return [_ARGUMENTS.sub(r"\1", _IDS.sub("<id>", line)) for line in done.stdout.splitlines()]
+
+
+@pytest.mark.parametrize("options", [("-q",), ("-q", "--no-trunc"), ("--no-trunc",), ()])
+def test_a_history_is_docker_s(pair: Pair, options: tuple[str, ...]) -> None:
+    dockerfile = "FROM busybox\nARG V=1\nRUN echo $V > /v\nCOPY a.txt /a\nENV A=1 B=2\nCMD cat /a\n"
+    shown = () if "-q" in options else ("--format", "{{.ID}}|{{.CreatedBy}}")
+    for socket in pair:
+        assert _told(socket, dockerfile, "t=shown")[0] == 200
+
+    ours, theirs = (_history(socket, *options, *shown) for socket in pair)
+
+    assert ours == theirs

@@ -9,8 +9,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.support.cnmd import UnixConnection
+from tests.support.image_store import tar, text
 from tests.support.launcher import Launcher
 from tests.support.launcher_left import left
+from tests.support.small_containers import eventually
 from tests.support.unpacked import environment
 
 
@@ -19,7 +22,7 @@ def built(docker: Launcher) -> Iterator[Launcher]:
     """What was built in the block goes again. Raises AssertionError where anything else is left."""
     yield docker
     docker.clear()
-    names = {name for name in _images(docker) if name not in ("busybox:latest", "<none>:<none>")}
+    names = {name for name in _images(docker) if name != "busybox:latest" and not name.endswith(":<none>")}
     if names:
         docker.docker("rmi", "-f", *names)
     if len(_images(docker)) > 1:
@@ -44,6 +47,19 @@ def workers(docker: Launcher) -> list[int]:
     return found
 
 
+@contextmanager
+def sending(docker: Launcher) -> Iterator[None]:
+    """Somebody who has sent half of the files of a build, and does not go on; who goes at the end of the block."""
+    archive = tar(text("Dockerfile", "FROM busybox\nCOPY large /\n"), text("large", "x" * (4 << 20)))
+    with contextlib.closing(UnixConnection(docker.socket)) as connection:
+        connection.putrequest("POST", "/v1.41/build")
+        connection.putheader("Content-Type", "application/x-tar")
+        connection.putheader("Content-Length", str(len(archive)))
+        connection.endheaders(archive[: 2 << 20])
+        eventually(lambda: list((docker.place / "root/launcher/builds").glob("*/context/large")))
+        yield
+
+
 def folders(docker: Launcher) -> list[str]:
     """Of builds that go on."""
     places = (docker.place / "root/launcher/builds", docker.run_dir / "launcher/builds")
@@ -57,8 +73,9 @@ def _images(docker: Launcher) -> list[str]:
 class Project:
     """A directory with a Dockerfile and files beside it."""
 
-    def __init__(self, place: Path) -> None:
-        self.place = place
+    def __init__(self, place: Path, *options: str) -> None:
+        """`options` of the docker CLI stand before its verb."""
+        self.place, self.options = place, options
 
     def write(self, dockerfile: str, **files: str) -> Project:
         (self.place / "Dockerfile").write_text(dockerfile)
@@ -71,7 +88,7 @@ class Project:
     ) -> subprocess.CompletedProcess[str]:
         """`docker build ARGUMENTS`, in the directory."""
         done = subprocess.run(
-            docker.command("build", *arguments),
+            docker.command(*self.options, "build", *arguments),
             cwd=self.place,
             env={**environment(), "DOCKER_BUILDKIT": "0"},
             input=given,
@@ -82,6 +99,24 @@ class Project:
         return subprocess.CompletedProcess(
             done.args, done.returncode, done.stdout.decode(), done.stderr.decode()
         )
+
+    def begin(self, docker: Launcher, *arguments: str) -> subprocess.Popen[bytes]:
+        """`docker build ARGUMENTS` in the background; standard error is in its output."""
+        return subprocess.Popen(
+            docker.command(*self.options, "build", *arguments),
+            cwd=self.place,
+            env={**environment(), "DOCKER_BUILDKIT": "0"},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+
+    def in_step(self, docker: Launcher) -> subprocess.Popen[bytes]:
+        """A build whose RUN has begun, and does not end by itself."""
+        client = self.write("FROM busybox\nRUN echo begun; sleep 1000\n").begin(docker, ".")
+        assert client.stdout is not None
+        assert any(line == b"begun\n" for line in client.stdout)
+        return client
 
     def said(self, docker: Launcher, *arguments: str, given: bytes = b"") -> list[str]:
         """Lines of a build that succeeds, without those of what it sends."""

@@ -7,6 +7,7 @@ Python and its modules are loaded once for all of them. It reads a JSON object a
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
@@ -25,6 +26,8 @@ from cnm.config import Settings, load
 from cnm.errors import CnmError
 from cnm.kernel import mounting, processes
 from cnm.launcher import daemon, monitor, records, runtime
+from cnm.launcher.building.progress import Progress
+from cnm.launcher.building.request import BuildRequest
 from cnm.launcher.cnmd import Cnmd
 from cnm.launcher.container import Status
 from cnm.launcher.engine import Engine
@@ -34,6 +37,7 @@ from cnm.launcher.volumes import records as volume_records
 from cnm.log_format import start_logging
 from cnm.wire.containers import ContainerCreate, ContainerUpdate
 from cnm.wire.engine import EndpointSettings
+from tests.support.image_store import tar, text
 
 _SECONDS = 20.0
 _BODIES: dict[str, dict[int, Any]] = {
@@ -114,6 +118,7 @@ def _wrap(points: Points) -> None:
     points.around(mounting, "unmount", lambda *_: "unmount")
     points.around(records.Records, "_replace", lambda _own, path, *_: f"writing {os.path.basename(path)}")
     points.around(records.Records, "delete", lambda *_: "deleting the record")
+    points.around(Progress, "_line", lambda _own, line: f"hearing {line[:12]!r}")
     points.around(volume_records.Records, "write", lambda *_: "writing a volume's record")
     points.around(volume_records.Records, "delete", lambda *_: "deleting a volume's folder")
     points.around(users.Users, "add", lambda *_: "noting down who has a volume")
@@ -172,7 +177,19 @@ def _prune_volumes(engine: Engine) -> None:
     engine.parts.volumes.prune(lambda _: True)
 
 
+def _build(engine: Engine, dockerfile: str, name: str) -> None:
+    archive = io.BytesIO(tar(text("Dockerfile", dockerfile)))
+    build = engine.builds.begin(BuildRequest(names=(name,)), archive)
+    try:
+        for message in build.messages():
+            if message and "error" in message:
+                raise CnmError(message["error"])
+    finally:
+        engine.builds.end(build)
+
+
 _VERBS: dict[str, Callable[..., None]] = {
+    "build": _build,
     "end": _end,
     "remove volume": _remove_volume,
     "prune volumes": _prune_volumes,

@@ -80,11 +80,12 @@ def _cgroups(launcher: Launcher) -> Iterator[str]:
 
 
 def _mounts(launcher: Launcher) -> Iterator[str]:
-    """But containers-storage's own, which podman leaves mounted while it is there."""
+    """But containers-storage's own, which podman leaves mounted while it is there, and a test's disk."""
+    disk = f"{launcher.place}/root"
     storages = (f"{launcher.place}/root/launcher/storage", f"{launcher.run_dir}/launcher/storage")
     for line in Path("/proc/self/mountinfo").read_text().splitlines():
         point = line.split()[4]
-        if point.startswith(f"{launcher.place}/") and not point.startswith(storages):
+        if point.startswith(f"{launcher.place}/") and point != disk and not point.startswith(storages):
             yield f"mount {point}"
 
 

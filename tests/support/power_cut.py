@@ -35,7 +35,7 @@ def cut_power(launcher: Launcher) -> None:
     for point in _mounts(launcher.place):
         subprocess.run(["umount", "--lazy", point], check=True)
     for hierarchy in Path("/sys/fs/cgroup").iterdir():
-        for group in (hierarchy / launcher.cgroup).glob("*/"):
+        for group in sorted((hierarchy / launcher.cgroup).rglob("*/"), reverse=True):
             group.rmdir()
     shutil.rmtree(launcher.place / "run")
 

@@ -124,12 +124,12 @@ def containers(folder: Path) -> Iterator[Containers]:
         made.close()
 
 
-def eventually(condition: Callable[[], object]) -> None:
-    """Until something is so that nobody tells."""
+def eventually(condition: Callable[[], object], seconds: float = 0.01) -> None:
+    """Until something is so that nobody tells; looks every so many seconds."""
     deadline = time.monotonic() + PATIENCE
     while not condition():
         assert time.monotonic() < deadline, "it never happened"
-        time.sleep(0.01)
+        time.sleep(seconds)
 
 
 def _root_file_system(place: Path) -> None:

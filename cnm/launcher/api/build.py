@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import base64
-import binascii
+from collections import deque
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -12,25 +13,22 @@ from flask import Response, request
 
 from cnm.api.routes import Routes
 from cnm.errors import InvalidParameter
+from cnm.http.server import UPGRADE
+from cnm.http.upgrade import Connection
 from cnm.launcher.api.calls import Call
 from cnm.launcher.api.streams import endless
 from cnm.launcher.building import request as requests
 from cnm.launcher.building.progress import Message, said
+from cnm.launcher.registries import Credentials, address
 from cnm.wire import codec
 
 routes = Routes()
 
 _REGISTRIES = "X-Registry-Config"
-_HUB = "https://index.docker.io/v1/"
 _SEVERAL = ("t", "extrahosts")
-
-
-class _Login(msgspec.Struct):
-    """As clients send it of a registry."""
-
-    username: str = ""
-    password: str = ""
-    auth: str = ""
+_PIECE = 1 << 16
+_KEPT = 1 << 20
+"""Characters of what steps say that a quiet build which fails is told with: the last."""
 
 
 @routes.post(
@@ -78,6 +76,22 @@ def build(call: Call[None]) -> Response:
     return response
 
 
+@routes.post("/session")
+def session(call: Call[None]) -> Response:
+    """Take the connection by which BuildKit would ask a client for files, and never ask.
+
+    A client that is refused it says no more than that; of a build that is refused, which it asks for meanwhile, it
+    tells why.
+    """
+    call.environ[UPGRADE] = _await_end
+    return Response()
+
+
+def _await_end(connection: Connection) -> None:
+    while connection.socket.recv(_PIECE):
+        pass
+
+
 def _list(call: Call[None], name: str) -> list[str]:
     found: list[str] = call.query.getlist(name) if hasattr(call.query, "getlist") else []
     return found
@@ -89,37 +103,41 @@ def _lines(messages: Iterable[Message | None]) -> Iterator[bytes]:
 
 
 def _quiet(messages: Iterable[Message | None]) -> Iterator[Message | None]:
-    """The image's id alone; everything where it fails."""
-    kept: list[Message] = []
-    image = ""
+    """The image's id alone; what was said last where it fails."""
+    kept: deque[Message] = deque()
+    size, image, is_whole = 0, "", True
     for message in messages:
         if message is None:
             yield None
             continue
         kept.append(message)
+        size += len(message.get("stream", ""))
+        while size > _KEPT:
+            size -= len(kept.popleft().get("stream", ""))
+            is_whole = False
         image = message.get("aux", {}).get("ID", image)
-    yield from kept if "error" in kept[-1] else [said(f"{image}\n")]
+    if "error" in kept[-1]:
+        yield None if is_whole else said("[what was said before is left out]\n")
+        yield from kept
+    else:
+        yield said(f"{image}\n")
 
 
-def _credentials() -> dict[str, str]:
-    """ "USER:PASSWORD" in base64, by the registry's name. Raises InvalidParameter."""
+def _credentials() -> dict[str, Credentials]:
+    """By the registry's name; a client may know of others than registries. Raises InvalidParameter."""
     text = request.headers.get(_REGISTRIES, "")
     if not text:
         return {}
     try:
         decoded = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
-        logins = msgspec.json.decode(decoded, type=dict[str, _Login] | None) or {}
-    except (binascii.Error, msgspec.DecodeError, UnicodeDecodeError):
+        logins = msgspec.json.decode(decoded, type=dict[str, Credentials] | None) or {}
+    except (ValueError, msgspec.DecodeError):
         raise InvalidParameter(f"the header {_REGISTRIES} cannot be read") from None
-    return {_registry(name): _secret(login) for name, login in logins.items()}
-
-
-def _registry(name: str) -> str:
-    return "docker.io" if name == _HUB else name
-
-
-def _secret(login: _Login) -> str:
-    return login.auth or base64.b64encode(f"{login.username}:{login.password}".encode()).decode()
+    found = {}
+    for name, login in logins.items():
+        with suppress(InvalidParameter, ValueError):
+            found[address(name)] = login
+    return found
 
 
 @routes.post("/build/prune", query={"filters": "makes no difference", "all": "makes no difference"})

@@ -172,7 +172,7 @@ def _no_swarm(_call: Call[None], **_names: str) -> Any:
 _BUILDING = _not_built("BuildKit is not served: set DOCKER_BUILDKIT=0 to build with the classic builder")
 _DISTRIBUTION = _not_built("manifests are not shown: pull the image and inspect it")
 
-for _path in ("/build/cancel", "/session"):
+for _path in ("/build/cancel", "/grpc"):
     routes.post(_path)(_BUILDING)
 routes.get("/distribution/{image}/json")(_DISTRIBUTION)
 routes.post("/plugins/pull")(_not_built("plugins are not managed here: cnmd uses those that run"))

@@ -10,6 +10,7 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import BinaryIO, NamedTuple
 
 from cnm.errors import CnmError
@@ -23,6 +24,7 @@ from cnm.launcher.building.progress import Message, Progress, said
 from cnm.launcher.building.recipe import Recipe
 from cnm.launcher.building.remembered import Memory, Remembered
 from cnm.launcher.building.request import BuildRequest
+from cnm.launcher.building.sources import Sources
 from cnm.launcher.image_events import ImageEvents
 from cnm.launcher.image_index import digits
 from cnm.launcher.parts import Parts
@@ -64,6 +66,8 @@ class Build:
 
     def read(self, archive: BinaryIO) -> None:
         """Raises CnmError in Docker's words for a context or a Dockerfile that is wrong."""
+        for path in (self._place.kept, self._place.context, self._place.scratch):
+            os.mkdir(path, 0o700)
         context = Context(self._place.context)
         context.fill(archive)
         found = parse(context.dockerfile(self._request.dockerfile), self._request.arguments)
@@ -83,11 +87,12 @@ class Build:
                 yield from self._finish(known.results[-1])
                 return
             yield from progress.beginning()
-            with self._parts.images.adding():
-                yield from self._work(self._recipe, progress, Complaints(hides_copies=self._request.squash))
+            with self._parts.images.adding(), self._cleared_where_it_fails():
+                yield from self._work(self._recipe, progress)
                 with open(self._place.image, encoding="ascii") as file:
                     image = digits(file.read().strip())
                 self._parts.images.show(f"sha256:{image}")
+            self.close()  # who hears of its end may remove the network that it was on
             yield from self._finish(image)
             self._remember(progress, image)
         except BuildFailed as error:
@@ -97,6 +102,15 @@ class Build:
         except OSError as error:
             yield failure(no_file(error))
 
+    @contextmanager
+    def _cleared_where_it_fails(self) -> Iterator[None]:
+        """podman has ended then, and holds no layers any more, so that those without an image are seen to be."""
+        try:
+            yield
+        except BaseException:
+            self.close()
+            raise
+
     def _recalled(self) -> Remembered | None:
         if not self._key:
             return None
@@ -105,17 +119,23 @@ class Build:
         return found if found and len(found.results) == self._count_of_results else None
 
     def _remember(self, progress: Progress, image: str) -> None:
-        """Not where podman has told less than is to be told again."""
-        if self._key and len(progress.made) == self._count_of_results and progress.made[-1] == image:
+        """Not where podman has told less than is to be told again. The image is made, whatever comes of this."""
+        if not self._key or len(progress.made) != self._count_of_results or progress.made[-1] != image:
+            return
+        try:
             made = Remembered(tuple(progress.made), tuple(progress.warnings))
             self._workshop.memory.keep(self._key, made)
+        except CnmError as error:
+            log.warning("build %s is not remembered: %s", self.id[:_SHORT], error)
 
     @property
     def _count_of_results(self) -> int:
         assert self._recipe is not None, "it has been read"
         return self._recipe.dockerfile.steps - len(self._recipe.dockerfile.arguments)
 
-    def _work(self, recipe: Recipe, progress: Progress, complaints: Complaints) -> Iterator[Message | None]:
+    def _work(self, recipe: Recipe, progress: Progress) -> Iterator[Message | None]:
+        sources = Sources(recipe, self._request, self._parts.images)
+        complaints = Complaints(sources, hides_copies=self._request.squash)
         process = self._start(recipe)
         for said_it, text in process.heard():
             if not text:
@@ -132,6 +152,7 @@ class Build:
             image = recipe.image(progress.stage)
             raise complaints.reason(progress.step, stage, image.config.shell if image else None)
         self._is_whole = True
+        sources.note()
 
     def _start(self, recipe: Recipe) -> Process:
         text = os.path.join(self._place.run, "Dockerfile")
@@ -146,7 +167,7 @@ class Build:
             self._is_whole = False
             started = self._parts.images.podman.start(
                 *("build", *self._options(network), "--file", text, self._place.context),
-                env={VARIABLE: self.id},
+                env={VARIABLE: self.id, "TMPDIR": self._place.scratch},
                 options=("--runtime", self._parts.programs.path("runc")),
             )
             self._process = Process(started, self._parts.exits)
@@ -194,10 +215,11 @@ class Build:
             self._process.kill()
         try:
             self._workshop.leftovers.clear(self.id, whole=self._is_whole)
-        except CnmError as error:
+        except (CnmError, OSError) as error:
             log.warning("build %s is not cleared away: %s", self.id[:_SHORT], error)
 
 
 def no_file(error: OSError) -> CnmError:
-    """What is told of a file of a build that cannot be written or read."""
-    return CnmError(f"{error.filename}: {(error.strerror or str(error)).lower()}")
+    """What is told of a file of a build that cannot be written or read. Only calls with a path know its name."""
+    why = (error.strerror or str(error)).lower()
+    return CnmError(f"{error.filename}: {why}" if error.filename else why)

@@ -30,6 +30,7 @@ class Builds:
 
     def start(self) -> None:
         """Clear away what was left by a launcher that was killed."""
+        self.memory.settle()
         self._leftovers.sweep()
 
     def cnmd_is_back(self) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from cnm.errors import CnmError
 from cnm.launcher.building.dockerfile import Instruction, Stage
 from cnm.launcher.building.progress import Message, said
+from cnm.launcher.building.sources import Sources
 
 _RED, _PLAIN = "\x1b[91m", "\x1b[0m"
 _ERROR = "Error: "
@@ -16,7 +17,8 @@ _AT_STEP = 'Error: building at STEP "'
 _EXITED = ": exit status "
 _HELD = (_ERROR, _OF_RUNTIME, _EXITED)
 """Beginnings of podman's own lines."""
-_OF_BASE = "creating build container: "
+_LONGEST, _MOST_HELD = 1 << 20, 100
+"""Characters of such a line; how many of them are waited with for what follows."""
 _EXIT = re.compile(r": while running runtime: exit status (?P<code>\d+)$")
 _RUNTIME = re.compile(r"error running container: from \S+ creating container for \[.*?\]: (?P<why>.*)")
 _ABSENT = re.compile(
@@ -26,6 +28,11 @@ _NOT_SENT = "file not found in build context or excluded by .dockerignore"
 _NO_SOURCES = ("Rel: can't make", "no items matching glob")
 _OUTSIDE = "possible escaping context directory"
 _LOGGED = re.compile(r'(?:time="[^"]*" level=\w+ )?msg="(?P<text>.*)"')
+_SEVERAL = re.compile(r"^Error: .*\d+ errors? occurred:(?:\n\t\* .*)*\n*\Z")
+_ONE = "\t* "
+"""podman tells of several errors in as many lines."""
+_FULL, _NOT_WRITTEN = "no space left on device", "to file: io: read/write on closed pipe"
+"""Of a layer that cannot be written podman forgets why."""
 _COPIES = ("Getting image source", "Copying blob", "Copying config", "Writing manifest", "Storing signatures")
 _SHELL = ["/bin/sh", "-c"]
 
@@ -50,11 +57,11 @@ def failure(error: CnmError, code: int = 0) -> Message:
 class Complaints:
     """One build's standard error: what a step says there passes, what podman itself says of the failure is kept."""
 
-    def __init__(self, *, hides_copies: bool = False) -> None:
+    def __init__(self, sources: Sources, *, hides_copies: bool = False) -> None:
         """`hides_copies`: what is told of layers that are copied is of no interest."""
         self._rest = ""
         self._held: list[str] = []
-        self._hides_copies = hides_copies
+        self._sources, self._hides_copies = sources, hides_copies
 
     def feed(self, text: str) -> Iterator[Message]:
         *lines, self._rest = (self._rest + text).split("\n")
@@ -64,12 +71,14 @@ class Complaints:
                 yield said(f"{_RED}{line[:begun]}{_PLAIN}")
                 line = line[begun:]
             if line.startswith(_HELD):
-                self._held.append(line)
+                yield from self._hold(line)
+            elif self._held and _SEVERAL.search(self._held[-1]) and (not line or line.startswith(_ONE)):
+                self._held[-1] += f"\n{line}"
+            elif (told := self._sources.heard(line)) is not None:
+                yield from told
             elif not (self._hides_copies and line.startswith(_COPIES)):
                 yield from self._passed(line)
-        if self._rest and not any(
-            each.startswith(self._rest) or self._rest.startswith(each) for each in _HELD
-        ):
+        if self._rest and not _may_be_podmans(self._rest):
             yield from self._released()
             yield said(f"{_RED}{self._rest}{_PLAIN}")
             self._rest = ""
@@ -83,6 +92,11 @@ class Complaints:
         self._held = [line for line in self._held if line not in own]
         yield from self._released()
         self._held = own
+
+    def _hold(self, line: str) -> Iterator[Message]:
+        self._held.append(line)
+        if len(self._held) > _MOST_HELD:
+            yield said(f"{_RED}{self._held.pop(0)}\n{_PLAIN}")
 
     def _own(self) -> list[str]:
         """Why the runtime could not run a step, and podman's last line."""
@@ -111,10 +125,24 @@ class Complaints:
             return BuildFailed(f"The command '{command}' returned a non-zero code: {code}", code)
         if word.upper() in ("ADD", "COPY") and (why := _of_sources(text, rest)):
             return BuildFailed(f"{word.upper()} failed: {why}")
+        if unfetched := self._sources.failed(text, stage.base):
+            return BuildFailed(str(unfetched))
+        if _FULL in text:
+            return BuildFailed(f"{word} failed: {_FULL}: make room, and try again")
+        if _NOT_WRITTEN in text:
+            return BuildFailed(
+                f"{word} failed: its layer cannot be written, most likely for {_FULL}: make room"
+            )
         at_step = f'building at STEP "{step}": '
         if text.startswith(at_step):
             return BuildFailed(f"{word} failed: {text.removeprefix(at_step)}")
-        return BuildFailed(text.removeprefix(_OF_BASE))
+        return BuildFailed(text)
+
+
+def _may_be_podmans(beginning: str) -> bool:
+    if len(beginning) > _LONGEST:
+        return False
+    return any(each.startswith(beginning) or beginning.startswith(each) for each in _HELD)
 
 
 def _of_sources(text: str, arguments: str) -> str:

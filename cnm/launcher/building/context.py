@@ -24,8 +24,7 @@ class Context:
         self.path = path
 
     def fill(self, archive: BinaryIO) -> None:
-        """`path` is made. Raises InvalidParameter for what is no sound tar."""
-        os.makedirs(self.path, mode=0o700)
+        """`path` is there. Raises InvalidParameter for what is no sound tar."""
         root = os.open(self.path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             with decompressed(archive) as stream:
@@ -41,7 +40,7 @@ class Context:
         candidates = (name, name.lower()) if name == DEFAULT else (name,)
         for candidate in candidates:
             try:
-                text = self._text(candidate)
+                text = self._content(candidate).decode()
                 self._drop_ignored(candidate)
                 return text
             except (FileNotFoundError, NotADirectoryError):
@@ -56,7 +55,8 @@ class Context:
     def _drop_ignored(self, dockerfile: str) -> None:
         """A client sends both of these whatever the patterns say, for the daemon to read; steps do not see them."""
         try:
-            ignored = IgnoredFiles(self._text(NAME).splitlines())
+            lines = self._content(NAME).decode("utf-8-sig", "surrogateescape").splitlines()
+            ignored = IgnoredFiles(lines)
         except (OSError, InvalidParameter):  # there is none, or nothing is in it
             return
         for name in filter(ignored.holds, (dockerfile, NAME)):
@@ -64,14 +64,14 @@ class Context:
             if os.path.isfile(path):
                 os.unlink(path)
 
-    def _text(self, name: str) -> str:
+    def _content(self, name: str) -> bytes:
         root = os.open(self.path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             file = open_in_root(root, name.lstrip("/") or ".", os.O_RDONLY | os.O_NONBLOCK)
         finally:
             os.close(root)
         with os.fdopen(file, "rb") as stream:
-            text = stream.read(_LONGEST).decode()
-        if not text:
+            content = stream.read(_LONGEST)
+        if not content:
             raise InvalidParameter(f"the Dockerfile ({name}) cannot be empty")
-        return text
+        return content

@@ -43,10 +43,20 @@ class Traces(msgspec.Struct, frozen=True):
 class Folders(NamedTuple):
     """Of one build."""
 
-    context: str
-    """What the client sent, on the disk."""
+    kept: str
+    """On the disk, for what is big."""
     run: str
     """Goes with the next boot, as what it tells of does."""
+
+    @property
+    def context(self) -> str:
+        """What the client sent."""
+        return os.path.join(self.kept, "context")
+
+    @property
+    def scratch(self) -> str:
+        """For podman."""
+        return os.path.join(self.kept, "scratch")
 
     @property
     def runtime(self) -> str:
@@ -63,12 +73,12 @@ class Folders(NamedTuple):
             file.write(msgspec.json.encode(traces))
 
     def traces(self) -> Traces:
-        """Of one that was killed before they were written: none."""
+        """Where they are lost, with the machine's power: cnmd may have its sandbox, and nothing else is there."""
         try:
             with open(os.path.join(self.run, _RECORD), "rb") as file:
                 return msgspec.json.decode(file.read(), type=Traces)
         except (FileNotFoundError, msgspec.DecodeError):
-            return Traces("", False)
+            return Traces("", True)
 
 
 def folders(places: Places, build: str) -> Folders:
@@ -112,10 +122,12 @@ class Leftovers:
             cgroups.clear(traces.cgroup)
         if not whole:
             self._forget(_containers(self._places.storage, build))
-        shutil.rmtree(place.context, ignore_errors=True)
+        for path in (place.context, place.scratch):
+            shutil.rmtree(path, ignore_errors=True)
         if traces.has_sandbox:
             networks.leave(build, self._sandboxes)
-        shutil.rmtree(place.run, ignore_errors=True)
+        for path in (place.kept, place.run):
+            shutil.rmtree(path, ignore_errors=True)
 
     def _known(self) -> list[str]:
         return sorted({*os.listdir(self._places.builds), *os.listdir(self._places.builds_run)})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from cnm.errors import InvalidParameter
@@ -17,7 +17,7 @@ _DEFAULTS = ("", "default")
 
 def has_sandbox(mode: str) -> bool:
     """Whether a network mode takes a sandbox of the build's own."""
-    return mode not in ("host", "none") and not shared_with(mode)
+    return mode != "host" and not shared_with(mode)
 
 
 def enter(
@@ -33,7 +33,7 @@ def enter(
     `build` is 64 hex digits, `hosts` NAME:ADDRESS to be known, `running` finds the id of a container that runs.
     Raises what cnmd says, NotFound for a network or a container that is not there; nothing is left then.
     """
-    if mode in ("host", "none"):
+    if mode == "host":
         return ("--network", mode, *(f"--add-host={each}" for each in hosts))
     if container := shared_with(mode):
         return _inside(sandboxes, running(container))
@@ -60,18 +60,9 @@ def _inside(sandboxes: Sandboxes, ident: str) -> tuple[str, ...]:
         raise InvalidParameter(
             "a build cannot share a container's network that is the host's: use --network host"
         )
+    # Of two files for one place, its own and another, podman takes either: it must make none.
     return (
         *("--network", f"ns:{found.netns}"),
-        *("--volume", f"{found.hosts}:/etc/hosts"),
-        *_resolver(found.resolv_conf),
+        *("--no-hosts", "--volume", f"{found.hosts}:/etc/hosts"),
+        *("--dns=none", "--volume", f"{found.resolv_conf}:/etc/resolv.conf"),
     )
-
-
-def _resolver(path: str) -> Iterator[str]:
-    """What a resolv.conf says, as options: podman puts a file of its own over any other."""
-    flags = {"nameserver": "--dns", "search": "--dns-search", "options": "--dns-option"}
-    with open(path, encoding="utf-8", errors="replace") as file:
-        for line in file:
-            keyword, *values = line.split() or [""]
-            if keyword in flags:
-                yield from (f"{flags[keyword]}={value}" for value in values)

@@ -9,6 +9,7 @@ import msgspec
 
 from cnm.launcher.building.leftovers import Folders
 from cnm.launcher.building.request import BuildRequest
+from cnm.launcher.registries import Credentials
 
 
 def of_store(policy: str) -> Iterator[str]:
@@ -43,9 +44,11 @@ def of_request(request: BuildRequest, place: Folders) -> Iterator[str]:
     yield from request.limits
 
 
-def _written(credentials: Mapping[str, str], place: Folders) -> str:
+def _written(credentials: Mapping[str, Credentials], place: Folders) -> str:
     path = os.path.join(place.run, "auth.json")
+    auths: dict[str, object] = {}
+    for registry, each in credentials.items():
+        auths |= msgspec.json.decode(each.file(registry))["auths"]
     with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        auths = {name: {"auth": text} for name, text in credentials.items()}
         file.write(msgspec.json.encode({"auths": auths}))
     return path

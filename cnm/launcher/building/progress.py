@@ -23,8 +23,11 @@ _UNUSED = re.compile(r"\[Warning\] one or more build args were not consumed: (?P
 _UNFINISHED = re.compile(r"(?P<said>.+?)(?P<own>--> [0-9a-f]{11}|(?:\[\d+/\d+\] )?COMMIT)")
 _COMMIT = re.compile(r"(?:\[\d+/\d+\] )?COMMIT.*")
 _WHOLE_ID = re.compile(r"[0-9a-f]{64}")
-_BEGINNINGS = ("STEP ", "[", "--> ", "COMMIT")
-"""Of podman's own lines."""
+_BEGINNINGS = ("STEP 0/0: ", "[0/0] STEP 0/0: ", "--> ", "COMMIT", "[0/0] COMMIT")
+"""Of podman's own lines, each number a 0."""
+_NUMBER = re.compile(r"[0-9]+")
+_LONGEST = 1 << 20
+"""Characters of a line of podman's: no longer command of RUN can be run."""
 
 Message = dict[str, Any]
 
@@ -39,8 +42,6 @@ class Progress:
     def __init__(self, recipe: Recipe, images: Images) -> None:
         self._recipe, self._images = recipe, images
         self._rest = ""
-        self._in_line = False
-        """Whether the beginning of the line has been passed on already."""
         self._step, self._total = 0, recipe.dockerfile.steps
         self._stage, self._number, self._count, self._text = 0, 0, 0, ""
         """The stage that is built, from 0; its step, from 1, and how many there are in it."""
@@ -79,10 +80,9 @@ class Progress:
         *lines, self._rest = (self._rest + text).split("\n")
         for line in lines:
             yield from self._line(line)
-            self._in_line = False
         if self._rest and not _may_be_podmans(self._rest):
             yield said(self._rest)
-            self._rest, self._in_line = "", True
+            self._rest = ""
 
     def end(self, *, failed: bool) -> Iterator[Message]:
         """Nothing more comes."""
@@ -218,4 +218,7 @@ class Progress:
 
 
 def _may_be_podmans(beginning: str) -> bool:
-    return any(beginning.startswith(each) or each.startswith(beginning) for each in _BEGINNINGS)
+    if len(beginning) > _LONGEST:
+        return False
+    form = _NUMBER.sub("0", beginning)
+    return any(form.startswith(each) or each.startswith(form) for each in _BEGINNINGS)

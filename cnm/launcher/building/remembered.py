@@ -8,9 +8,11 @@ a step is not remembered. (Docker's cache asks for no more; podman's takes about
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import stat
+import tempfile
 from collections.abc import Collection, Iterator
 
 import msgspec
@@ -21,6 +23,8 @@ from cnm.launcher.building.request import BuildRequest
 
 _MOST = 1000
 _PIECE = 1 << 20
+_UNFINISHED = ".new"
+"""End of the names of files that are being written."""
 _REMOTE = ("http://", "https://", "ftp://", "git://", "git@")
 
 
@@ -44,35 +48,53 @@ class Memory:
         try:
             with open(self._path(key), "rb") as file:
                 found = msgspec.json.decode(file.read(), type=Remembered)
-        except (FileNotFoundError, msgspec.DecodeError):
+        except (OSError, msgspec.DecodeError):
             return None
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(OSError):
             os.utime(self._path(key))
         return found if all(image in images for image in found.results if image) else None
 
     def keep(self, key: str, made: Remembered) -> None:
-        """Raises CnmError where it cannot be written."""
+        """The same build may be kept by others at the same time. Raises CnmError where it cannot be written."""
         path = self._path(key)
         try:
-            with open(f"{path}.new", "wb") as file:
-                file.write(msgspec.json.encode(made))
-            os.rename(f"{path}.new", path)
+            self._write(path, msgspec.json.encode(made))
             self._drop_old()
         except OSError as error:
             raise CnmError(f"cannot write {path}: {(error.strerror or str(error)).lower()}") from None
 
+    def _write(self, path: str, content: bytes) -> None:
+        unfinished, own = tempfile.mkstemp(_UNFINISHED, dir=self._folder)
+        try:
+            with open(unfinished, "wb") as file:
+                file.write(content)
+            os.rename(own, path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(own)
+            raise
+
+    def settle(self) -> None:
+        """Only while nobody keeps anything: what a launcher that was killed has left unfinished goes."""
+        for entry in os.scandir(self._folder):
+            if entry.name.endswith(_UNFINISHED):
+                os.unlink(entry.path)
+
     def clear(self) -> tuple[list[str], int]:
         """(keys, bytes) of what was forgotten."""
         keys, space = [], 0
-        for entry in os.scandir(self._folder):
+        for entry in self._entries():
             with contextlib.suppress(FileNotFoundError):
                 space += entry.stat().st_size
                 os.unlink(entry.path)
                 keys.append(entry.name)
         return keys, space
 
+    def _entries(self) -> list[os.DirEntry[str]]:
+        return [entry for entry in os.scandir(self._folder) if not entry.name.endswith(_UNFINISHED)]
+
     def _drop_old(self) -> None:
-        entries = list(os.scandir(self._folder))
+        entries = self._entries()
         if len(entries) > _MOST:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(min(entries, key=lambda entry: entry.stat().st_mtime_ns).path)
@@ -110,7 +132,7 @@ def _sources(arguments: str) -> list[str]:
 
 
 def _described(context: str) -> Iterator[bytes]:
-    """Everything that a build can see of its files; times it cannot (Docker's rule)."""
+    """Everything that a build can see of its files, capabilities too; times it cannot (Docker's rule)."""
     for folder, folders, files in os.walk(context):
         folders.sort()
         for name in sorted([*files, *folders]):
@@ -122,12 +144,24 @@ def _described(context: str) -> Iterator[bytes]:
                 status.st_uid,
                 status.st_gid,
                 status.st_rdev,
+                _attributes(path),
             )
             yield repr(about).encode("utf-8", "surrogateescape")
             if stat.S_ISLNK(status.st_mode):
                 yield os.fsencode(os.readlink(path))
             elif stat.S_ISREG(status.st_mode):
                 yield _digest(path)
+
+
+def _attributes(path: str) -> list[tuple[str, bytes]]:
+    """The extended ones, where its file system has any."""
+    try:
+        names = os.listxattr(path, follow_symlinks=False)
+        return [(name, os.getxattr(path, name, follow_symlinks=False)) for name in sorted(names)]
+    except OSError as error:
+        if error.errno != errno.ENOTSUP:
+            raise
+        return []
 
 
 def _digest(path: str) -> bytes:

@@ -8,7 +8,9 @@ from typing import TypeVar
 import msgspec
 
 from cnm.errors import InvalidParameter, NotBuilt
+from cnm.launcher.modes import shared_with
 from cnm.launcher.references import familiar, normalised, parse
+from cnm.launcher.registries import Credentials
 from cnm.wire.containers import Ulimit
 
 T = TypeVar("T")
@@ -35,8 +37,8 @@ class BuildRequest(msgspec.Struct, frozen=True, kw_only=True):
     """Options of podman's that limit what a RUN step takes."""
     cgroup_parent: str = ""
     platform: str = ""
-    credentials: Mapping[str, str] = {}
-    """ "USER:PASSWORD" by the registry's name."""
+    credentials: Mapping[str, Credentials] = {}
+    """By the registry's name: HOST[:PORT], or "docker.io"."""
 
     @property
     def familiar_names(self) -> tuple[str, ...]:
@@ -66,6 +68,10 @@ def read(query: Mapping[str, str], several: Mapping[str, Sequence[str]]) -> Buil
     if query.get("remote", ""):
         raise NotBuilt("remote contexts are not fetched: send the files themselves")
 
+    network, extra_hosts = query.get("networkmode", ""), tuple(several.get("extrahosts", ()))
+    if shared_with(network) and extra_hosts:
+        raise InvalidParameter("conflicting options: custom host-to-IP mapping and the network mode")
+
     def flag(name: str) -> bool:
         return query.get(name, "").strip().lower() not in _FALSE
 
@@ -75,12 +81,12 @@ def read(query: Mapping[str, str], several: Mapping[str, Sequence[str]]) -> Buil
         arguments=_arguments(query),
         labels=_decoded(query, "labels", dict[str, str]) or {},
         target=query.get("target", ""),
-        network=query.get("networkmode", ""),
+        network=network,
         no_cache=flag("nocache"),
         pull=flag("pull"),
         squash=flag("squash"),
         quiet=flag("q"),
-        extra_hosts=tuple(several.get("extrahosts", ())),
+        extra_hosts=extra_hosts,
         limits=(*_limits(query), *_ulimits(query)),
         cgroup_parent=query.get("cgroupparent", ""),
         platform=query.get("platform", ""),
