@@ -1,87 +1,62 @@
-"""Layers that no image has: what a pull, a load or a build that failed had brought; podman does not remove them.
-
-They go when nothing is being brought any more, since what is on its way belongs to no image either.
-"""
+"""Layers that no image has: what a pull, a load or a build that failed had brought; podman does not remove them."""
 
 from __future__ import annotations
 
-import logging
-import os
-import threading
-from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator
 
-import msgspec
-
-from cnm.errors import CnmError
-from cnm.launcher.storage import Contents, StoredLayer
-
-log = logging.getLogger(__name__)
+from cnm.launcher import image_config
+from cnm.launcher.disk import disk_errors
+from cnm.launcher.image_index import ImageIndex, digits
+from cnm.launcher.image_layout import copy_in, lay_out
+from cnm.launcher.nameless_files import drop_nameless
+from cnm.launcher.podman import Podman
+from cnm.launcher.registry_client import RegistryClient
+from cnm.launcher.storage import Contents, Storage, StoredLayer
 
 
-class _StoredContainer(msgspec.Struct):
-    """An entry of containers.json (containers/storage, containers.go): builds have them."""
+class OrphanedLayers:
+    """Of one store."""
 
-    layer: str = ""
+    def __init__(self, storage: Storage, index: ImageIndex, podman: Podman, client: RegistryClient) -> None:
+        self._storage, self._index, self._podman, self._client = storage, index, podman, client
 
+    def drop(self, kept: Collection[str] = ()) -> None:
+        """Those that no image has, but for `kept`; only while nobody adds any. Raises CnmError.
 
-_CONTAINERS = msgspec.json.Decoder(list[_StoredContainer])
+        podman removes layers with images only, so each gets one. What a kill left half-there goes with any image, and
+        what is in no list by our hand.
+        """
+        contents = self._index.contents()
+        chains = list(orphans(contents, self._tops(contents), kept))
+        with disk_errors("cannot remove layers that no image has"):
+            for chain in chains or [()] * contents.has_incomplete:
+                self._drop_chain(chain)
+            drop_nameless(self._storage)
 
+    def _tops(self, contents: Contents) -> list[str]:
+        images = [image.layer for image in contents.images]
+        return images + [container.layer for container in self._storage.containers()]
 
-class LayersOnTheirWay:
-    """Thread-safe. Whoever brings layers does it in `adding`."""
-
-    def __init__(self, known: Callable[[], Collection[str]], drop: Callable[[Collection[str]], None]) -> None:
-        """`known` gives the ids of the layers that there are, `drop` removes orphans but for those that it is given."""
-        self._known, self._drop = known, drop
-        self._lock = threading.Lock()
-        self._count = 0
-        self._before: Collection[str] = ()
-        self._failed = False
-
-    @contextmanager
-    def adding(self) -> Iterator[None]:
-        """Where the block fails, what it left goes, once nobody else adds any more."""
-        with self._lock:
-            if not self._count:
-                self._before, self._failed = self._known(), False
-            self._count += 1
-        try:
-            yield
-        except BaseException:
-            self._failed = True
-            raise
-        finally:
-            with self._lock:
-                self._count -= 1
-                if not self._count and self._failed:
-                    self._clear()
-
-    def _clear(self) -> None:
-        """Why something failed is what counts, and what stays now goes at the next start."""
-        try:
-            self._drop(self._before)
-        except CnmError as error:
-            log.warning("layers that no image has stay: %s", error)
+    def _drop_chain(self, chain: tuple[StoredLayer, ...]) -> None:
+        blobs = [(layer.diff_digest, layer.diff_size) for layer in chain]
+        document = image_config.of_layers([digest for digest, _ in blobs])
+        with self._client.place() as place:
+            image = lay_out(place, document, image_config.manifest(document, blobs))
+            copy_in(self._podman, place)
+        self._podman.run("rmi", "--force", "--no-prune", digits(image))
 
 
-def orphans(root: str, contents: Contents, kept: Collection[str]) -> Iterator[tuple[StoredLayer, ...]]:
-    """Chains of layers, the lowest first, whose highest are orphans that no other layer is on. `root`: the graph root.
+def orphans(
+    contents: Contents, tops: Collection[str], kept: Collection[str]
+) -> Iterator[tuple[StoredLayer, ...]]:
+    """Chains of layers, the lowest first, whose highest are orphans that no other layer is on.
 
-    A layer without a digest is somebody's who works on it, and no orphan.
+    `tops`: the topmost layers of images and containers. A layer without a digest is somebody's who works on it, and no
+    orphan.
     """
-    tops = [image.layer for image in contents.images] + _of_containers(root)
     used = {layer.id for top in tops for layer in contents.chain(top) or ()}
     parents = {layer.parent for layer in contents.layers.values()}
     for ident in contents.layers.keys() - used - parents - set(kept):
         chain = contents.chain(ident)
         if chain and all(layer.diff_digest for layer in chain):
             yield chain
-
-
-def _of_containers(root: str) -> list[str]:
-    try:
-        with open(os.path.join(root, "overlay-containers", "containers.json"), "rb") as file:
-            return [each.layer for each in _CONTAINERS.decode(file.read() or b"[]")]
-    except FileNotFoundError:
-        return []

@@ -84,18 +84,24 @@ class Podman:
 
         Raises CnmError in podman's words, InvalidParameter for a layer that is no sound tar.
         """
-        done = subprocess.run(
-            self.command(*arguments),
-            env=self.environment(),
-            input=given,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=_TAKES_AT_MOST,
-            check=False,
-        )
+        verb = arguments[0]
+        try:
+            done = subprocess.run(
+                self.command(*arguments),
+                env=self.environment(),
+                input=given,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                timeout=_TAKES_AT_MOST,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            raise CnmError(f"podman {verb} did not end within {_TAKES_AT_MOST:g} s, and was killed") from None
+        except OSError as error:
+            raise CnmError(f"podman {verb} cannot be run: {error.strerror}") from None
         if done.returncode != 0:
-            raise failure(arguments[0], last_words(done.stderr))
+            raise failure(verb, last_words(done.stderr))
         return done.stdout.strip()
 
     def start(

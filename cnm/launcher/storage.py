@@ -45,6 +45,15 @@ class StoredLayer(msgspec.Struct, frozen=True, kw_only=True):
     incomplete: bool = False
 
 
+class StoredContainer(msgspec.Struct, frozen=True, kw_only=True):
+    """An entry of containers.json: steps of builds work in them, and nothing else here."""
+
+    id: str
+    image: str = ""
+    """Hex digits; "" for one that was made from nothing."""
+    layer: str = ""
+
+
 class Contents(NamedTuple):
     """One state of a store."""
 
@@ -66,6 +75,9 @@ class Contents(NamedTuple):
 
 _IMAGES = msgspec.json.Decoder(list[StoredImage])
 _LAYERS = msgspec.json.Decoder(list[StoredLayer])
+_CONTAINERS = msgspec.json.Decoder(list[StoredContainer])
+_NOTHING = (b"", b"null")
+"""What stands for an empty list."""
 
 
 class Storage:
@@ -91,6 +103,15 @@ class Storage:
                 return Contents(tuple(images), whole, len(whole) < len(layers))
         raise CnmError(f"the image store {self.root} changes faster than it can be read: try again")
 
+    def containers(self) -> list[StoredContainer]:
+        """Raises CnmError where the list is damaged."""
+        return self._decoded(os.path.join(self.root, "overlay-containers", "containers.json"), _CONTAINERS)
+
+    def layer_names(self) -> set[str]:
+        """Ids of all layers that are known, whole or not. Raises CnmError where a list is damaged."""
+        paths = (self._path_of_layers, os.path.join(self._layers, "volatile-layers.json"))
+        return {layer.id for path in paths for layer in self._decoded(path, _LAYERS)}
+
     def big_data(self, image: str, key: str) -> bytes:
         """A document that is kept with an image, as its config by the digest. Raises OSError."""
         with open(os.path.join(self._images, image, _file_name(key)), "rb") as file:
@@ -107,11 +128,11 @@ class Storage:
     def _decoded(self, path: str, decoder: msgspec.json.Decoder[list[T]]) -> list[T]:
         try:
             with open(path, "rb") as file:
-                text = file.read()
+                text = file.read().strip()
         except FileNotFoundError:
             return []
         try:
-            return decoder.decode(text) if text else []
+            return [] if text in _NOTHING else decoder.decode(text)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise CnmError(f"the image store's list {path} is damaged: {error}") from None
 

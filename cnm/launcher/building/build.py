@@ -83,7 +83,7 @@ class Build:
                 yield from self._finish(known.results[-1])
                 return
             yield from progress.beginning()
-            with self._parts.images.adding():
+            with self._parts.images.adding(self._recipe.sources.values()):
                 yield from self._work(self._recipe, progress, Complaints(hides_copies=self._request.squash))
                 with open(self._place.image, encoding="ascii") as file:
                     image = digits(file.read().strip())
