@@ -154,8 +154,8 @@ def test_pruning_images_removes_what_no_container_needs(stage: Stage) -> None:
     ):
         ours, theirs = (prunes(say, *words) for say in (stage.cnmctl, stage.docker))
         assert ours == theirs, words
-    for words in ((), ("-a",)):
-        said = [say("image", "prune", *words, input=b"n\n") for say in (stage.cnmctl, stage.docker)]
+    for flags in ([], ["-a"]):
+        said = [say("image", "prune", *flags, input=b"n\n") for say in (stage.cnmctl, stage.docker)]
         assert said[0][:2] == said[1][:2]
         assert "WARNING! This will remove all " in said[0][1]
 

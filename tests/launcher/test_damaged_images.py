@@ -56,7 +56,10 @@ def _forget_layer(storage: Path, image: str) -> None:
     path.write_text(json.dumps([layer for layer in json.loads(path.read_text()) if layer["id"] != lost]))
 
 
-DAMAGES: dict[str, Callable[[Path, str], None]] = {
+Damage = Callable[[Path, str], None]
+"""Of the store and the image of an id."""
+
+DAMAGES: dict[str, Damage] = {
     "a configuration that was cut off": _cut_configuration,
     "an empty configuration": _empty_configuration,
     "a configuration that says something else": _other_configuration,
@@ -65,13 +68,9 @@ DAMAGES: dict[str, Callable[[Path, str], None]] = {
 }
 
 
-@pytest.fixture(params=DAMAGES.values(), ids=DAMAGES)
-def damage(request: pytest.FixtureRequest) -> Callable[[Path, str], None]:
-    found: Callable[[Path, str], None] = request.param
-    return found
-
-
-Damage = Callable[[Path, str], None]
+@pytest.fixture(params=list(DAMAGES))
+def damage(request: pytest.FixtureRequest) -> Damage:
+    return DAMAGES[request.param]
 
 
 @pytest.fixture
