@@ -42,7 +42,8 @@ class ImageLoader:
             with store.adding(), store.client.loading(place, path) as transfer:
                 yield from transfer
             with store.renaming:
-                yield from list(self._loaded(transfer.output.splitlines(), names, before))
+                lines = list(self._loaded(transfer.output.splitlines(), names, before))
+            yield from lines
 
     def _loaded(self, lines: Iterable[str], written: set[str], before: Mapping[str, str]) -> Iterator[str]:
         """`lines` are podman's, `written` the names in the archive, `before` the images that had names before."""

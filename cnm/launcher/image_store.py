@@ -9,6 +9,7 @@ from contextlib import ExitStack, contextmanager, suppress
 
 from cnm.errors import CnmError, Conflict
 from cnm.launcher.deleting import delete
+from cnm.launcher.disk import disk_errors
 from cnm.launcher.image_index import ImageIndex, digits, hidden_name
 from cnm.launcher.images_in_work import ImagesInWork
 from cnm.launcher.layers_on_their_way import LayersOnTheirWay
@@ -33,7 +34,7 @@ class ImageStore:
     def __init__(self, root: str, run: str, programs: Programs, registries: Registries | None = None) -> None:
         """`root` is storage's graph root and `run` its run root; both are made.
 
-        Raises InvalidParameter for a registry that is none.
+        Raises InvalidParameter for a registry that is none, CnmError where they cannot be made.
         """
         self.root = root
         self.digests = RepoDigests(os.path.join(root, _DIGESTS))
@@ -47,9 +48,10 @@ class ImageStore:
         self.in_work = ImagesInWork(lambda: {image.id for image in self.index.images()})
         self.renaming = threading.RLock()
         """Held by whoever looks at names, and then changes them."""
-        os.makedirs(root, mode=_FOR_USER_NAMESPACES, exist_ok=True)
-        _empty(scratch)  # of a launcher that was killed
-        self.podman.settle()
+        with disk_errors(f"cannot prepare the image store {root}"):
+            os.makedirs(root, mode=_FOR_USER_NAMESPACES, exist_ok=True)
+            _empty(scratch)  # of a launcher that was killed
+            self.podman.settle()
 
     @contextmanager
     def adding(self, needed: Collection[str] | None = None, *, resumes: bool = False) -> Iterator[None]:
