@@ -100,6 +100,7 @@ class ImageMaker:
             self._store.show(image)
             if name:
                 self._store.tag(image, name)
+                self._store.note_tag(image)
         return image
 
 

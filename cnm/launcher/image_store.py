@@ -20,9 +20,10 @@ from cnm.launcher.registries import Registries
 from cnm.launcher.registry_client import RegistryClient
 from cnm.launcher.repo_digests import RepoDigests
 from cnm.launcher.storage import Storage, StoredImage
+from cnm.launcher.tag_times import TagTimes
 
 _SCRATCH = "incoming"
-_DIGESTS = "repo-digests.json"
+_DIGESTS, _TAG_TIMES = "repo-digests.json", "tag-times.json"
 _FOR_USER_NAMESPACES = 0o711
 _IN_USE = "is in use by"
 """Of podman's words, for an image that a container of a build is made from."""
@@ -38,6 +39,7 @@ class ImageStore:
         """
         self.root = root
         self.digests = RepoDigests(os.path.join(root, _DIGESTS))
+        self.tag_times = TagTimes(os.path.join(root, _TAG_TIMES))
         self.storage = Storage(root)
         self.index = ImageIndex(self.storage, self.digests)
         scratch = os.path.join(root, _SCRATCH)
@@ -73,6 +75,10 @@ class ImageStore:
     def tag(self, image: str, name: str) -> None:
         """`name` in full; whoever had it before has it no longer."""
         self.podman.run("tag", digits(image), name)
+
+    def note_tag(self, image: str) -> None:
+        """Somebody here has named it, now; that it came with a name is not noted."""
+        self.tag_times.note(image, {each.id for each in self.index.images()})
 
     def hide(self, image: str) -> None:
         """It is removed as far as anybody sees, and containers keep its layers."""

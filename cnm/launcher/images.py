@@ -80,6 +80,10 @@ class Images:
         """`loading`, to its end: its lines."""
         return [each for each in self.loading(archive) if isinstance(each, str)]
 
+    def last_tagged(self, image: str) -> int:
+        """When it was named here, in nanoseconds since 1970; 0 for never."""
+        return self._store.tag_times.of(image)
+
     # From registries
 
     def manifests(self) -> dict[str, frozenset[str]]:
@@ -116,7 +120,9 @@ class Images:
         if parse(name).digest:
             raise InvalidParameter("refusing to create a tag with a digest reference")
         with self._store.renaming:
-            self._store.tag(self.find(reference).id, normalised(name))
+            image = self.find(reference).id
+            self._store.tag(image, normalised(name))
+            self._store.note_tag(image)
 
     def remove(self, reference: str, *, force: bool, in_use: InUse, prune: bool = True) -> list[Removed]:
         """Removes a name, and an image with its last one; `prune`: its parents without names, too.

@@ -43,7 +43,7 @@ class OrphanedLayers:
         with self._client.place() as place:
             image = lay_out(place, document, image_config.manifest(document, blobs))
             copy_in(self._podman, place)
-        self._podman.run("rmi", "--force", "--no-prune", digits(image))
+        self._podman.run("rmi", "--no-prune", digits(image))
 
 
 def orphans(

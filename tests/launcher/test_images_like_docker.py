@@ -228,6 +228,23 @@ def test_parents_are_told_alike(family: tuple[tuple[Side, Family], ...]) -> None
     assert ours == theirs == ["sha256:<middle>", f"sha256:<{IMAGE}>"]
 
 
+def test_when_an_image_was_named_last_is_told_alike(family: tuple[tuple[Side, Family], ...]) -> None:
+    form = "{{.Metadata.LastTagTime.Year}}"
+    told = []
+    for side, made in family:
+        lone = next(ident for ident, name in made.known.items() if name == "lone")
+        before = side.docker("image", "inspect", "-f", form, lone)
+        side.docker("tag", lone, "named-now")
+        after = side.docker("image", "inspect", "-f", "{{.Metadata.LastTagTime}}", lone)
+        again = side.docker("tag", lone, "named-now")
+        later = side.docker("image", "inspect", "-f", "{{.Metadata.LastTagTime}}", lone)
+        side.docker("rmi", "named-now")
+        told.append((before, after < later, again))
+
+    assert told[0] == told[1]
+    assert told[0][1]
+
+
 @pytest.mark.parametrize("platform", ["linux/arm64", "linux", "windows", "nonsense/x/y/z"])
 def test_an_import_for_another_machine_is_told_alike(
     sides: tuple[Side, Side], platform: str, tmp_path_factory: pytest.TempPathFactory

@@ -122,7 +122,7 @@ def inspect(call: Call[None], image: str) -> dict[str, Any]:
         "VirtualSize": found.size,
         "GraphDriver": {"Name": "overlay2", "Data": None},
         "RootFS": {"Type": "layers", "Layers": list(found.diff_ids)},
-        "Metadata": {"LastTagTime": moment(0)},
+        "Metadata": {"LastTagTime": moment(images.last_tagged(found.id))},
     }
 
 
