@@ -98,7 +98,8 @@ class ImageIndex:
                 )
                 found = list(self._images(contents))
                 damaged = tuple(each for each in found if isinstance(each, Damaged))
-                self._tell(damaged)
+                if self._version() == version:
+                    self._tell(damaged)
                 images = tuple(each for each in found if isinstance(each, Image))
                 self._known = _Known(version, images, damaged, removed, contents)
             return self._known
@@ -115,8 +116,9 @@ class ImageIndex:
         return tuple(sorted((*_tags(stored), *self._digests.of(f"sha256:{stored.id}"))))
 
     def _images(self, contents: Contents) -> Iterator[Image | Damaged]:
+        """Without what is being made still."""
         before = {image.id: image for image in self._known.images}
-        for stored in contents.images:
+        for stored in (each for each in contents.images if each.is_finished):
             layers = contents.chain(stored.layer)
             known = before.get(f"sha256:{stored.id}")
             if layers is None:
@@ -127,7 +129,7 @@ class ImageIndex:
                 yield self._fresh(stored, layers)
 
     def _fresh(self, stored: StoredImage, layers: Sequence[StoredLayer]) -> Image | Damaged:
-        """One that was removed meanwhile counts as damaged until the store is read again, with the next call."""
+        """One that is removed meanwhile counts as damaged until the store is read again, with the next call."""
         try:
             document = self._storage.big_data(stored.id, f"sha256:{stored.id}")
             return image_config.read(document, stored, self._names(stored), layers)

@@ -1,4 +1,7 @@
-"""Layers that no image has: what a pull, a load or a build that failed had brought; podman does not remove them."""
+"""Layers that no image has, and images that were never finished: what a pull, a load or a build that failed has left.
+
+podman does not remove them.
+"""
 
 from __future__ import annotations
 
@@ -26,6 +29,9 @@ class OrphanedLayers:
         podman removes layers with images only, so each gets one. What a kill left half-there goes with any image, and
         what is in no list by our hand.
         """
+        for image in self._index.contents().images:
+            if not image.is_finished:
+                self._podman.run("rmi", "--no-prune", image.id)
         contents = self._index.contents()
         chains = list(orphans(contents, self._tops(contents), kept))
         with disk_errors("cannot remove layers that no image has"):

@@ -18,6 +18,7 @@ from cnm.errors import CnmError
 T = TypeVar("T")
 
 _ATTEMPTS = 100
+_MANIFEST = "manifest"
 _PLAIN_NAME = re.compile(r"[a-z0-9.]+")
 
 
@@ -31,6 +32,11 @@ class StoredImage(msgspec.Struct, frozen=True, kw_only=True):
     """The topmost; "" for an image without any."""
     created: str = ""
     big_data_digests: dict[str, str] = msgspec.field(name="big-data-digests", default_factory=dict)
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether it has got its configuration, and then its manifest (containers/image, storage_dest.go)."""
+        return self.big_data_digests.keys() >= {f"sha256:{self.id}", _MANIFEST}
 
 
 class StoredLayer(msgspec.Struct, frozen=True, kw_only=True):

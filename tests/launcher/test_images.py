@@ -626,7 +626,8 @@ def test_a_commit_has_the_config_that_the_client_sends(images: Images, rootfs: R
     images.commit(container, rootfs.upper, "mine", "", "", ["USER 5"], Config(env=["B=2"], cmd=["x"]))
     images.commit(container, rootfs.upper, "plain", "", "", [])
 
-    assert (images.find("mine").config.env, images.find("mine").config.user) == (["B=2"], "5")
+    mine = images.find("mine").config
+    assert (mine.env, mine.cmd, mine.user) == (["B=2", "A=1"], ["x"], "5")
     assert images.find("plain").config.cmd == ["sleep 1"]
 
 
