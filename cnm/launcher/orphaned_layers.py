@@ -5,13 +5,17 @@ podman does not remove them.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+import os
+import tarfile
+from collections.abc import Collection, Iterator, Sequence
 
 from cnm.launcher import image_config
 from cnm.launcher.disk import disk_errors
 from cnm.launcher.image_index import ImageIndex, digits
 from cnm.launcher.image_layout import copy_in, lay_out
+from cnm.launcher.layer_blob import Blob, written
 from cnm.launcher.nameless_files import drop_nameless
+from cnm.launcher.packing import END
 from cnm.launcher.podman import Podman
 from cnm.launcher.registry_client import RegistryClient
 from cnm.launcher.storage import Contents, Storage, StoredLayer
@@ -26,8 +30,8 @@ class OrphanedLayers:
     def drop(self, kept: Collection[str] = ()) -> None:
         """Those that no image has, but for `kept`; only while nobody adds any. Raises CnmError.
 
-        podman removes layers with images only, so each gets one. What a kill left half-there goes with any image, and
-        what is in no list by our hand.
+        podman removes layers with images only, so each gets one. What is flagged as incomplete it removes when it adds
+        a layer, and no sooner; what is in no list goes by our hand.
         """
         for image in self._index.contents().images:
             if not image.is_finished:
@@ -35,20 +39,31 @@ class OrphanedLayers:
         contents = self._index.contents()
         chains = list(orphans(contents, self._tops(contents), kept))
         with disk_errors("cannot remove layers that no image has"):
-            for chain in chains or [()] * contents.has_incomplete:
-                self._drop_chain(chain)
+            if contents.has_incomplete:
+                self._add_and_drop()
+            for chain in chains:
+                self._drop_chain([Blob(layer.diff_digest, layer.diff_size) for layer in chain])
             drop_nameless(self._storage)
 
     def _tops(self, contents: Contents) -> list[str]:
         images = [image.layer for image in contents.images]
         return images + [container.layer for container in self._storage.containers()]
 
-    def _drop_chain(self, chain: tuple[StoredLayer, ...]) -> None:
-        blobs = [(layer.diff_digest, layer.diff_size) for layer in chain]
-        document = image_config.of_layers([digest for digest, _ in blobs])
+    def _add_and_drop(self) -> None:
+        """A layer that is like no other."""
         with self._client.place() as place:
-            image = lay_out(place, document, image_config.manifest(document, blobs))
-            copy_in(self._podman, place)
+            fresh = written(place, [tarfile.TarInfo(os.path.basename(place)).tobuf(), END])
+            self._drop(place, [fresh])
+
+    def _drop_chain(self, chain: Sequence[Blob]) -> None:
+        with self._client.place() as place:
+            self._drop(place, chain)
+
+    def _drop(self, place: str, chain: Sequence[Blob]) -> None:
+        """`place` has those that the store has not."""
+        document = image_config.of_layers([blob.digest for blob in chain])
+        image = lay_out(place, document, image_config.manifest(document, chain))
+        copy_in(self._podman, place)
         self._podman.run("rmi", "--no-prune", digits(image))
 
 

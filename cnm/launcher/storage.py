@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import os
 import re
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
@@ -48,7 +48,12 @@ class StoredLayer(msgspec.Struct, frozen=True, kw_only=True):
     """Of the tar, uncompressed: "sha256:" and 64 hex digits."""
     diff_size: int = msgspec.field(name="diff-size", default=0)
     """Bytes of the tar, uncompressed."""
-    incomplete: bool = False
+    flags: dict[str, Any] = msgspec.field(default_factory=dict)
+
+    @property
+    def is_incomplete(self) -> bool:
+        """Whether somebody makes it, or was killed amid that (containers/storage, layers.go: incompleteFlag)."""
+        return self.flags.get("incomplete") is True
 
 
 class StoredContainer(msgspec.Struct, frozen=True, kw_only=True):
@@ -105,7 +110,7 @@ class Storage:
             images = self._decoded(self._path_of_images, _IMAGES)
             layers = self._decoded(self._path_of_layers, _LAYERS)
             if self.version() == before:
-                whole = {layer.id: layer for layer in layers if not layer.incomplete}
+                whole = {layer.id: layer for layer in layers if not layer.is_incomplete}
                 return Contents(tuple(images), whole, len(whole) < len(layers))
         raise CnmError(f"the image store {self.root} changes faster than it can be read: try again")
 

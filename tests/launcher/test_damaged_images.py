@@ -190,6 +190,29 @@ def test_layers_of_containers_are_no_orphans(tmp_path: Path, storage: Path) -> N
     assert list(orphans(contents, [], [layer])) == []
 
 
+@pytest.mark.parametrize("what", ["layers", "images", "neither"])
+def test_what_a_kill_left_half_there_goes_at_the_next_start(tmp_path: Path, storage: Path, what: str) -> None:
+    """A layer that is flagged, an image that was not finished, and a folder that no list names."""
+    images = store(tmp_path)
+    add_image(images, "whole", tar(text("f", "1")))
+    half = "2" * 64
+    (storage / "overlay" / half / "diff").mkdir(parents=True)
+    if what != "neither":
+        path = storage / f"overlay-{what}" / f"{what}.json"
+        entry = {"id": half, "created": "2024-01-01T00:00:00Z", "flags": {"incomplete": True}}
+        path.write_text(json.dumps([*json.loads(path.read_text()), entry]))
+    assert [image.names for image in images.all()] == [("docker.io/library/whole:latest",)]
+    assert images.damaged() == []
+
+    images = store(tmp_path)
+    images.settle()
+
+    (whole,) = images.all()
+    assert _layers(storage) == set(whole.layers)
+    for name in ("layers", "images"):
+        assert len(json.loads((storage / f"overlay-{name}" / f"{name}.json").read_text())) == 1
+
+
 @pytest.fixture
 def broken(docker: Launcher, damage: Damage) -> tuple[str, bytes]:
     """Of an image that a launcher finds damaged when it is started: the id, and an archive of it."""

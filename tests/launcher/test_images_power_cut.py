@@ -123,7 +123,9 @@ def _put(machine: Machine, name: str) -> None:
 
 def _known(machine: Machine, what: str) -> list[str]:
     path = machine.storage / f"overlay-{what}" / f"{what}.json"
-    return [each["id"] for each in json.loads(path.read_text()) if not each.get("incomplete")]
+    return [
+        each["id"] for each in json.loads(path.read_text()) if not each.get("flags", {}).get("incomplete")
+    ]
 
 
 def _shown(launcher: Launcher, *names: str) -> list[Any]:
