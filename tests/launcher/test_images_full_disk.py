@@ -115,7 +115,7 @@ def test_a_launcher_starts_on_a_full_disk_and_has_its_images(launcher: Launcher)
         for size in (1 << 20, 4096, 1):
             _fill(file.fileno(), bytes(size))
     with pytest.raises(OSError, match="No space left"):
-        (launcher.place / "root/one-more").mkdir()
+        (launcher.place / "root/one-more").write_bytes(b"x")
     try:
         launcher.start()
 

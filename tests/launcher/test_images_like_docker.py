@@ -111,8 +111,8 @@ def _make_family(side: Side) -> Family:
     commit("lone", IMAGE)
     for name in ("stopped", "running"):
         commit(name, IMAGE)
-    side.docker("create", *none, "--name", "s", "stopped", "true")
-    side.docker("run", "-d", *none, "--name", "r", "running", "sleep", "1000")
+    side.docker("create", *none, "--name", "user1", "stopped", "true")
+    side.docker("run", "-d", *none, "--name", "user2", "running", "sleep", "1000")
     base = side.docker("images", "-q", "--no-trunc", IMAGE)
     return Family({**known, base.removeprefix("sha256:"): IMAGE})
 

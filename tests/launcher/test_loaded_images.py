@@ -81,11 +81,7 @@ DAMAGED = {
     "another tar": (tar(text("x", "1")), "unrecognized image format"),
     "a layer that is not what its digest says": (
         archive("team/cli:1", layers=_LAYERS, claimed=[_LAYERS[0], tar(text("x", "y"))]).content,
-        "does not match",
-    ),
-    "a configuration that is not its name": (
-        _swapped(_SOUND, b'"Cmd": ["sh"]', b'"Cmd": ["ls"]'),
-        "does not match",
+        'invalid diffID for a layer: expected "sha256:',
     ),
     "cut off amid a layer": (
         _SOUND[: _SOUND.index(b"2" * 500) + 500],
@@ -93,7 +89,7 @@ DAMAGED = {
     ),
     "without its last layer": (
         archive("team/cli:1", layers=_LAYERS[:1], claimed=_LAYERS).content,
-        "invalid image",
+        "invalid manifest, layers length mismatch: expected 2, got 1",
     ),
     "a gzip with a changed byte": (
         _flipped(_ZIPPED, len(_ZIPPED) // 2),
@@ -125,6 +121,20 @@ def test_what_is_damaged_is_refused_leaves_nothing_and_the_next_load_works(
     assert left(images) == []
     assert "Traceback" not in images.log
     assert images.docker("load", "-i", str(tmp_path / "sound")) == "Loaded image: team/cli:1"
+
+
+def test_an_image_is_what_its_configuration_is_and_not_what_its_file_is_called(
+    images: Launcher, tmp_path: Path
+) -> None:
+    changed = _swapped(_SOUND, b'"Cmd": ["sh"]', b'"Cmd": ["ls"]')
+    (tmp_path / "changed").write_bytes(changed)
+
+    images.docker("load", "-i", str(tmp_path / "changed"))
+
+    form = "{{.Id}} {{.Config.Cmd}}"
+    ident, _, command = images.docker("image", "inspect", "-f", form, "team/cli:1").partition(" ")
+    assert command == "[ls]"
+    assert ident != archive("team/cli:1", layers=_LAYERS).id
 
 
 def test_an_image_is_listed_with_those_of_its_names_that_are_asked_for(images: Launcher) -> None:
