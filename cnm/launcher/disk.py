@@ -45,6 +45,12 @@ def replace(path: str, content: bytes) -> None:
         raise
 
 
+def drop_unfinished(path: str) -> None:
+    """What a `replace` of this file has left that was killed."""
+    with contextlib.suppress(OSError):
+        os.unlink(f"{path}.new")
+
+
 def _flush_names(folder: str) -> None:
     """A file's new name is on the disk when its folder is."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Mapping
 
 import msgspec
 
-from cnm.launcher.disk import disk_errors, replace
+from cnm.launcher.disk import disk_errors, drop_unfinished, replace
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +26,7 @@ class RepoDigests:
         self._path = path
         self._writing = threading.Lock()
         self._known = _read(path)
+        drop_unfinished(path)
         self.version = 0
         """Another whenever the digests are."""
 

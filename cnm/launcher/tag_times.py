@@ -13,7 +13,7 @@ from collections.abc import Collection
 
 import msgspec
 
-from cnm.launcher.disk import replace
+from cnm.launcher.disk import drop_unfinished, replace
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +27,7 @@ class TagTimes:
         self._path = path
         self._writing = threading.Lock()
         self._known = _read(path)
+        drop_unfinished(path)
 
     def of(self, image: str) -> int:
         """0 for one that was not named here."""
