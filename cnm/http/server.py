@@ -15,7 +15,7 @@ import ssl
 import threading
 import time
 from collections.abc import Iterable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_to_bytes
 
@@ -206,30 +206,42 @@ class _Stream:
             self._connection.socket.shutdown(socket.SHUT_RDWR)
 
     def _run(self) -> None:
+        with suppress(OSError), ExitStack() as finish:
+            finish.callback(self._connection.close)
+            finish.callback(self._connection.server.streams.discard, self)
+            try:
+                self._write_all()
+            except Exception:
+                log.exception("a stream failed")
+            self._close_chunks()
+
+    def _close_chunks(self) -> None:
         try:
-            self._write_all()
-        except OSError as error:
-            log.debug("a stream's client went away: %s", error)
-        except Exception:
-            log.exception("a stream failed")
-        finally:
             getattr(self._chunks, "close", lambda: None)()
-            self._connection.server.streams.discard(self)
-            with suppress(OSError):
-                self._connection.close()
+        except Exception:
+            log.exception("a stream did not end well")
 
     def _write_all(self) -> None:
-        write = self._connection.wfile.write
+        """What an app raises goes on; its client hears of it by the answer that does not end as it should."""
         for chunk in self._chunks:
-            if not chunk:
-                if self._connection.abandoned():
-                    return
-            elif self._chunked:
-                write(b"%x\r\n%b\r\n" % (len(chunk), chunk))
-            else:
-                write(chunk)
+            if not self._write(chunk):
+                return
         if self._chunked:
-            write(b"0\r\n\r\n")
+            self._send(b"0\r\n\r\n")
+
+    def _write(self, chunk: bytes) -> bool:
+        """False where the client has gone."""
+        if not chunk:
+            return not self._connection.abandoned()
+        return self._send(b"%x\r\n%b\r\n" % (len(chunk), chunk) if self._chunked else chunk)
+
+    def _send(self, data: bytes) -> bool:
+        try:
+            self._connection.wfile.write(data)
+        except OSError as error:
+            log.debug("a stream's client went away: %s", error)
+            return False
+        return True
 
 
 class _Taken:

@@ -47,7 +47,7 @@ from cnm.launcher.top import Top, top
 from cnm.launcher.updating import apply_update, updated
 from cnm.launcher.validation import check_update, settled, warnings
 from cnm.launcher.visits import Visits
-from cnm.wire.containers import ContainerCreate, ContainerUpdate, HostConfig
+from cnm.wire.containers import Config, ContainerCreate, ContainerUpdate, HostConfig
 
 log = logging.getLogger("cnm.launcher")
 
@@ -88,15 +88,8 @@ class Engine:
         self.registry.load()
         self.volumes.load()
         self.builds.start()  # its podmans work on, and hold layers
-        self._drop_orphaned_layers()
+        self.parts.images.settle()
         self._recovery.run()
-
-    def _drop_orphaned_layers(self) -> None:
-        """Of pulls that a kill has ended."""
-        try:
-            self.parts.images.drop_orphans()
-        except CnmError as error:
-            log.warning("layers that no image has stay: %s", error)
 
     def cnmd_is_back(self) -> None:
         """What could not be done while it was away."""
@@ -391,16 +384,24 @@ class Engine:
         ]
 
     def commit(
-        self, reference: str, name: str, *, author: str, message: str, changes: Sequence[str], pause: bool
+        self,
+        reference: str,
+        name: str,
+        *,
+        author: str,
+        message: str,
+        changes: Sequence[str],
+        pause: bool,
+        config: Config | None = None,
     ) -> str:
-        """An image of the container as it is; its id."""
+        """An image of the container as it is, `config` before its own; the image's id."""
         with self.registry.locked(reference) as container:
             runs = pause and container.state.status is Status.RUNNING
             if runs:
                 self.parts.runtime(container).pause(container.id)
             try:
                 ident = self.parts.images.commit(
-                    container, self.parts.rootfs(container).upper, name, author, message, changes
+                    container, self.parts.rootfs(container).upper, name, author, message, changes, config
                 )
             finally:
                 if runs:

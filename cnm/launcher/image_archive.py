@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tarfile
 from collections.abc import Iterator
-from typing import IO
+from typing import IO, NamedTuple
 
 import msgspec
 
@@ -27,22 +27,33 @@ class _Index(msgspec.Struct):
     manifests: list[_Descriptor] | None = None
 
 
-def names_in(path: str) -> set[str]:
-    """As they are written there. Raises InvalidParameter for a file that is no archive of images."""
+class Archived(NamedTuple):
+    """What an archive says that it has; names are as they are written there."""
+
+    images: tuple[tuple[str, ...], ...]
+    """Of each of Docker's, in their order, the names; nothing for OCI's."""
+    names: frozenset[str]
+    """Of all."""
+
+
+def read(path: str) -> Archived:
+    """Raises InvalidParameter for a file that is no archive of images."""
     try:
         with tarfile.open(path, "r:") as archive:
             members = {member.name.removeprefix("./"): member for member in archive}
-            for name, read in ((_DOCKER, _docker_names), (_OCI, _oci_names)):
-                if name in members and (file := archive.extractfile(members[name])):
-                    return set(read(file))
+            if _DOCKER in members and (file := archive.extractfile(members[_DOCKER])):
+                images = tuple(_docker_images(file))
+                return Archived(images, frozenset(name for names in images for name in names))
+            if _OCI in members and (file := archive.extractfile(members[_OCI])):
+                return Archived((), frozenset(_oci_names(file)))
     except (tarfile.TarError, msgspec.DecodeError, UnicodeDecodeError, KeyError) as error:
         raise InvalidParameter(f"the archive of images cannot be read: {error}") from None
     raise InvalidParameter(f"unrecognized image format: the archive has neither {_DOCKER} nor {_OCI}")
 
 
-def _docker_names(file: IO[bytes]) -> Iterator[str]:
+def _docker_images(file: IO[bytes]) -> Iterator[tuple[str, ...]]:
     for image in msgspec.json.decode(file.read(), type=list[_DockerImage]):
-        yield from image.names or ()
+        yield tuple(image.names or ())
 
 
 def _oci_names(file: IO[bytes]) -> Iterator[str]:

@@ -10,17 +10,18 @@ import os
 import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
-from cnm.errors import CnmError, NotFound
+from cnm.errors import CnmError, InvalidParameter, NotFound
 from cnm.launcher.storage import StoredImage, StoredLayer
 from cnm.wire.containers import Config
 
 _TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9})\d*)?(Z|[+-]\d\d:\d\d)")
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386"}
 """Go's names of what uname(2) says, where they differ."""
+_LINUX = "linux"
 _MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 _CONFIG = "application/vnd.docker.container.image.v1+json"
 _LAYER = "application/vnd.docker.image.rootfs.diff.tar"
@@ -43,6 +44,7 @@ class _RootFs(msgspec.Struct, kw_only=True):
 
 class _Document(msgspec.Struct, kw_only=True, omit_defaults=True):
     architecture: str = ""
+    variant: str = ""
     os: str = ""
     author: str = ""
     comment: str = ""
@@ -51,6 +53,30 @@ class _Document(msgspec.Struct, kw_only=True, omit_defaults=True):
     history: tuple[History, ...] | None = ()
     rootfs: _RootFs = msgspec.field(default_factory=_RootFs)
     parent: str = ""
+
+
+class Platform(NamedTuple):
+    """What machines an image is for, in Go's words."""
+
+    architecture: str
+    variant: str = ""
+    """As `v7` of `arm`."""
+
+    @classmethod
+    def parse(cls, text: str) -> Platform:
+        """Of OS, OS/ARCHITECTURE, OS/ARCHITECTURE/VARIANT or ARCHITECTURE; this machine's where it says nothing.
+
+        Raises InvalidParameter for another system than Linux.
+        """
+        system, _, rest = text.lower().partition("/")
+        if system in _ARCHITECTURES or system in _ARCHITECTURES.values():
+            system, rest = _LINUX, text.lower()
+        if system not in ("", _LINUX):
+            raise InvalidParameter(
+                f"operating system is not supported: {system}: images are for {_LINUX} here"
+            )
+        machine, _, variant = (rest or os.uname().machine).partition("/")
+        return cls(_ARCHITECTURES.get(machine, machine), variant)
 
 
 class Image(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,13 +121,16 @@ _DECODER = msgspec.json.Decoder(_Document)
 def read(
     document: bytes, stored: StoredImage, names: tuple[str, ...], layers: Sequence[StoredLayer]
 ) -> Image:
-    """Raises CnmError for a document that is damaged."""
+    """Raises CnmError, which says how it is damaged, for a document that is."""
+    ident = f"sha256:{stored.id}"
+    if digest_of(document) != ident:
+        raise CnmError("its configuration is not what was stored")
     try:
         found = _DECODER.decode(document)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise CnmError(f"image {stored.id} is damaged: {error}: remove it and load it again") from None
+        raise CnmError(f"its configuration cannot be read: {error}") from None
     return Image(
-        id=f"sha256:{stored.id}",
+        id=ident,
         names=names,
         layers=tuple(layer.id for layer in layers),
         config=found.config or Config(),
@@ -119,16 +148,27 @@ def read(
 
 
 def derived(
-    parent: Image | None, config: Config, layer: str, *, author: str, comment: str, created_by: str
+    parent: Image | None,
+    config: Config,
+    layer: str,
+    *,
+    author: str,
+    comment: str,
+    created_by: str,
+    platform: Platform | None = None,
 ) -> bytes:
-    """The document of a new image: `parent`'s layers and one of digest `layer`, "" where nothing changed in files."""
+    """The document of a new image: `parent`'s layers and one of digest `layer`, "" where nothing changed in files.
+
+    `platform`: of one without a parent; this machine's where it is None.
+    """
     now = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
     step = History(created=now, created_by=created_by, author=author, comment=comment, empty_layer=not layer)
     diff_ids = (*(parent.diff_ids if parent else ()), *((layer,) if layer else ()))
-    machine = os.uname().machine
+    platform = Platform(parent.architecture) if parent else platform or Platform.parse("")
     document = _Document(
-        architecture=parent.architecture if parent else _ARCHITECTURES.get(machine, machine),
-        os="linux",
+        architecture=platform.architecture,
+        variant=platform.variant,
+        os=_LINUX,
         author=author,
         comment=comment,
         created=now,
@@ -144,7 +184,7 @@ def derived(
 def check_platform(image: Image, reference: str, wanted: str) -> None:
     """`wanted` is OS, OS/ARCHITECTURE or ARCHITECTURE, with a variant or without. Raises NotFound in Docker's words."""
     words = [_ARCHITECTURES.get(word, word) for word in wanted.lower().split("/")]
-    known = [image.os or "linux", image.architecture]
+    known = [image.os or _LINUX, image.architecture]
     if words[:2] not in (known, known[:1], known[1:]) and words[0] != known[1]:
         raise NotFound(
             f"image with reference {reference} was found but does not match the specified platform: "

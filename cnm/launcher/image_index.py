@@ -5,25 +5,39 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import msgspec
 
-from cnm.errors import NotFound
+from cnm.errors import CnmError, NotFound
 from cnm.launcher import image_config
 from cnm.launcher.image_config import Image
 from cnm.launcher.references import Reference, familiar, identifier, parse
 from cnm.launcher.repo_digests import RepoDigests
-from cnm.launcher.storage import Contents, Storage, StoredImage
+from cnm.launcher.storage import Contents, Storage, StoredImage, StoredLayer
 
 log = logging.getLogger(__name__)
 
 _HIDDEN = "removed.invalid/image"
 
 
+class Damaged(NamedTuple):
+    """What the store has of an image that no container can be made from: it is not listed, and can be removed."""
+
+    id: str
+    """ "sha256:" and 64 hex digits."""
+    names: tuple[str, ...]
+    """As an image's."""
+    why: str
+
+
+Found = TypeVar("Found", Image, Damaged)
+
+
 class _Known(NamedTuple):
     version: tuple[int, ...]
     images: tuple[Image, ...]
+    damaged: tuple[Damaged, ...]
     removed: frozenset[str]
     """Ids of those that only containers need."""
     contents: Contents
@@ -34,7 +48,7 @@ class ImageIndex:
 
     def __init__(self, storage: Storage, digests: RepoDigests) -> None:
         self._storage, self._digests = storage, digests
-        self._known = _Known((), (), frozenset(), Contents((), {}))
+        self._known = _Known((), (), (), frozenset(), Contents((), {}))
         self._reading = threading.Lock()
 
     def images(self) -> list[Image]:
@@ -46,6 +60,10 @@ class ImageIndex:
         """Those that were."""
         known = self._read()
         return [image for image in known.images if image.id in known.removed]
+
+    def damaged(self) -> list[Damaged]:
+        """Those that are no images any more, as after a power cut."""
+        return list(self._read().damaged)
 
     def contents(self) -> Contents:
         """What the store says itself."""
@@ -64,17 +82,11 @@ class ImageIndex:
 
         Raises NotFound and InvalidParameter in Docker's words.
         """
-        images = self.images()
-        if whole := identifier(reference):
-            return _only([image for image in images if image.id == whole], whole)
-        name = parse(reference).with_tag
-        if name.digest:
-            found = [image for image in images if _has(image, name)]
-        else:
-            found = [image for image in images if str(name) in image.names]
-        if not found and (beginning := reference.removeprefix("sha256:")):
-            found = [image for image in images if image.id.startswith(f"sha256:{beginning}")]
-        return _only(found, familiar(str(name)))
+        return _called(reference, self.images())
+
+    def find_damaged(self, reference: str) -> Damaged:
+        """The same of what is no image any more. Raises as `find`."""
+        return _called(reference, self.damaged())
 
     def _read(self) -> _Known:
         with self._reading:
@@ -84,8 +96,18 @@ class ImageIndex:
                 removed = frozenset(
                     f"sha256:{stored.id}" for stored in contents.images if _is_removed(stored)
                 )
-                self._known = _Known(version, tuple(self._images(contents)), removed, contents)
+                found = list(self._images(contents))
+                damaged = tuple(each for each in found if isinstance(each, Damaged))
+                if self._version() == version:
+                    self._tell(damaged)
+                images = tuple(each for each in found if isinstance(each, Image))
+                self._known = _Known(version, images, damaged, removed, contents)
             return self._known
+
+    def _tell(self, damaged: Sequence[Damaged]) -> None:
+        """Once of each."""
+        for each in set(damaged) - set(self._known.damaged):
+            log.warning("image %s is damaged: %s: remove it, and get it again", each.id, each.why)
 
     def _version(self) -> tuple[int, ...]:
         return (*self._storage.version(), self._digests.version)
@@ -93,35 +115,55 @@ class ImageIndex:
     def _names(self, stored: StoredImage) -> tuple[str, ...]:
         return tuple(sorted((*_tags(stored), *self._digests.of(f"sha256:{stored.id}"))))
 
-    def _images(self, contents: Contents) -> Iterator[Image]:
-        """One whose layers are not whole, as after a power cut, is no image."""
+    def _images(self, contents: Contents) -> Iterator[Image | Damaged]:
+        """Without what is being made still."""
         before = {image.id: image for image in self._known.images}
-        for stored in contents.images:
+        for stored in (each for each in contents.images if each.is_finished):
             layers = contents.chain(stored.layer)
-            if layers is None:
-                log.warning("image %s lacks a layer: remove it and load it again", stored.id)
-                continue
             known = before.get(f"sha256:{stored.id}")
-            if known is not None:
+            if layers is None:
+                yield self._damaged(stored, "it lacks a layer")
+            elif known is not None:
                 yield msgspec.structs.replace(known, names=self._names(stored))
-            elif document := self._document(stored):
-                yield image_config.read(document, stored, self._names(stored), layers)
+            else:
+                yield self._fresh(stored, layers)
 
-    def _document(self, stored: StoredImage) -> bytes:
-        """b"" for what is no image but a list of them, or was removed meanwhile."""
+    def _fresh(self, stored: StoredImage, layers: Sequence[StoredLayer]) -> Image | Damaged:
+        """One that is removed meanwhile counts as damaged until the store is read again, with the next call."""
         try:
-            return self._storage.big_data(stored.id, f"sha256:{stored.id}")
+            document = self._storage.big_data(stored.id, f"sha256:{stored.id}")
+            return image_config.read(document, stored, self._names(stored), layers)
         except FileNotFoundError:
-            return b""
+            return self._damaged(stored, "it has no configuration")
+        except OSError as error:
+            return self._damaged(stored, f"its configuration cannot be read: {error.strerror}")
+        except CnmError as error:
+            return self._damaged(stored, str(error))
+
+    def _damaged(self, stored: StoredImage, why: str) -> Damaged:
+        return Damaged(f"sha256:{stored.id}", self._names(stored), why)
 
 
-def _only(found: Sequence[Image], shown: str) -> Image:
+def _called(reference: str, images: Sequence[Found]) -> Found:
+    if whole := identifier(reference):
+        return _only([image for image in images if image.id == whole], whole)
+    name = parse(reference).with_tag
+    if name.digest:
+        found = [image for image in images if _has(image, name)]
+    else:
+        found = [image for image in images if str(name) in image.names]
+    if not found and (beginning := reference.removeprefix("sha256:")):
+        found = [image for image in images if image.id.startswith(f"sha256:{beginning}")]
+    return _only(found, familiar(str(name)))
+
+
+def _only(found: Sequence[Found], shown: str) -> Found:
     if len(found) != 1:
         raise NotFound(f"No such image: {shown}")
     return found[0]
 
 
-def _has(image: Image, name: Reference) -> bool:
+def _has(image: Image | Damaged, name: Reference) -> bool:
     """By a digest: one of its repository's."""
     return f"{name.repository}@{name.digest}" in image.names
 

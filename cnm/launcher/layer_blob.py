@@ -9,11 +9,12 @@ import io
 import lzma
 import os
 import tarfile
+import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import IO, BinaryIO, NamedTuple, cast
 
-from cnm.errors import InvalidParameter
+from cnm.errors import CnmError, InvalidParameter
 from cnm.launcher.modes import UserMapping
 from cnm.launcher.packing import END, Packer
 
@@ -66,11 +67,11 @@ def changes_of(upper: str, mapping: UserMapping | None = None) -> Iterator[bytes
 
 
 def chunks(stream: IO[bytes]) -> Iterator[bytes]:
-    """Raises InvalidParameter where a compressed stream is damaged."""
+    """Raises InvalidParameter where a compressed stream is damaged, CnmError where it does not come."""
     try:
         while chunk := stream.read(_CHUNK):
             yield chunk
-    except (OSError, EOFError, lzma.LZMAError) as error:
+    except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:  # bz2 and gzip raise OSError
         raise InvalidParameter(f"the archive cannot be decompressed: {error}") from None
 
 
@@ -100,7 +101,7 @@ def require_tar(path: str) -> None:
 
 
 class _Readable(io.RawIOBase):
-    """Any object with `read`, for a buffer to read from."""
+    """Any object with `read`, for a buffer to read from. What it fails with is no fault of the archive's."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
@@ -109,6 +110,9 @@ class _Readable(io.RawIOBase):
         return True
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        data = self._stream.read(len(buffer))
+        try:
+            data = self._stream.read(len(buffer))
+        except OSError as error:
+            raise CnmError(f"the archive does not come any more: {error.strerror or error}") from None
         buffer[: len(data)] = data
         return len(data)

@@ -41,6 +41,12 @@ _POLICY = '{"default": [{"type": "insecureAcceptAnything"}]}\n'
 _POLICY_OF_HOME = ".config/containers/policy.json"
 """Where it is looked for below HOME; `podman push` takes no other."""
 _BROKEN_LAYER = re.compile(r"processing tar file\((.*)\): exit status")
+_DIFFERENT = re.compile(r"Digest did not match, expected (\S+), got (\S+)")
+_COUNTS = re.compile(r"Inconsistent layer count: (\d+) in manifest, (\d+) in config")
+_FORMAT = re.compile(r"\* (docker-archive|oci-archive): (.*)")
+"""Of an archive it tries one format after another, and says what is wrong with it in each."""
+_OF_OTHERS = ("file does not exist", "no such file or directory")
+"""Ends of what it says of the format that an archive does not have."""
 _ERROR = re.compile(r'^(?:time="[^"]*" level=\w+ msg=|[A-Z]{4}\[\d+\] )?(?:Error: )?(.*)$')
 """On a terminal it logs otherwise."""
 
@@ -84,18 +90,24 @@ class Podman:
 
         Raises CnmError in podman's words, InvalidParameter for a layer that is no sound tar.
         """
-        done = subprocess.run(
-            self.command(*arguments),
-            env=self.environment(),
-            input=given,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=_TAKES_AT_MOST,
-            check=False,
-        )
+        verb = arguments[0]
+        try:
+            done = subprocess.run(
+                self.command(*arguments),
+                env=self.environment(),
+                input=given,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                timeout=_TAKES_AT_MOST,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            raise CnmError(f"podman {verb} did not end within {_TAKES_AT_MOST:g} s, and was killed") from None
+        except OSError as error:
+            raise CnmError(f"podman {verb} cannot be run: {error.strerror}") from None
         if done.returncode != 0:
-            raise failure(arguments[0], last_words(done.stderr))
+            raise failure(verb, last_words(done.stderr))
         return done.stdout.strip()
 
     def start(
@@ -150,14 +162,23 @@ def _short_name(run: str) -> str:
 
 
 def failure(verb: str, words: str) -> CnmError:
-    """What a verb has failed with, by podman's last words."""
+    """What a verb has failed with, by podman's last words; in Docker's for what is wrong with an archive."""
     if broken := _BROKEN_LAYER.search(words):
         return InvalidParameter(f"Error processing tar file: {broken[1]}")
+    if verb == "load" and (found := _DIFFERENT.search(words)):
+        return InvalidParameter(f'invalid diffID for a layer: expected "{found[1]}", got "{found[2]}"')
+    if verb == "load" and (found := _COUNTS.search(words)):
+        return InvalidParameter(
+            f"invalid manifest, layers length mismatch: expected {found[2]}, got {found[1]}"
+        )
     return CnmError(f"podman {verb} failed: {words}")
 
 
 def last_words(errors: str) -> str:
     """Of what it wrote to standard error: why it failed."""
     lines = [line.strip() for line in errors.splitlines() if line.strip()]
+    tried = [found[2] for line in lines if (found := _FORMAT.fullmatch(line))]
+    if telling := [words for words in tried if not words.endswith(_OF_OTHERS)]:
+        return telling[-1]
     found = _ERROR.match(lines[-1]) if lines else None
     return found[1].strip('"') if found else "it gave no reason"

@@ -71,7 +71,10 @@ class Pulls:
         asker = Asker(registry_of(name.repository), credentials)
         options = ("--platform", platform) if platform else ()
         lines = _Lines(name)
-        with self._images.adding(), self._images.client.pulling(asker, *options, str(name)) as transfer:
+        with (
+            self._images.adding(resumes=True),
+            self._images.client.pulling(asker, *options, str(name)) as transfer,
+        ):
             try:
                 yield from lines.of(transfer)
             except TransferFailed as error:

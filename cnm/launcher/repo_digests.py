@@ -7,11 +7,12 @@ written the next time.
 from __future__ import annotations
 
 import logging
-import os
 import threading
 from collections.abc import Collection, Iterable, Mapping
 
 import msgspec
+
+from cnm.launcher.disk import disk_errors, drop_unfinished, replace
 
 log = logging.getLogger(__name__)
 
@@ -25,6 +26,7 @@ class RepoDigests:
         self._path = path
         self._writing = threading.Lock()
         self._known = _read(path)
+        drop_unfinished(path)
         self.version = 0
         """Another whenever the digests are."""
 
@@ -33,24 +35,21 @@ class RepoDigests:
         return [name for name, ident in self._known.items() if ident == image]
 
     def add(self, name: str, image: str, images: Collection[str]) -> None:
-        """On the disk when this returns. `images`: the ids of all that there are. Raises OSError."""
+        """On the disk when this returns. `images`: the ids of all that there are. Raises CnmError."""
         with self._writing:
             kept = {other: ident for other, ident in self._known.items() if ident in images}
             if self._known.get(name) != image:
                 self._write({**kept, name: image})
 
     def remove(self, names: Iterable[str]) -> None:
-        """Those that are known. Raises OSError."""
+        """Those that are known. Raises CnmError."""
         with self._writing:
             if gone := self._known.keys() & set(names):
                 self._write({name: ident for name, ident in self._known.items() if name not in gone})
 
     def _write(self, known: Mapping[str, str]) -> None:
-        with open(f"{self._path}.new", "wb") as file:
-            file.write(msgspec.json.encode(known))
-            file.flush()
-            os.fsync(file.fileno())
-        os.rename(f"{self._path}.new", self._path)
+        with disk_errors(f"cannot write {self._path}"):
+            replace(self._path, msgspec.json.encode(known))
         self._known = dict(known)
         self.version += 1
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import os
 import re
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
@@ -18,6 +18,7 @@ from cnm.errors import CnmError
 T = TypeVar("T")
 
 _ATTEMPTS = 100
+_MANIFEST = "manifest"
 _PLAIN_NAME = re.compile(r"[a-z0-9.]+")
 
 
@@ -32,6 +33,11 @@ class StoredImage(msgspec.Struct, frozen=True, kw_only=True):
     created: str = ""
     big_data_digests: dict[str, str] = msgspec.field(name="big-data-digests", default_factory=dict)
 
+    @property
+    def is_finished(self) -> bool:
+        """Whether it has got its configuration, and then its manifest (containers/image, storage_dest.go)."""
+        return self.big_data_digests.keys() >= {f"sha256:{self.id}", _MANIFEST}
+
 
 class StoredLayer(msgspec.Struct, frozen=True, kw_only=True):
     """An entry of layers.json."""
@@ -42,7 +48,21 @@ class StoredLayer(msgspec.Struct, frozen=True, kw_only=True):
     """Of the tar, uncompressed: "sha256:" and 64 hex digits."""
     diff_size: int = msgspec.field(name="diff-size", default=0)
     """Bytes of the tar, uncompressed."""
-    incomplete: bool = False
+    flags: dict[str, Any] = msgspec.field(default_factory=dict)
+
+    @property
+    def is_incomplete(self) -> bool:
+        """Whether somebody makes it, or was killed amid that (containers/storage, layers.go: incompleteFlag)."""
+        return self.flags.get("incomplete") is True
+
+
+class StoredContainer(msgspec.Struct, frozen=True, kw_only=True):
+    """An entry of containers.json: steps of builds work in them, and nothing else here."""
+
+    id: str
+    image: str = ""
+    """Hex digits; "" for one that was made from nothing."""
+    layer: str = ""
 
 
 class Contents(NamedTuple):
@@ -66,6 +86,9 @@ class Contents(NamedTuple):
 
 _IMAGES = msgspec.json.Decoder(list[StoredImage])
 _LAYERS = msgspec.json.Decoder(list[StoredLayer])
+_CONTAINERS = msgspec.json.Decoder(list[StoredContainer])
+_NOTHING = (b"", b"null")
+"""What stands for an empty list."""
 
 
 class Storage:
@@ -87,9 +110,18 @@ class Storage:
             images = self._decoded(self._path_of_images, _IMAGES)
             layers = self._decoded(self._path_of_layers, _LAYERS)
             if self.version() == before:
-                whole = {layer.id: layer for layer in layers if not layer.incomplete}
+                whole = {layer.id: layer for layer in layers if not layer.is_incomplete}
                 return Contents(tuple(images), whole, len(whole) < len(layers))
         raise CnmError(f"the image store {self.root} changes faster than it can be read: try again")
+
+    def containers(self) -> list[StoredContainer]:
+        """Raises CnmError where the list is damaged."""
+        return self._decoded(os.path.join(self.root, "overlay-containers", "containers.json"), _CONTAINERS)
+
+    def layer_names(self) -> set[str]:
+        """Ids of all layers that are known, whole or not. Raises CnmError where a list is damaged."""
+        paths = (self._path_of_layers, os.path.join(self._layers, "volatile-layers.json"))
+        return {layer.id for path in paths for layer in self._decoded(path, _LAYERS)}
 
     def big_data(self, image: str, key: str) -> bytes:
         """A document that is kept with an image, as its config by the digest. Raises OSError."""
@@ -107,11 +139,11 @@ class Storage:
     def _decoded(self, path: str, decoder: msgspec.json.Decoder[list[T]]) -> list[T]:
         try:
             with open(path, "rb") as file:
-                text = file.read()
+                text = file.read().strip()
         except FileNotFoundError:
             return []
         try:
-            return decoder.decode(text) if text else []
+            return [] if text in _NOTHING else decoder.decode(text)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise CnmError(f"the image store's list {path} is damaged: {error}") from None
 

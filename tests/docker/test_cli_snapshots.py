@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.docker.shown_stage import (
+    Said,
     Stage,
     command_line,
     members,
@@ -131,3 +133,43 @@ def test_pruning_removes_what_does_not_run(stage: Stage) -> None:
     assert "Deleted Containers:" in said[0][1]
     assert nothing[0] == nothing[1]
     assert declined[0][:2] == declined[1][:2]
+
+
+def test_pruning_images_removes_what_no_container_needs(stage: Stage) -> None:
+    def prunes(say: Callable[..., Said], *words: str) -> Said:
+        """Of an image without a name, and one with a label."""
+        for names in ((), ("pruned:1",)):
+            stage.daemon.docker("commit", "--change", "LABEL pruned=1", "writer", *names)
+        code, out, err = say("image", "prune", *words)
+        left = stage.daemon.docker("images", "-q", "--filter", "label=pruned=1").split()
+        if left:
+            stage.daemon.docker("rmi", "-f", *left)
+        return code, re.sub(r"[0-9a-f]{64}", "ID", out), f"{err}{len(left)}"
+
+    for words in (
+        ("-f", "--filter", "label=pruned=1"),
+        ("-f", "-a", "--filter", "label=pruned=1"),
+        ("-f", "--all", "--filter", "label=pruned", "--filter", "until=1h"),
+        ("-f", "-a", "--filter", "label!=pruned", "--filter", "label=pruned"),
+    ):
+        ours, theirs = (prunes(say, *words) for say in (stage.cnmctl, stage.docker))
+        assert ours == theirs, words
+    for flags in ([], ["-a"]):
+        said = [say("image", "prune", *flags, input=b"n\n") for say in (stage.cnmctl, stage.docker)]
+        assert said[0][:2] == said[1][:2]
+        assert "WARNING! This will remove all " in said[0][1]
+
+
+def test_images_are_chosen_as_docker_does(stage: Stage) -> None:
+    for words in (
+        ("-a",),
+        ("--filter", "label=nope"),
+        ("--filter", "before=busybox"),
+        ("--filter", "since=busybox"),
+        ("--filter", "reference=busy*"),
+        ("--filter", "reference=[^b]*"),
+        ("--filter", "reference=*/*/*:v[0-9]"),
+        ("--filter", "dangling=true", "--filter", "reference=x"),
+    ):
+        line = ("images", "--no-trunc", "--format", "{{.ID}} {{.Repository}} {{.Tag}}", *words)
+        assert stage.cnmctl(*line) == stage.docker(*line), words

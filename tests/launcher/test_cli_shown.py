@@ -12,6 +12,8 @@ from tests.docker.test_cli_shown_containers import test_output_is_dockers as out
 from tests.docker.test_cli_snapshots import (
     test_a_commit_is_dockers,
     test_an_export_comes_back_as_an_image,
+    test_images_are_chosen_as_docker_does,
+    test_pruning_images_removes_what_no_container_needs,
     test_pruning_removes_what_does_not_run,
     test_removing_an_image_says_what_docker_says,
     test_what_cannot_be_read_or_written_is_told_in_dockers_words,
@@ -27,7 +29,9 @@ __all__ = [
     "test_a_commit_is_dockers",
     "test_an_export_comes_back_as_an_image",
     "test_events_are_told_as_they_happen",
+    "test_images_are_chosen_as_docker_does",
     "test_logs_are_followed_to_the_containers_end",
+    "test_pruning_images_removes_what_no_container_needs",
     "test_pruning_removes_what_does_not_run",
     "test_removing_an_image_says_what_docker_says",
     "test_statistics_are_drawn_again_and_again_as_containers_come_and_go",

@@ -226,3 +226,17 @@ def test_errors_are_docker_py_s_own(client: Any, docker: Launcher) -> None:
     with pytest.raises(docker_py.errors.APIError, match="is already in use by container") as refused:
         client.containers.create("busybox", name="taken")
     assert refused.value.status_code == 409
+
+
+def test_a_commit_takes_a_configuration(client: Any, docker: Launcher) -> None:
+    one = client.containers.create("busybox", ["true"], environment={"A": "container"}, labels={"its": "1"})
+
+    made = one.commit("made", "1", conf={"Cmd": ["echo", "own"], "Env": ["OWN=1"]})
+
+    assert client.containers.run(made, remove=True) == b"own\n"
+    assert sorted(each for each in made.attrs["Config"]["Env"] if each.startswith(("A=", "OWN="))) == [
+        "A=container",
+        "OWN=1",
+    ]
+    assert made.attrs["Config"]["Labels"] == {"its": "1"}
+    client.images.remove("made:1")

@@ -23,6 +23,8 @@ class Wire:
         self._flows = threading.Event()
         self._flows.set()
         self.stands_still = threading.Event()
+        self.carried = 0
+        """Bytes that the server has said."""
         self._listener = host.socket()
         self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self._listener.bind(("127.0.0.1", port))
@@ -79,6 +81,7 @@ class Wire:
             sink.shutdown(socket.SHUT_WR)
 
     def _count(self, size: int) -> None:
+        self.carried += size
         if self._left is not None:
             self._left -= size
             if self._left <= 0:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from cnm.launcher.images import Images
 from cnm.launcher.programs import Programs
+from cnm.launcher.removal import User
 from tests.support.unpacked import environment, program
 
 PROGRAMS = ("podman", "conmon", "runc", "busybox")
@@ -94,5 +95,5 @@ def members(chunks: Iterable[bytes]) -> dict[str, tarfile.TarInfo]:
         return {member.name: member for member in archive}
 
 
-NOBODY: Callable[[str], list[object]] = lambda _image: []  # noqa: E731
+NOBODY: Callable[[str], list[User]] = lambda _image: []  # noqa: E731
 """No container is made from any image."""

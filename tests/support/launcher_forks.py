@@ -25,13 +25,15 @@ import msgspec
 from cnm.config import Settings, load
 from cnm.errors import CnmError
 from cnm.kernel import mounting, processes
-from cnm.launcher import daemon, monitor, records, runtime
+from cnm.launcher import daemon, monitor, records, repo_digests, runtime
 from cnm.launcher.building.progress import Progress
 from cnm.launcher.building.request import BuildRequest
 from cnm.launcher.cnmd import Cnmd
 from cnm.launcher.container import Status
 from cnm.launcher.engine import Engine
+from cnm.launcher.image_pruning import Pruning
 from cnm.launcher.places import Places
+from cnm.launcher.podman import Podman
 from cnm.launcher.volumes import copy_up, plugin_driver, users
 from cnm.launcher.volumes import records as volume_records
 from cnm.log_format import start_logging
@@ -105,9 +107,24 @@ class Points:
 
         runtime.Runtime._ask = asked  # type: ignore[method-assign]
 
+    def in_podman(self) -> None:
+        """One more while podman is at work, which goes on."""
+        original = Podman.run
+
+        def run(own: Podman, *arguments: str, given: str = "") -> str:
+            if self.passes(f"during podman {arguments[0]}"):
+                own.start(*arguments)
+                os.kill(os.getpid(), signal.SIGKILL)
+            return original(own, *arguments, given=given)
+
+        Podman.run = run  # type: ignore[method-assign]
+
 
 def _wrap(points: Points) -> None:
     points.in_runtime()
+    points.in_podman()
+    points.around(Podman, "run", lambda _own, verb, *_: f"podman {verb}")
+    points.around(repo_digests, "replace", lambda *_: "writing digests")
     points.around(runtime.Runtime, "_ask", lambda own, verb, *_: f"{own.program} {verb}")
     points.around(monitor.Monitor, "create", lambda *_: "the monitor's creation")
     points.around(monitor.subprocess, "Popen", lambda command, *_: f"starting {os.path.basename(command[0])}")
@@ -188,11 +205,41 @@ def _build(engine: Engine, dockerfile: str, name: str) -> None:
         engine.builds.end(build)
 
 
+def _remove_image(engine: Engine, reference: str) -> None:
+    engine.parts.images.remove(reference, force=False, in_use=engine.users_of)
+
+
+def _tag_image(engine: Engine, reference: str, name: str) -> None:
+    engine.parts.images.tag(reference, name)
+
+
+def _prune_images(engine: Engine, everything: bool) -> None:
+    """Of those with names, all but busybox."""
+    keeps = "docker.io/library/busybox:latest"
+    chosen = (lambda image: keeps not in image.names) if everything else None
+    Pruning(
+        engine.parts.images,
+        engine.image_events,
+        engine.users_of,
+        only_dangling=not everything,
+        is_wanted=chosen,
+    ).run()
+
+
+def _prune_everything(engine: Engine) -> None:
+    engine.prune((), (), None)
+    _prune_images(engine, everything=True)
+
+
 _VERBS: dict[str, Callable[..., None]] = {
     "build": _build,
     "end": _end,
     "remove volume": _remove_volume,
     "prune volumes": _prune_volumes,
+    "remove image": _remove_image,
+    "tag image": _tag_image,
+    "prune images": _prune_images,
+    "prune everything": _prune_everything,
 }
 """Of ours, beside the engine's."""
 

@@ -27,6 +27,7 @@ def left(launcher: Launcher) -> list[str]:
         *_mounts(launcher),
         *_files(launcher),
         *_layers(launcher.place / "root/launcher/storage"),
+        *_half_done(launcher.place / "root/launcher"),
         *_links(launcher),
         *_networks(launcher),
     ]
@@ -96,8 +97,20 @@ def _files(launcher: Launcher) -> Iterator[str]:
             yield from (f"file {path}" for path in sorted(os.listdir(place)))
 
 
+def _half_done(root: Path) -> Iterator[str]:
+    """What requests have while they last, and what was being written or deleted."""
+    for place in ("storage/incoming", "builds"):
+        yield from (f"file {path}" for path in sorted(_in(root / place)))
+    for place, mark in (("remembered-builds", "*.new*"), ("volumes", ".*"), ("storage", "*.new")):
+        yield from (f"file {path}" for path in sorted(map(str, (root / place).glob(mark))))
+
+
+def _in(folder: Path) -> list[str]:
+    return list(map(str, folder.iterdir())) if folder.is_dir() else []
+
+
 def _layers(storage: Path) -> Iterator[str]:
-    """Layers that no image has, what is no layer's, and containers of podman's."""
+    """Layers that no image has, what is no layer's or image's, and containers of podman's."""
     layers = {str(each["id"]): str(each.get("parent", "")) for each in _listed(storage, "layers")}
     needed = set()
     for image in _listed(storage, "images"):
@@ -110,6 +123,9 @@ def _layers(storage: Path) -> Iterator[str]:
     if (storage / "overlay").is_dir():
         there = {path.name for path in (storage / "overlay").iterdir() if len(path.name) == _HEX_DIGITS}
         yield from (f"folder of a layer {name}" for name in sorted(there - needed))
+    images = {str(each["id"]) for each in _listed(storage, "images")}
+    folders = {Path(path).name for path in _in(storage / "overlay-images")}
+    yield from (f"folder of an image {name}" for name in sorted(folders - images) if len(name) == _HEX_DIGITS)
 
 
 def _listed(storage: Path, what: str) -> list[dict[str, Any]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from itertools import chain
 from typing import Any
 
@@ -12,12 +11,13 @@ from flask import Response
 
 from cnm.api import filters, times
 from cnm.api.routes import Routes
-from cnm.errors import CnmError, Conflict, NotBuilt, NotFound
-from cnm.launcher import docker_form, progress
+from cnm.errors import CnmError, NotBuilt, NotFound
+from cnm.launcher import docker_form, name_patterns, progress
 from cnm.launcher.api import registry
 from cnm.launcher.api.calls import Call
 from cnm.launcher.api.streams import endless
-from cnm.launcher.image_config import Image, chain_ids, nanoseconds
+from cnm.launcher.image_config import Image, nanoseconds
+from cnm.launcher.image_pruning import Pruning
 from cnm.launcher.present import moment
 from cnm.launcher.references import familiar
 from cnm.launcher.removal import Removed
@@ -40,12 +40,13 @@ def list_images(call: Call[None]) -> list[dict[str, Any]]:
     wanted = filters.decode(call.query.get("filters", ""), _FILTERS)
     selects = _selector(call, wanted)
     found = sorted(call.engine.parts.images.all(), key=lambda image: image.created, reverse=True)
+    ids = {image.id for image in found}
     parents = set() if call.flag("all") else {image.parent for image in found}
     used = [container.image for container in call.engine.registry.all()]
     return [
         {
             "Id": image.id,
-            "ParentId": "",
+            "ParentId": image.parent if image.parent in ids else "",
             "RepoTags": _names(image.tags, wanted),
             "RepoDigests": _names(image.repo_digests, wanted),
             "Created": image.created // 10**9,
@@ -67,19 +68,13 @@ def _names(full: Sequence[str], wanted: filters.Filters) -> list[str]:
     return [name for name in names if not references or any(_is_called(name, text) for text in references)]
 
 
-def _is_called(name: str, text: str) -> bool:
-    """With its tag or digest, or without; as in Go's path.Match, `*` goes to the next slash."""
-    return any(_matches(each.split("/"), text.split("/")) for each in (name, _repository(name)))
+def _is_called(name: str, pattern: str) -> bool:
+    """With its tag or digest, or without."""
+    return any(name_patterns.matches(pattern, each) for each in (name, _repository(name)))
 
 
 def _repository(name: str) -> str:
     return name.partition("@")[0] if "@" in name else name.rpartition(":")[0]
-
-
-def _matches(parts: list[str], patterns: list[str]) -> bool:
-    from fnmatch import fnmatchcase
-
-    return len(parts) == len(patterns) and all(map(fnmatchcase, parts, patterns))
 
 
 def _selector(call: Call[None], wanted: filters.Filters) -> Callable[[Image], bool]:
@@ -107,12 +102,14 @@ def _selector(call: Call[None], wanted: filters.Filters) -> Callable[[Image], bo
 @routes.get("/images/{image}/json")
 def inspect(call: Call[None], image: str) -> dict[str, Any]:
     """Inspect an image."""
-    found = call.engine.parts.images.find(image)
+    images = call.engine.parts.images
+    found = images.find(image)
+    has_parent = any(each.id == found.parent for each in images.all())
     return {
         "Id": found.id,
         "RepoTags": [familiar(name) for name in found.tags],
         "RepoDigests": [familiar(name) for name in found.repo_digests],
-        "Parent": "",
+        "Parent": found.parent if has_parent else "",
         "Comment": found.comment,
         "Created": moment(found.created),
         "DockerVersion": "",
@@ -125,7 +122,7 @@ def inspect(call: Call[None], image: str) -> dict[str, Any]:
         "VirtualSize": found.size,
         "GraphDriver": {"Name": "overlay2", "Data": None},
         "RootFS": {"Type": "layers", "Layers": list(found.diff_ids)},
-        "Metadata": {"LastTagTime": moment(0)},
+        "Metadata": {"LastTagTime": moment(images.last_tagged(found.id))},
     }
 
 
@@ -164,33 +161,17 @@ def _steps(image: Image) -> list[dict[str, Any]]:
 def prune(call: Call[None]) -> dict[str, Any]:
     """Remove images without a name that no container is made from; with `dangling` false those with one too."""
     wanted = filters.decode(call.query.get("filters", ""), _PRUNE_FILTERS)
-    only_dangling = filters.dangling(wanted) is not False
-    selects = _selector(call, {key: texts for key, texts in wanted.items() if key != "dangling"})
-    images, users = call.engine.parts.images, call.engine.users_of
-    sizes = _layer_sizes(images.all())
-    deleted: list[Removed] = []
-    everything = images.all()
-    known = {each.id for each in everything}
-    for image in everything:
-        if (image.tags and only_dangling) or not selects(image) or list(users(image.id)):
-            continue
-        for reference in image.names or (image.id,):
-            with suppress(Conflict, NotFound):  # another image needs it, or somebody was quicker
-                removed = images.remove(reference, force=False, in_use=users)
-                call.engine.image_events.tell_removed(image, removed, known)
-                deleted += removed
-    space = sum(sizes.get(each.deleted, 0) for each in deleted)
-    call.engine.parts.events.publish("image", "prune", "", reclaimed=str(space))
-    return {"ImagesDeleted": deleted or None, "SpaceReclaimed": space}
-
-
-def _layer_sizes(images: list[Image]) -> dict[str, int]:
-    """Bytes of layers by what they are called when they are deleted."""
-    return {
-        chain: size
-        for image in images
-        for chain, size in zip(chain_ids(image.diff_ids), image.layer_sizes, strict=False)
-    }
+    chosen = {key: texts for key, texts in wanted.items() if key != "dangling"}
+    engine = call.engine
+    pruned = Pruning(
+        engine.parts.images,
+        engine.image_events,
+        engine.users_of,
+        only_dangling=filters.dangling(wanted) is not False,
+        is_wanted=_selector(call, chosen) if chosen else None,
+    ).run()
+    engine.parts.events.publish("image", "prune", "", reclaimed=str(pruned.space))
+    return {"ImagesDeleted": pruned.removed or None, "SpaceReclaimed": pruned.space}
 
 
 @routes.post(
@@ -198,7 +179,7 @@ def _layer_sizes(images: list[Image]) -> dict[str, int]:
     query={
         "fromImage": "what to pull",
         "fromSrc": "- for the request's body: to import",
-        "platform": "which of the images of a name, as `linux/amd64`",
+        "platform": "which of the images of a name, as `linux/amd64`; of an import: what it is for",
         "repo": "its name",
         "tag": "its tag, or a digest to pull; without one all tags",
         "message": "a comment",
@@ -216,7 +197,11 @@ def create(call: Call[None]) -> Response:
     reference = f"{name}:{tag}" if name and tag else name
     changes = call.query.getlist("changes") if hasattr(call.query, "getlist") else []
     ident = call.engine.parts.images.import_tar(
-        call.stream, reference, changes, call.query.get("message", "") or "Imported from -"
+        call.stream,
+        reference,
+        changes,
+        call.query.get("message", "") or "Imported from -",
+        call.query.get("platform", ""),
     )
     call.engine.image_events.tell_tagged(ident, reference)
     call.engine.image_events.tell("import", ident)
@@ -267,13 +252,24 @@ def tag(call: Call[None], image: str) -> None:
 )
 def remove(call: Call[None], image: str) -> Response:
     """Remove an image, or one of its names."""
-    images = call.engine.parts.images
-    found, known = images.find(image), {each.id for each in images.all()}
-    removed = images.remove(
-        image, force=call.flag("force"), in_use=call.engine.users_of, prune=not call.flag("noprune")
-    )
-    call.engine.image_events.tell_removed(found, removed, known)
+    images, users = call.engine.parts.images, call.engine.users_of
+    try:
+        found = images.find(image)
+    except NotFound as error:
+        removed = _remove_damaged(call, image, error)
+    else:
+        known = {each.id for each in images.all()}
+        removed = images.remove(image, force=call.flag("force"), in_use=users, prune=not call.flag("noprune"))
+        call.engine.image_events.tell_removed(found, removed, known)
     return Response(codec.encode(removed) + b"\n", content_type="application/json")
+
+
+def _remove_damaged(call: Call[None], image: str, missed: NotFound) -> list[Removed]:
+    """What is left of an image that is in no list. Raises `missed` where there is nothing either."""
+    try:
+        return call.engine.parts.images.remove_damaged(image, call.engine.users_of)
+    except NotFound:
+        raise missed from None
 
 
 @routes.post(
@@ -301,5 +297,6 @@ def commit(call: Call[Config | None]) -> dict[str, str]:
         message=call.query.get("comment", ""),
         changes=changes,
         pause=call.flag("pause", missing=True),
+        config=call.body,
     )
     return {"Id": ident}

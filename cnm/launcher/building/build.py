@@ -87,7 +87,8 @@ class Build:
                 yield from self._finish(known.results[-1])
                 return
             yield from progress.beginning()
-            with self._parts.images.adding(), self._cleared_where_it_fails():
+            sources = self._recipe.sources.values()
+            with self._parts.images.adding(sources), self._cleared_where_it_fails():
                 yield from self._work(self._recipe, progress)
                 with open(self._place.image, encoding="ascii") as file:
                     image = digits(file.read().strip())

@@ -24,6 +24,7 @@ from cnm.launcher.building import networks
 from cnm.launcher.images import Images
 from cnm.launcher.places import Places
 from cnm.launcher.sandboxes import Sandboxes
+from cnm.launcher.storage import Storage
 
 log = logging.getLogger("cnm.launcher")
 
@@ -144,14 +145,9 @@ class Leftovers:
 
 
 def _containers(storage: str, build: str) -> list[str]:
-    """Ids of podman's working containers of a build, of all where `build` is ""."""
+    """Ids of podman's working containers of a build, of all where `build` is "". Raises CnmError."""
     path = os.path.join(storage, "overlay-containers")
-    try:
-        with open(os.path.join(path, "containers.json"), "rb") as file:
-            known = msgspec.json.decode(file.read() or b"[]", type=list[dict[str, object]] | None) or []
-    except FileNotFoundError:
-        return []
-    found = [str(each["id"]) for each in known]
+    found = [each.id for each in Storage(storage).containers()]
     return [each for each in found if not build or _is_of(os.path.join(path, each), build)]
 
 
