@@ -18,6 +18,7 @@ _MISMATCH = re.compile(r"[Dd]igest did not match, expected (\S+), got ")
 _NO_TAGS = "fetching tags list: invalid status code from registry 404"
 _CONTEXT = re.compile(
     r"^(?:initializing source \S+: |reading manifest \S+ in \S+: |pinging container registry \S+: "
+    r'|couldn\'t search registry "[^"]*": |authenticating creds for "[^"]*": '
     r"|copying system image from manifest list: |fetching tags list: "
     r'|writing blob: |storing blob to file "[^"]*": |happened during read: )+'
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -32,8 +32,8 @@ def search(
     limit: int | None,
     wanted: Mapping[str, Sequence[str]],
     credentials: Credentials,
-) -> list[dict[str, Any]]:
-    """Docker's records of at most `limit` repositories, 25 where that is None.
+) -> Generator[None, None, list[dict[str, Any]]]:
+    """Docker's records of at most `limit` repositories, 25 where that is None; None now and then before.
 
     `term` begins with HOST[:PORT]/ for another registry than Docker Hub. Raises InvalidParameter and CnmError.
     """
@@ -43,12 +43,9 @@ def search(
     words = term if registry != HUB else f"{HUB}/{term.removeprefix(f'{HUB}/')}"
     options = [f"--filter={key}={value}" for key, values in wanted.items() for value in values]
     asker = Asker(registry, credentials)
+    form = ("--no-trunc", "--format", "json", "--limit", str(limit or _USUAL))
     try:
-        told = client.ask(
-            "search",
-            asker,
-            *("--no-trunc", "--format", "json", "--limit", str(limit or _USUAL), *options, words),
-        )
+        told = yield from client.asking("search", asker, *form, *options, words)
     except CnmError as error:
         raise explained(error, asker) from None
     return [_record(each) for each in msgspec.json.decode(told or "[]", type=list[_Found])]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -64,6 +63,7 @@ class _Login(msgspec.Struct):
         "remote": "is refused",
         "version": "2, BuildKit, is refused",
     },
+    is_slow=True,
 )
 def build(call: Call[None]) -> Response:
     """Make an image of a Dockerfile."""
@@ -109,7 +109,7 @@ def _credentials() -> dict[str, str]:
     try:
         decoded = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
         logins = msgspec.json.decode(decoded, type=dict[str, _Login] | None) or {}
-    except (binascii.Error, msgspec.DecodeError, UnicodeDecodeError):
+    except (ValueError, msgspec.DecodeError):
         raise InvalidParameter(f"the header {_REGISTRIES} cannot be read") from None
     return {_registry(name): _secret(login) for name, login in logins.items()}
 
