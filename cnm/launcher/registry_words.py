@@ -15,6 +15,8 @@ _DENIED = "denied: requested access to the resource is denied"
 _PLAIN = "http: server gave HTTP response to HTTPS client"
 _FULL = "no space left on device"
 _MISMATCH = re.compile(r"[Dd]igest did not match, expected (\S+), got ")
+_OTHER_MANIFEST = re.compile(r"[Mm]anifest does not match provided manifest digest (sha256:[0-9a-f]+)")
+_OTHER_CONFIG = re.compile(r"config\.json digest \S+ does not match expected (sha256:[0-9a-f]+)")
 _NO_TAGS = "fetching tags list: invalid status code from registry 404"
 _CONTEXT = re.compile(
     r"^(?:initializing source \S+: |reading manifest \S+ in \S+: |pinging container registry \S+: "
@@ -38,6 +40,12 @@ def not_pulled(error: CnmError, name: Reference, asker: Asker) -> CnmError:
         )
     if found := _MISMATCH.search(words):
         return CnmError(f"filesystem layer verification failed for digest {found[1]}")
+    if found := _OTHER_MANIFEST.search(words):
+        return CnmError(f"manifest verification failed for digest {found[1]}")
+    if found := _OTHER_CONFIG.search(words):
+        return CnmError(
+            f"error pulling image configuration: image config verification failed for digest {found[1]}"
+        )
     return explained(error, asker)
 
 

@@ -40,7 +40,7 @@ def stage() -> Iterator[Stage]:
         pytest.skip(reason)
     with staged() as stage:
         yield stage
-        assert "Traceback" not in stage.launcher.log
+        assert "Traceback" not in stage.launcher.log, stage.launcher.log
 
 
 @pytest.fixture
@@ -277,14 +277,15 @@ def _told(lines: Any) -> Iterator[dict[str, Any]]:
 
 
 def _is_amid(message: dict[str, Any]) -> bool:
-    return 0 < message["progressDetail"].get("current", 0) < message["progressDetail"]["total"]
+    detail = message["progressDetail"]
+    return bool(0 < detail.get("current", 0) < detail["total"])
 
 
 def test_the_docker_cli_shows_a_bar_on_a_terminal(clean: Stage) -> None:
     clean.put("bar", large(b"b"))
     clean.wire.stop_after(LARGE // 2)
     command = clean.launcher.command("pull", clean.name("bar:1"))
-    with on_a_terminal(command, env={**environment(), "TERM": "xterm"}) as terminal:
+    with on_a_terminal(command, env={**environment(), "TERM": "xterm"}, columns=160) as terminal:
         terminal.expect("Downloading")
         terminal.expect("=>")
         shown = terminal.expect("MB/")

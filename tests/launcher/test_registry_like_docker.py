@@ -111,6 +111,24 @@ def test_a_push_of_a_stranger_is_told_alike(pair: Pair) -> None:
     assert ours[1].splitlines()[-1] == theirs[1].splitlines()[-1] == "no basic auth credentials"
 
 
+@pytest.mark.parametrize("what", ["manifest", "settings"])
+def test_what_is_not_its_digest_is_told_alike(pair: Pair, what: str) -> None:
+    name, repository = pair.name(_IMAGE), pair.name("team/base")
+    (digest,) = _digest(pair, name)
+    pair.done("ours", "pull", name)
+    ident = pair.done("ours", "image", "inspect", "-f", "{{.Id}}", name).strip()
+    pair.done("ours", "rmi", name)
+    blob = pair.registry.blob(digest if what == "manifest" else ident)
+    sound = blob.read_bytes()
+    blob.write_bytes(sound.replace(b"{", b"{ ", 1))
+
+    ours, theirs = pair.said("pull", f"{repository}@{digest}")
+
+    blob.write_bytes(sound)
+    assert ours[1].splitlines()[-1] == theirs[1].splitlines()[-1]
+    assert ours[0] == theirs[0] == 1
+
+
 _DEAD = "192.0.2.1:5000"
 """Nobody has it, and nothing leads there: RFC 5737."""
 

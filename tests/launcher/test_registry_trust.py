@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -52,7 +53,7 @@ class Stage:
 def stage() -> Iterator[Stage]:
     if reason := lacking(*lab.PROGRAMS, *registries.PROGRAMS):
         pytest.skip(reason)
-    more = {
+    more: dict[str, dict[str, Any]] = {
         "unknown": {"is_trusted": False},
         "named": {"is_trusted": False},
         "expired": {"certified": {"days": -1}},

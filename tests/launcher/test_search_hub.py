@@ -81,7 +81,6 @@ def pair() -> Iterator[Pair]:
         ("nothing-like-it",),
         ("--limit", "101", "redis"),
         ("--filter", "stars=many", "redis"),
-        ("--filter", "colour=red", "redis"),
     ],
 )
 def test_docker_hub_is_searched_alike(pair: Pair, words: tuple[str, ...]) -> None:
