@@ -20,10 +20,12 @@ _OTHER_CONFIG = re.compile(r"config\.json digest \S+ does not match expected (sh
 _NO_TAGS = "fetching tags list: invalid status code from registry 404"
 _CONTEXT = re.compile(
     r"^(?:initializing source \S+: |reading manifest \S+ in \S+: |pinging container registry \S+: "
-    r'|couldn\'t search registry "[^"]*": |authenticating creds for "[^"]*": '
-    r"|copying system image from manifest list: |fetching tags list: "
+    r'|\* |couldn\'t search registry "[^"]*": |authenticating creds for "[^"]*": |getting repository tags: '
+    r"|trying to reuse blob \S+ at destination: |initiating layer upload to \S+ in \S+: "
+    r"|uploading manifest \S+ to \S+: |copying system image from manifest list: |fetching tags list: "
     r'|writing blob: |storing blob to file "[^"]*": |happened during read: )+'
 )
+"""What podman was doing to whom, before what went wrong."""
 
 
 def not_pulled(error: CnmError, name: Reference, asker: Asker) -> CnmError:
