@@ -6,6 +6,7 @@ Source of the words: builder/remotecontext of Docker 20.10, and net/http of Go.
 from __future__ import annotations
 
 import socket
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
@@ -79,12 +80,23 @@ def _refused(url: str, error: HTTPError) -> CnmError:
 
 def _unreachable(url: str, reason: object) -> CnmError:
     host = urlsplit(url).hostname
-    if isinstance(reason, socket.gaierror):
-        return NotFound(f'Get "{url}": dial tcp: lookup {host}: no such host')
     if isinstance(reason, TimeoutError):
         return CnmError(f'Get "{url}": {host} says nothing for {_SILENT_SECONDS:.0f} seconds')
-    words = getattr(reason, "strerror", None) or str(reason)
-    return CnmError(f'Get "{url}": {words.lower()}')
+    words = (getattr(reason, "strerror", None) or str(reason)).lower()
+    if isinstance(reason, socket.gaierror):
+        is_unknown = reason.errno == socket.EAI_NONAME
+        error = NotFound if is_unknown else CnmError
+        return error(f'Get "{url}": dial tcp: lookup {host}: {"no such host" if is_unknown else words}')
+    if isinstance(reason, OSError) and not isinstance(reason, ssl.SSLError):
+        words = f"dial tcp {_address(url)}: connect: {words}"
+    return CnmError(f'Get "{url}": {words}')
+
+
+def _address(url: str) -> str:
+    """HOST:PORT."""
+    parts = urlsplit(url)
+    has_port = parts.netloc.rpartition(":")[2].isdecimal()
+    return parts.netloc if has_port else f"{parts.netloc}:{443 if parts.scheme == 'https' else 80}"
 
 
 def _pieces(url: str, answer: HTTPResponse) -> Iterator[bytes]:

@@ -50,7 +50,6 @@ def _fetched(call: Call[Any], url: str) -> Iterator[Message | None]:
         yield progress.message(f"Downloading from {url}")
         path = os.path.join(place, "fetched")
         yield from _written(path, found)
-        yield progress.message("")
         with open(path, "rb") as archive:
             ident = _taken_in(call, archive, url)
     yield progress.message(ident)
