@@ -12,6 +12,7 @@ from cnm.launcher.references import Reference, familiar
 from cnm.launcher.registry_client import Asker
 
 _DENIED = "denied: requested access to the resource is denied"
+_NO_TOKEN = "unable to retrieve auth token: invalid username/password"
 _PLAIN = "http: server gave HTTP response to HTTPS client"
 _FULL = "no space left on device"
 _MISMATCH = re.compile(r"[Dd]igest did not match, expected (\S+), got ")
@@ -59,7 +60,7 @@ def not_pushed(error: CnmError, asker: Asker) -> CnmError:
 def explained(error: CnmError, asker: Asker) -> CnmError:
     """What any request may end with."""
     words = _CONTEXT.sub("", str(error))
-    if "authentication required" in words:
+    if "authentication required" in words or _NO_TOKEN in words:
         is_known = asker.credentials.is_somebody
         return CnmError("unauthorized: authentication required" if is_known else "no basic auth credentials")
     if words.endswith("unexpected EOF"):

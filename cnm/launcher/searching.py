@@ -56,7 +56,7 @@ def search(
 
 def _selector(wanted: Mapping[str, Sequence[str]]) -> Callable[[_Record], bool]:
     """Of those that the registry gives, as many as are asked for. Raises InvalidParameter in Docker's words."""
-    least = max((_number(text, wanted["stars"]) for text in wanted.get("stars", ())), default=0)
+    least = max((_number(text) for text in wanted.get("stars", ())), default=0)
     kinds = {
         f"is_{kind}": _truth(f"is-{kind}", wanted[f"is-{kind}"])
         for kind in ("official", "automated")
@@ -70,20 +70,16 @@ def _selector(wanted: Mapping[str, Sequence[str]]) -> Callable[[_Record], bool]:
     return selects
 
 
-def _number(text: str, given: Sequence[str]) -> int:
+def _number(text: str) -> int:
     if not text.isdecimal():
-        raise _invalid("stars", given)
+        raise InvalidParameter(f"Invalid filter 'stars={text}'")
     return int(text)
 
 
 def _truth(name: str, given: Sequence[str]) -> bool:
     if list(given) not in (["true"], ["false"]):
-        raise _invalid(name, given)
+        raise InvalidParameter(f"Invalid filter '{name}=[{' '.join(given)}]'")
     return given[0] == "true"
-
-
-def _invalid(name: str, given: Sequence[str]) -> InvalidParameter:
-    return InvalidParameter(f"Invalid filter '{name}=[{' '.join(given)}]'")
 
 
 def _registry(term: str) -> str:

@@ -58,7 +58,7 @@ def _answer(asked: Asked) -> None:
 def pair() -> Iterator[Pair]:
     if reason := lacking(*PROGRAMS):
         pytest.skip(reason)
-    with paired() as pair, hosts({_HUB: "127.0.0.1"}):
+    with hosts({_HUB: "127.0.0.1"}), paired() as pair:
         authority = Authority(pair.place, "hub")
         for name in (_HUB, "docker.io"):
             trust(name, authority)
@@ -81,6 +81,8 @@ def pair() -> Iterator[Pair]:
         ("nothing-like-it",),
         ("--limit", "101", "redis"),
         ("--filter", "stars=many", "redis"),
+        ("--filter", "is-official=perhaps", "redis"),
+        ("--filter", "is-official=true", "--filter", "is-official=false", "redis"),
     ],
 )
 def test_docker_hub_is_searched_alike(pair: Pair, words: tuple[str, ...]) -> None:

@@ -25,7 +25,15 @@ class Asked(BaseHTTPRequestHandler):
         self.wfile.write(content)
 
     def body(self) -> bytes:
+        if self.headers.get("Transfer-Encoding") == "chunked":
+            return b"".join(self._chunks())
         return self.rfile.read(int(self.headers.get("Content-Length", 0)))
+
+    def _chunks(self) -> Iterator[bytes]:
+        while size := int(self.rfile.readline(), 16):
+            yield self.rfile.read(size)
+            self.rfile.readline()
+        self.rfile.readline()
 
     def log_message(self, *_: object) -> None:
         """Tests tell what went wrong."""
@@ -36,8 +44,14 @@ def web_server(
     host: Host, port: int, answer: Callable[[Asked], None], certificate: Certificate | None = None
 ) -> Iterator[None]:
     """Each GET and POST is for `answer`; with TLS where there is a certificate."""
-    handler = type("Handler", (Asked,), {"do_GET": answer, "do_POST": answer})
-    server = ThreadingHTTPServer(("127.0.0.1", port), handler, bind_and_activate=False)
+
+    class Handler(Asked):
+        def do_GET(self) -> None:
+            answer(self)
+
+        do_POST = do_GET
+
+    server = ThreadingHTTPServer(("127.0.0.1", port), Handler, bind_and_activate=False)
     server.socket.close()
     server.socket = host.socket()
     server.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
