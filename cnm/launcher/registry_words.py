@@ -14,6 +14,7 @@ from cnm.launcher.registry_client import Asker
 _DENIED = "denied: requested access to the resource is denied"
 _NO_TOKEN = "unable to retrieve auth token: invalid username/password"
 _PLAIN = "http: server gave HTTP response to HTTPS client"
+_BROKEN = (" EOF", "connection reset by peer", "broken pipe")
 _FULL = "no space left on device"
 _MISMATCH = re.compile(r"[Dd]igest did not match, expected (\S+), got ")
 _OTHER_MANIFEST = re.compile(r"[Mm]anifest does not match provided manifest digest (sha256:[0-9a-f]+)")
@@ -63,7 +64,7 @@ def explained(error: CnmError, asker: Asker) -> CnmError:
     if "authentication required" in words or _NO_TOKEN in words:
         is_known = asker.credentials.is_somebody
         return CnmError("unauthorized: authentication required" if is_known else "no basic auth credentials")
-    if words.endswith("unexpected EOF"):
+    if words.endswith(_BROKEN):
         return CnmError(f"the connection to {asker.registry} broke off: {words}: try again")
     if _FULL in words:
         return CnmError(f"{_FULL}: make room, and try again: {words}")

@@ -54,7 +54,7 @@ def test_a_pull_of_which_podman_tells_no_image_has_failed(place: Path) -> None:
     [
         (
             """couldn't search registry "r.test": pinging container registry r.test: Get "https://r.test/v2/": EOF""",
-            'Get "https://r.test/v2/": EOF',
+            'the connection to r.test broke off: Get "https://r.test/v2/": EOF: try again',
         ),
         ("fetching tags list: authentication required", "no basic auth credentials"),
     ],
