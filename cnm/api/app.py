@@ -14,6 +14,7 @@ from werkzeug.routing import Rule
 from cnm.api import versions
 from cnm.api.routes import Route
 from cnm.errors import CnmError, InvalidParameter
+from cnm.http.server import HAS_LEFT
 from cnm.wire import codec
 
 if TYPE_CHECKING:
@@ -78,8 +79,14 @@ def failure(error: CnmError) -> Response:
 
 def _known_failure(error: CnmError) -> Response:
     if error.status == 500:
-        log.error("%s %s: %s", request.method, request.path, error)
+        log.log(_level(), "%s %s: %s", request.method, request.path, error)
     return failure(error)
+
+
+def _level() -> int:
+    """That a client has gone is no error of ours, whatever failed of it."""
+    has_left = request.environ.get(HAS_LEFT)
+    return logging.DEBUG if has_left is not None and has_left() else logging.ERROR
 
 
 def _message(text: str, status: int) -> Response:
@@ -101,7 +108,7 @@ def _http_failure(error: HTTPException) -> Response:
 
 
 def _unexpected(error: Exception) -> Response:
-    log.error("%s %s failed", request.method, request.path, exc_info=error)
+    log.log(_level(), "%s %s failed", request.method, request.path, exc_info=error)
     reason = " ".join(str(error).split()) or type(error).__name__
     return _message(f"internal error: {reason}", 500)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -50,10 +51,27 @@ class Route:
     query: Mapping[str, str] | None = None
     """Query parameters and what each is for."""
     media_type: str = "application/json"
+    is_slow: bool = False
+    """Whether it takes as long as its client, or another host, likes: it is to occupy none of the server's workers."""
 
     @property
     def name(self) -> str:
         return f"{self.method} {self.path}"
+
+
+def slow(routes: Iterable[Route]) -> Callable[[str, str], bool]:
+    """Says of a request's method and path, with or without a version, whether it is of one of `routes` that is slow."""
+    paths: dict[str, list[str]] = {}
+    for route in routes:
+        if route.is_slow:
+            paths.setdefault(route.method, []).append(re.sub(r"\{\w+\}", ".+", route.path))
+    patterns = {method: re.compile(f"(?:/v[0-9.]+)?(?:{'|'.join(found)})") for method, found in paths.items()}
+
+    def is_slow(method: str, path: str) -> bool:
+        pattern = patterns.get(method)
+        return pattern is not None and pattern.fullmatch(path) is not None
+
+    return is_slow
 
 
 class Routes:

@@ -10,6 +10,7 @@ from cnm.cli.launcher_client import STANDARD_INPUT, file_pieces, launcher, messa
 from cnm.cli.output import LIST_FLAGS, Listing
 from cnm.cli.quantities import age, decimal_size, local_time
 from cnm.cli.report import report
+from cnm.cli.transfer_display import show
 from cnm.errors import CnmError, InvalidParameter
 
 TYPE_CHECKING = False
@@ -144,16 +145,18 @@ def load(client: Client, arguments: Arguments) -> int:
 
 def import_(client: Client, arguments: Arguments) -> int:
     source, reference = (*arguments.operands, "")[:2]
+    is_url = source.startswith(("http://", "https://"))
     pairs = [
-        ("fromSrc", "-"),
+        ("fromSrc", source if is_url else "-"),
         ("repo", reference),
         ("message", arguments["message"]),
         ("platform", arguments["platform"]),
         *(("changes", change) for change in arguments["change"]),
     ]
     path = "/images/create" + query_text(pair for pair in pairs if pair[1])
-    if source.startswith(("http://", "https://")):
-        raise InvalidParameter(f"cannot import from {source}: fetch it first, and import the file")
+    if is_url:
+        show(launcher(client).stream(path, method="POST"))
+        return 0
     with launcher(client).upload("POST", path, _archive(source)) as answer:
         for message in messages(answer):
             if message.get("status") and not message.get("progressDetail"):
@@ -205,9 +208,9 @@ LOAD = Command(
 )
 IMPORT = Command(
     "import",
-    "Make an image of a tar archive of files, '-' for standard input",
+    "Make an image of a tar archive of files, a URL or '-' for standard input",
     import_,
-    "FILE [REPOSITORY[:TAG]]",
+    "FILE|URL|- [REPOSITORY[:TAG]]",
     (
         Flag("change", LIST, "Instruction of a Dockerfile to apply; may be repeated", "c"),
         Flag("message", STRING, "Message of the image's history", "m"),

@@ -2,7 +2,8 @@
 
 cheroot gives a connection to a worker as soon as it is accepted, and keeps it there for as long as the answer
 lasts. Here a connection gets a worker only while it has something to say (a request, the next word of a TLS
-handshake), and a stream moves to a thread of its own.
+handshake), and a stream moves to a thread of its own; so does a request that its app calls slow, before anything of
+its body is read.
 cheroot's type stubs lack what is overridden here, or have it wrong: hence the ignored errors.
 """
 
@@ -14,7 +15,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_to_bytes
@@ -41,6 +42,9 @@ UPGRADE = "cnm.upgrade"
 Its answer gives the headers, and no body.
 """
 
+HAS_LEFT = "cnm.has_left"
+"""Key of the WSGI environment with a callable that says whether the client has gone."""
+
 PEER_CERTIFICATE = "cnm.peer_certificate"
 """Key of the WSGI environment with the certificate that the client showed (DER), where it showed one."""
 
@@ -60,14 +64,22 @@ _LINGER_SECONDS = 1.0
 class Server:
     """Serves `app` at `place`, with at most `threads` requests at a time.
 
-    What the server itself refuses is said as a JSON object with the one key `error_key`.
+    What the server itself refuses is said as a JSON object with the one key `error_key`. `is_slow` says of a request's
+    method and path whether it takes as long as its client likes: any number of those are served beside the `threads`,
+    and their clients may be silent, and deaf, for as long as they like.
     """
 
     def __init__(
-        self, app: WSGIApplication, place: Place, threads: int = 64, *, error_key: str = "message"
+        self,
+        app: WSGIApplication,
+        place: Place,
+        threads: int = 64,
+        *,
+        error_key: str = "message",
+        is_slow: Callable[[str, str], bool] = lambda _method, _path: False,
     ) -> None:
         self._place = place
-        self._http = _HttpServer(place, app, threads, error_key)
+        self._http = _HttpServer(place, app, threads, error_key, is_slow)
 
     def bind(self) -> None:
         """Listen; connections wait from now on. Raises Conflict when another daemon listens there."""
@@ -112,6 +124,18 @@ class _Connections(connections.ConnectionManager):
 class _Request(server.HTTPRequest):
     """Refuses in the API's own form, and leaves no unread body for the next request to stumble on."""
 
+    def respond(self) -> None:
+        """A slow one is left to a thread; the worker then gives the connection back as if to be kept."""
+        method, path = self.method.decode("latin-1"), self.uri.partition(b"?")[0].decode("latin-1")
+        if self.server.is_slow(method, path):
+            self.conn.stream = _Slow(self.conn, self)
+            self.close_connection = False
+        else:
+            self.respond_here()
+
+    def respond_here(self) -> None:
+        super().respond()
+
     def simple_response(self, status: str | int, msg: str = "") -> None:
         """What cheroot refuses before any app sees it."""
         self.close_connection = True
@@ -126,7 +150,8 @@ class _Request(server.HTTPRequest):
     def send_headers(self) -> None:
         if self.status[:3] == b"413":  # type: ignore[comparison-overlap]
             self._drain(self.rfile)
-        if self.chunked_read and not self.rfile.closed:
+        is_whole = self.rfile.closed if self.chunked_read else not getattr(self.rfile, "remaining", 0)
+        if not is_whole and (self.chunked_read or self.close_connection):
             self.close_connection = self.conn.lingers = True
         super().send_headers()
 
@@ -139,7 +164,7 @@ class _Request(server.HTTPRequest):
 
 class _Connection(server.HTTPConnection):
     RequestHandlerClass = _Request
-    stream: _Stream | _Taken | None = None
+    stream: _Stream | _Taken | _Slow | None = None
     is_new = False
     """Whether it came to a worker before its first byte was heard."""
     lingers = False
@@ -244,6 +269,42 @@ class _Stream:
         return True
 
 
+class _Slow:
+    """A request that a thread of its own reads and answers."""
+
+    def __init__(self, connection: _Connection, request: _Request) -> None:
+        self._connection = connection
+        self._request = request
+
+    def start(self) -> None:
+        threading.Thread(target=self._run, name="api-slow", daemon=True).start()
+
+    def close(self) -> None:
+        """Cut the client off; whoever works for it sees that it went away."""
+        with suppress(OSError):
+            self._connection.socket.shutdown(socket.SHUT_RDWR)
+
+    def _run(self) -> None:
+        connection = self._connection
+        self._answer()
+        if isinstance(connection.stream, _Stream | _Taken):
+            connection.stream._run()
+        else:
+            with suppress(OSError):
+                connection.close()
+        connection.server.streams.discard(self)
+
+    def _answer(self) -> None:
+        self._connection.socket.settimeout(None)
+        self._request.close_connection = True
+        try:
+            self._request.respond_here()
+        except OSError as error:
+            log.debug("a client went away: %s", error)
+        except Exception:
+            log.exception("a request failed")
+
+
 class _Taken:
     """A connection that an app has taken over, in a thread of its own."""
 
@@ -277,11 +338,28 @@ class _Taken:
                 connection.close()
 
 
+class _Body:
+    """A body in chunks: a client that goes away amid it is an OSError, and not a chunk that is none."""
+
+    def __init__(self, chunks: Any) -> None:
+        self._chunks = chunks
+
+    def read(self, size: int | None = None) -> bytes:
+        try:
+            content: bytes = self._chunks.read(size)
+        except ValueError as error:
+            raise ConnectionResetError(f"the client does not end its body: {error}") from None
+        return content
+
+
 class _Gateway(wsgi.Gateway_10):
     """WSGI as the standard has it (the path fully unquoted), streams and connections handed over."""
 
     def get_environ(self) -> dict[str, Any]:  # type: ignore[override]
         environ: dict[str, Any] = super().get_environ()  # type: ignore[no-untyped-call]
+        environ[HAS_LEFT] = self.req.conn.abandoned
+        if self.req.chunked_read:
+            environ["wsgi.input"] = _Body(environ["wsgi.input"])
         environ["PATH_INFO"] = unquote_to_bytes(self.req.uri.partition(b"?")[0]).decode("latin-1")
         if isinstance(self.req.conn.socket, ssl.SSLSocket):
             environ[PEER_CERTIFICATE] = self.req.conn.socket.getpeercert(binary_form=True)
@@ -335,15 +413,22 @@ class _HttpServer(wsgi.Server):
     max_request_header_size = 64 * 1024
     listener: socket.socket
 
-    def __init__(self, place: Place, app: WSGIApplication, threads: int, error_key: str) -> None:
+    def __init__(
+        self,
+        place: Place,
+        app: WSGIApplication,
+        threads: int,
+        error_key: str,
+        is_slow: Callable[[str, str], bool],
+    ) -> None:
         super().__init__(str(place), app, server_name=f"cnm/{cnm.__version__} (linux)", timeout=_IDLE_SECONDS)
-        self.place, self.error_key = place, error_key
+        self.place, self.error_key, self.is_slow = place, error_key, is_slow
         self.peercreds_enabled = isinstance(place, UnixPlace)
         self.ssl_adapter = tls.Adapter(place.tls) if place.tls else None
         self.gateway = _Gateway
         self.software = self.server_name
         self.requests = WorkerPool(self._serve_connection, min(_LEAST_WORKERS, threads), threads)
-        self.streams: set[_Stream | _Taken] = set()
+        self.streams: set[_Stream | _Taken | _Slow] = set()
 
     def prepare(self) -> None:
         """cheroot's own would bind anew, or take systemd's descriptor 3 for its socket."""

@@ -9,13 +9,14 @@ from collections.abc import Sequence
 
 import cnm
 from cnm import daemon_process
+from cnm.api.routes import slow
 from cnm.config import Settings
 from cnm.errors import Unavailable
 from cnm.events import EventBus
 from cnm.http import activation
 from cnm.http.listener import UnixPlace
 from cnm.http.server import Server
-from cnm.launcher.api.app import create_app
+from cnm.launcher.api.app import create_app, declared_routes
 from cnm.launcher.cnmd import Cnmd
 from cnm.launcher.engine import Engine
 from cnm.launcher.exits import Exits
@@ -67,7 +68,8 @@ def _serve(settings: Settings) -> int:
     clock = RealClock()
     engine = make_engine(settings, places, clock)
     _warn_of_what_is_absent(engine.parts, settings.launcher.runtime)
-    server = Server(create_app(engine), place, threads=settings.launcher.threads)
+    is_slow = slow(declared_routes())
+    server = Server(create_app(engine), place, threads=settings.launcher.threads, is_slow=is_slow)
     server.bind()  # before anything is taken up: two launchers would take up the same
     engine.start()
     heard = NetworksHeard(engine.parts, engine.cnmd_is_back)

@@ -21,11 +21,14 @@ def message(status: str, about: str = "") -> Message:
 
 
 def of_layer(status: str, layer: str, current: int = 0, total: int = 0) -> Message:
-    """Bytes; 0 and 0 where it does not say how far it is."""
+    """Bytes; 0 and 0 where it does not say how far it is, 0 alone where nobody knows the end. `layer`: "" for none."""
+    about = {"id": layer} if layer else {}
+    if not current and not total:
+        return {"status": status, "progressDetail": {}, **about}
     if not total:
-        return {"status": status, "progressDetail": {}, "id": layer}
+        return {"status": status, "progressDetail": {"current": current}, "progress": _size(current), **about}
     detail = {"current": current, "total": total}
-    return {"status": status, "progressDetail": detail, "progress": _bar(current, total), "id": layer}
+    return {"status": status, "progressDetail": detail, "progress": _bar(current, total), **about}
 
 
 def failure(words: str) -> Message:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from weakref import WeakValueDictionary
 
 from cnm.errors import CnmError, NotFound
@@ -40,6 +40,7 @@ class Pulls:
         while not lock.acquire(timeout=_BEAT_SECONDS):
             yield None
         try:
+            yield None  # who has waited may have gone meanwhile
             yield from self._pull(name, credentials, platform)
         finally:
             lock.release()
@@ -47,7 +48,8 @@ class Pulls:
     def pull_all(self, repository: Reference, credentials: Credentials) -> Iterator[Message | None]:
         """Every tag of it. Raises as `pull`."""
         shown, is_new = familiar(repository.repository), False
-        for tag in self._tags(repository, credentials):
+        tags = yield from self._tags(repository, credentials)
+        for tag in tags:
             for line in self.pull(repository._replace(tag=tag), credentials):
                 is_status = line is not None and line["status"].startswith("Status: ")
                 is_new |= is_status and line == _status(True, f"{shown}:{tag}")
@@ -55,16 +57,14 @@ class Pulls:
         self._events.tell("pull", shown, shown)
         yield _status(is_new, shown)
 
-    def _tags(self, repository: Reference, credentials: Credentials) -> list[str]:
+    def _tags(self, repository: Reference, credentials: Credentials) -> Generator[None, None, list[str]]:
         asker = Asker(registry_of(repository.repository), credentials)
         options = ("--list-tags", "--limit", str(_MOST_TAGS), "--format", "json")
         try:
-            found = json.loads(
-                self._images.client.ask("search", asker, *options, repository.repository) or "[]"
-            )
+            told = yield from self._images.client.asking("search", asker, *options, repository.repository)
         except CnmError as error:
             raise not_pulled(error, repository, asker) from None
-        return [tag for each in found for tag in each["Tags"]]
+        return [tag for each in json.loads(told or "[]") for tag in each["Tags"] or ()]
 
     def _pull(self, name: Reference, credentials: Credentials, platform: str) -> Iterator[Message | None]:
         shown, before, manifests = familiar(str(name)), self._held(name), self._images.manifests()
@@ -79,7 +79,7 @@ class Pulls:
                 yield from lines.of(transfer)
             except TransferFailed as error:
                 raise not_pulled(error, name, asker) from None
-        image = f"sha256:{transfer.output.split()[-1]}"
+        image = _id(transfer.output, shown)
         digest = self._images.pulled(image, name, manifests)
         self._events.tell("pull", shown, familiar(name.repository))
         is_new = image != before
@@ -94,6 +94,14 @@ class Pulls:
             return self._images.find(str(name)).id
         except NotFound:
             return ""
+
+
+def _id(printed: str, shown: str) -> str:
+    """Of what podman has pulled: it prints it at the end. Raises CnmError."""
+    words = printed.split()
+    if not words:
+        raise CnmError(f"{shown} was pulled, but podman does not tell which image it is: pull it again")
+    return f"sha256:{words[-1]}"
 
 
 def _status(is_new: bool, shown: str) -> Message:

@@ -15,8 +15,6 @@ from cnm.launcher.registry_client import Asker
 from cnm.launcher.registry_words import not_pushed
 from cnm.launcher.transfer import Progress, State, TransferFailed
 
-_STATUS = {State.PRESENT: "Layer already exists", State.DONE: "Pushed"}
-
 
 class Pushes:
     """Thread-safe."""
@@ -61,7 +59,8 @@ class Pushes:
 
 
 def _lines(transfer: Iterable[Progress | None]) -> Iterator[Message | None]:
-    known = set()
+    """podman calls a layer done that it has written: the registry has it for sure when all is well at the end."""
+    known, done = set(), dict[str, None]()
     for each in transfer:
         if each is None:
             yield None
@@ -69,7 +68,11 @@ def _lines(transfer: Iterable[Progress | None]) -> Iterator[Message | None]:
         if each.layer and each.layer not in known:
             known.add(each.layer)
             yield progress.of_layer("Preparing", each.layer)
-        if status := _STATUS.get(each.state):
-            yield progress.of_layer(status, each.layer)
+        if each.state is State.PRESENT:
+            yield progress.of_layer("Layer already exists", each.layer)
         elif each.state is State.COPYING:
             yield progress.of_layer("Pushing", each.layer, each.current, each.total)
+        elif each.state is State.DONE:
+            done[each.layer] = None
+    for layer in done:
+        yield progress.of_layer("Pushed", layer)

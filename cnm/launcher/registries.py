@@ -6,17 +6,15 @@ The names of the settings are those of dockerd's daemon.json; the file is contai
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import msgspec
 
 from cnm.errors import InvalidParameter
-from cnm.launcher.references import parse
 
 HUB = "docker.io"
 HUB_INDEX = "https://index.docker.io/v1/"
@@ -72,7 +70,7 @@ def _host(name: str) -> str:
 
 
 def _mirror(url: str, insecure: Sequence[str]) -> str:
-    parts = urlsplit(url)
+    parts = _split(url)
     if parts.scheme not in ("http", "https") or not _HOST.fullmatch(parts.netloc) or parts.query:
         raise InvalidParameter(
             f"invalid mirror: {url!r}: it must be http://HOST[:PORT] or https://HOST[:PORT]"
@@ -116,7 +114,7 @@ def credentials(header: str) -> Credentials:
     padded = header + "=" * (-len(header) % 4)
     try:
         return msgspec.json.decode(base64.urlsafe_b64decode(padded), type=Credentials) if header else NOBODY
-    except (binascii.Error, msgspec.DecodeError, UnicodeDecodeError):
+    except (ValueError, msgspec.DecodeError):
         return NOBODY
 
 
@@ -126,15 +124,18 @@ def registry_of(repository: str) -> str:
 
 
 def address(server: str) -> str:
-    """HOST[:PORT] of what a client calls a registry by, a URL or a name; "" is Docker Hub."""
-    host = urlsplit(server).netloc if "://" in server else server.partition("/")[0]
-    if not host or host in _OF_HUB:
+    """HOST[:PORT] of what a client calls a registry by, a URL or a name; "" is Docker Hub. Raises InvalidParameter."""
+    host = _split(server).netloc if "://" in server else server.partition("/")[0]
+    if not server or host in _OF_HUB:
         return HUB
     if not _HOST.fullmatch(host):
         raise InvalidParameter(f"invalid registry endpoint {server!r}: it must be HOST[:PORT]")
     return host
 
 
-def require_repository(name: str) -> str:
-    """The full name of a repository, without tag and digest. Raises InvalidParameter in Docker's words."""
-    return parse(name).repository
+def _split(url: str) -> SplitResult:
+    """With neither scheme nor host for what is no URL at all: brackets without an address in them."""
+    try:
+        return urlsplit(url)
+    except ValueError:
+        return SplitResult("", "", url, "", "")

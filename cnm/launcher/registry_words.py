@@ -12,15 +12,22 @@ from cnm.launcher.references import Reference, familiar
 from cnm.launcher.registry_client import Asker
 
 _DENIED = "denied: requested access to the resource is denied"
+_NO_TOKEN = "unable to retrieve auth token: invalid username/password"
 _PLAIN = "http: server gave HTTP response to HTTPS client"
+_BROKEN = (" EOF", "connection reset by peer", "broken pipe")
 _FULL = "no space left on device"
 _MISMATCH = re.compile(r"[Dd]igest did not match, expected (\S+), got ")
+_OTHER_MANIFEST = re.compile(r"[Mm]anifest does not match provided manifest digest (sha256:[0-9a-f]+)")
+_OTHER_CONFIG = re.compile(r"config\.json digest \S+ does not match expected (sha256:[0-9a-f]+)")
 _NO_TAGS = "fetching tags list: invalid status code from registry 404"
 _CONTEXT = re.compile(
     r"^(?:initializing source \S+: |reading manifest \S+ in \S+: |pinging container registry \S+: "
-    r"|copying system image from manifest list: |fetching tags list: "
+    r'|\* |couldn\'t search registry "[^"]*": |authenticating creds for "[^"]*": |getting repository tags: '
+    r"|trying to reuse blob \S+ at destination: |initiating layer upload to \S+ in \S+: "
+    r"|uploading manifest \S+ to \S+: |copying system image from manifest list: |fetching tags list: "
     r'|writing blob: |storing blob to file "[^"]*": |happened during read: )+'
 )
+"""What podman was doing to whom, before what went wrong."""
 
 
 def not_pulled(error: CnmError, name: Reference, asker: Asker) -> CnmError:
@@ -37,6 +44,12 @@ def not_pulled(error: CnmError, name: Reference, asker: Asker) -> CnmError:
         )
     if found := _MISMATCH.search(words):
         return CnmError(f"filesystem layer verification failed for digest {found[1]}")
+    if found := _OTHER_MANIFEST.search(words):
+        return CnmError(f"manifest verification failed for digest {found[1]}")
+    if found := _OTHER_CONFIG.search(words):
+        return CnmError(
+            f"error pulling image configuration: image config verification failed for digest {found[1]}"
+        )
     return explained(error, asker)
 
 
@@ -48,10 +61,10 @@ def not_pushed(error: CnmError, asker: Asker) -> CnmError:
 def explained(error: CnmError, asker: Asker) -> CnmError:
     """What any request may end with."""
     words = _CONTEXT.sub("", str(error))
-    if "authentication required" in words:
+    if "authentication required" in words or _NO_TOKEN in words:
         is_known = asker.credentials.is_somebody
         return CnmError("unauthorized: authentication required" if is_known else "no basic auth credentials")
-    if words.endswith("unexpected EOF"):
+    if words.endswith(_BROKEN):
         return CnmError(f"the connection to {asker.registry} broke off: {words}: try again")
     if _FULL in words:
         return CnmError(f"{_FULL}: make room, and try again: {words}")

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import subprocess
-import tempfile
 from collections.abc import Iterator, Sequence
 
-from cnm.errors import CnmError, InvalidParameter
+from cnm.errors import InvalidParameter
 from cnm.launcher.image_config import Image
 from cnm.launcher.image_events import ImageEvents
 from cnm.launcher.image_index import digits
 from cnm.launcher.images import Images
-from cnm.launcher.podman import last_words
 from cnm.launcher.references import identifier, parse
-
-_CHUNK = 1 << 20
 
 
 class Saves:
@@ -52,28 +47,6 @@ class Saves:
         }
 
     def _pieces(self, names: Sequence[str], idents: Sequence[str]) -> Iterator[bytes]:
-        podman = self._images.podman
-        command = podman.command("save", "--multi-image-archive", "--format", "docker-archive", *names)
-        with (
-            self._images.client.place() as place,
-            tempfile.TemporaryFile() as errors,
-            subprocess.Popen(
-                command,
-                env={**podman.environment(), "TMPDIR": place},
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=errors,
-            ) as process,
-        ):
-            assert process.stdout
-            try:
-                while piece := process.stdout.read(_CHUNK):
-                    yield piece
-            except GeneratorExit:
-                process.kill()
-                raise
-            if process.wait() != 0:
-                errors.seek(0)
-                raise CnmError(f"podman save failed: {last_words(errors.read().decode(errors='replace'))}")
+        yield from self._images.client.saving(*names)
         for ident in idents:
             self._events.tell("save", ident)

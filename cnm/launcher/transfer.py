@@ -10,9 +10,7 @@ import fcntl
 import os
 import re
 import select
-import signal
 import struct
-import subprocess
 import termios
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,6 +18,7 @@ from enum import Enum
 from typing import NamedTuple
 
 from cnm.errors import CnmError
+from cnm.launcher.children import Child
 from cnm.launcher.podman import last_words
 
 _ROWS, _COLUMNS = 1000, 200
@@ -62,18 +61,16 @@ class Transfer:
     """One run of podman; used up when it has been iterated over."""
 
     def __init__(self, command: Sequence[str], env: Mapping[str, str]) -> None:
+        self._printed = os.memfd_create("printed", os.MFD_CLOEXEC)
         self._master, terminal = os.openpty()
         try:
             fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", _ROWS, _COLUMNS, 0, 0))
-            self._process = subprocess.Popen(
-                ["setsid", "--ctty", *command],
-                env=dict(env),
-                stdin=terminal,
-                stdout=subprocess.PIPE,
-                stderr=terminal,
+            self._child = Child(
+                ["setsid", "--ctty", *command], env, stdin=terminal, stdout=self._printed, stderr=terminal
             )
         except BaseException:
             os.close(self._master)
+            os.close(self._printed)
             raise
         finally:
             os.close(terminal)
@@ -87,11 +84,8 @@ class Transfer:
     def __exit__(self, *_: object) -> None:
         """Ends it, with whatever it has started."""
         os.close(self._master)
-        if self._process.poll() is None:
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
-        if self._process.stdout:
-            self._process.stdout.close()
+        with self._child:
+            os.close(self._printed)
 
     def __iter__(self) -> Iterator[Progress | None]:
         """None now and then, where nothing changes. Raises TransferFailed at the end."""
@@ -105,8 +99,9 @@ class Transfer:
                     yield seen
             yield None
         self._seen(rest)
-        self.output = self._process.communicate()[0].decode(errors="replace").strip()
-        if self._process.returncode != 0:
+        code = self._child.wait()
+        self.output = _content(self._printed).strip()
+        if code != 0:
             raise TransferFailed(last_words("\n".join(self._said)))
 
     def _read(self) -> bytes | None:
@@ -131,6 +126,11 @@ class Transfer:
         if line:
             self._said.append(line)
         return None
+
+
+def _content(file: int) -> str:
+    """All that was written to it."""
+    return os.pread(file, os.fstat(file).st_size, 0).decode(errors="replace")
 
 
 def _progress(layer: str, words: str) -> Progress | None:

@@ -233,6 +233,24 @@ def test_a_wrong_password_is_refused(stranger: Client) -> None:
     assert "no basic auth credentials" in stranger.fails("pull", stranger.name("team/app:1"))
 
 
+@pytest.mark.parametrize("form", ["https://{}", "https://{}/v1/", "https://{}/v2/", "http://{}", "{}/v2/"])
+def test_a_registry_is_logged_in_to_by_a_url(stranger: Client, pushed: str, form: str) -> None:
+    server = form.format(stranger.registry.name)
+    stranger("logout", stranger.registry.name)
+
+    said = stranger("login", "--username", USER, "--password-stdin", server, given=PASSWORD)
+
+    assert "Login Succeeded" in said
+    assert "Status: " in stranger("pull", pushed)
+
+
+@pytest.mark.parametrize("server", ["https://[", "a b", "r.test:x"])
+def test_what_is_no_registry_is_not_logged_in_to(stranger: Client, server: str) -> None:
+    said = stranger.fails("login", "--username", USER, "--password-stdin", server, given=PASSWORD)
+
+    assert "invalid registry endpoint" in said.splitlines()[-1]
+
+
 def test_unknown_images_are_told_in_dockers_words(client: Client, pushed: str) -> None:
     for name in (client.name("team/nope:1"), client.name("team/app:nope")):
         assert client.fails("pull", name) == (

@@ -2,90 +2,25 @@
 
 from __future__ import annotations
 
-import re
 import subprocess
-import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 
-from tests.support import dockerd as docker_lab
-from tests.support import launcher as lab
-from tests.support import registry as registries
-from tests.support.dockerd import make_image, start_dockerd
-from tests.support.registry import PASSWORD, USER, Registry
+from tests.support.registry import USER
+from tests.support.registry_pair import IMAGE as _IMAGE
+from tests.support.registry_pair import PROGRAMS, Pair, paired
+from tests.support.registry_pair import log_in as _log_in
 from tests.support.unpacked import environment, lacking, program
-
-_IMAGE = "team/base:1"
-_NORMAL = ((re.compile(r"\b[0-9a-f]{64}\b"), "<digest>"), (re.compile(r"\b[0-9a-f]{12}\b"), "<layer>"))
-_OURS_LEAVES_OUT = re.compile(r"^\S+: Verifying Checksum\n|(?<=<digest>) size: \d+$", re.MULTILINE)
-"""podman does not tell when it begins to check, nor how large a manifest was."""
-
-
-@dataclass
-class Pair:
-    """Sockets of both; each has passwords of its own below `place`."""
-
-    registry: Registry
-    place: Path
-    ours: str
-    theirs: str
-
-    def said(self, *words: str, given: str = "") -> tuple[tuple[int, str], tuple[int, str]]:
-        """Exit code and output of both, ids and digests by what they are."""
-        return self._said("ours", self.ours, words, given), self._said("theirs", self.theirs, words, given)
-
-    def _said(self, side: str, socket: str, words: tuple[str, ...], given: str) -> tuple[int, str]:
-        done = subprocess.run(
-            [program("docker"), "--config", self.place / side, "-H", f"unix://{socket}", *words],
-            env=environment(),
-            input=given,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-        )
-        text = done.stdout.replace(f"{self.place}/{side}", "<config>")
-        for pattern, name in _NORMAL:
-            text = pattern.sub(name, text)
-        return done.returncode, _OURS_LEAVES_OUT.sub("", text)
-
-    def name(self, image: str) -> str:
-        return f"{self.registry.name}/{image}"
 
 
 @pytest.fixture(scope="module")
 def pair() -> Iterator[Pair]:
     """Both have the same image, from the registry, and are logged in there."""
-    if reason := lacking(*lab.PROGRAMS, *docker_lab.PROGRAMS, *registries.PROGRAMS):
+    if reason := lacking(*PROGRAMS):
         pytest.skip(reason)
-    with (
-        tempfile.TemporaryDirectory(prefix="cnm", dir="/tmp") as folder,
-        lab.running(Path(folder)) as launcher,
-    ):
-        place, popen = Path(folder), launcher.cnmd.popen
-        with (
-            registries.running(place / "registry", popen) as registry,
-            start_dockerd(place / "docker", "--iptables=false", "--bridge=none", popen=popen) as dockerd,
-        ):
-            pair = Pair(registry, place, launcher.socket, str(dockerd.socket))
-            _log_in(pair)
-            name = pair.name(_IMAGE)
-            dockerd.docker("tag", make_image(dockerd), name)
-            code, said = pair._said("theirs", pair.theirs, ("push", name), "")
-            assert code == 0, said
-            dockerd.docker("rmi", "busybox", name)
-            yield pair
-
-
-def _log_in(pair: Pair) -> None:
-    ours, theirs = pair.said(
-        "login", "--username", USER, "--password-stdin", pair.registry.name, given=PASSWORD
-    )
-    assert ours == theirs
-    assert ours[0] == 0
+    with paired() as pair:
+        yield pair
 
 
 def test_images_come_and_go_with_the_same_words(pair: Pair) -> None:
@@ -174,3 +109,47 @@ def test_a_push_of_a_stranger_is_told_alike(pair: Pair) -> None:
     _log_in(pair)
     pair.said("rmi", name)
     assert ours[1].splitlines()[-1] == theirs[1].splitlines()[-1] == "no basic auth credentials"
+
+
+@pytest.mark.parametrize("what", ["manifest", "settings"])
+def test_what_is_not_its_digest_is_told_alike(pair: Pair, what: str) -> None:
+    name, repository = pair.name(_IMAGE), pair.name("team/base")
+    (digest,) = _digest(pair, name)
+    pair.done("ours", "pull", name)
+    ident = pair.done("ours", "image", "inspect", "-f", "{{.Id}}", name).strip()
+    pair.done("ours", "rmi", name)
+    blob = pair.registry.blob(digest if what == "manifest" else ident)
+    sound = blob.read_bytes()
+    blob.write_bytes(sound.replace(b"{", b"{ ", 1))
+
+    ours, theirs = pair.said("pull", f"{repository}@{digest}")
+
+    blob.write_bytes(sound)
+    beginning = "Error response from daemon: "  # podman looks at both before Docker's first line
+    assert ours[1].splitlines()[-1] == beginning + theirs[1].splitlines()[-1]
+    assert ours[0] == theirs[0] == 1
+
+
+_DEAD = "192.0.2.1:5000"
+"""Nobody has it, and nothing leads there: RFC 5737."""
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("pull", f"{_DEAD}/team/app:1"),
+        ("pull", "--all-tags", f"{_DEAD}/team/app"),
+        ("push", f"{_DEAD}/team/app:1"),
+        ("login", "-u", USER, "-p", "secret", _DEAD),
+    ],
+)
+def test_a_registry_that_is_not_there_is_told_alike(pair: Pair, words: tuple[str, ...]) -> None:
+    name = pair.name(_IMAGE)
+    pair.said("pull", name)
+    pair.said("tag", name, f"{_DEAD}/team/app:1")
+
+    ours, theirs = pair.said(*words)
+
+    assert ours[1].splitlines()[-1] == theirs[1].splitlines()[-1]
+    assert ours[0] == theirs[0] == 1
+    pair.said("rmi", f"{_DEAD}/team/app:1", name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,11 +31,14 @@ class Authority:
     def cert(self) -> str:
         return self.own.cert
 
-    def certify(self, name: str, *, address: str = "127.0.0.1", days: int = 2) -> Certificate:
-        """A certificate for whoever has this address. Negative days: one that is over."""
+    def certify(
+        self, name: str, *, address: str = "127.0.0.1", days: int = 2, hosts: Sequence[str] = ()
+    ) -> Certificate:
+        """A certificate for whoever has this address, or one of these names. Negative days: one that is over."""
         made = self._files(name)
         request = str(self._place / f"{name}.csr")
-        self._request(name, "-addext", f"subjectAltName=IP:{address}", "-out", request)
+        names = ",".join((f"IP:{address}", *(f"DNS:{host}" for host in hosts)))
+        self._request(name, "-addext", f"subjectAltName={names}", "-out", request)
         _openssl(
             *("x509", "-req", "-in", request, "-copy_extensions", "copyall", "-days", str(days)),
             *("-CA", self.own.cert, "-CAkey", self.own.key, "-CAcreateserial", "-out", made.cert),

@@ -19,6 +19,8 @@ class Wire:
     def __init__(self, host: Host, port: int, target: int) -> None:
         self._host, self._target = host, target
         self._left: int | None = None
+        self._counts_server = True
+        self._waiting, self._changed = 0, threading.Condition()
         self._pairs: list[socket.socket] = []
         self._flows = threading.Event()
         self._flows.set()
@@ -31,11 +33,16 @@ class Wire:
         self._listener.listen(64)
         threading.Thread(target=self._accept, daemon=True).start()
 
-    def stop_after(self, size: int) -> None:
-        """Of all that the server says from now on."""
+    def stop_after(self, size: int, *, of_server: bool = True) -> None:
+        """Of all that the server says from now on, or of all that clients do; 0: of the first word."""
         self.stands_still.clear()
-        self._left = size
+        self._left, self._counts_server = size, of_server
         self._flows.clear()
+
+    def await_waiting(self, count: int, seconds: float) -> bool:
+        """Whether so many connections stand still at once, or do in time."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self._waiting >= count, seconds)
 
     def flow(self) -> None:
         """It goes on."""
@@ -71,10 +78,10 @@ class Wire:
             threading.Thread(target=self._carry, args=(client, server, False), daemon=True).start()
             threading.Thread(target=self._carry, args=(server, client, True), daemon=True).start()
 
-    def _carry(self, source: socket.socket, sink: socket.socket, counted: bool) -> None:
+    def _carry(self, source: socket.socket, sink: socket.socket, of_server: bool) -> None:
         with contextlib.suppress(OSError):
             while piece := source.recv(_CHUNK):
-                if counted:
+                if of_server is self._counts_server:
                     self._count(len(piece))
                 sink.sendall(piece)
         with contextlib.suppress(OSError):
@@ -86,7 +93,14 @@ class Wire:
             self._left -= size
             if self._left <= 0:
                 self.stands_still.set()
+                self._note_waiting(1)
                 self._flows.wait()
+                self._note_waiting(-1)
+
+    def _note_waiting(self, more: int) -> None:
+        with self._changed:
+            self._waiting += more
+            self._changed.notify_all()
 
 
 @contextmanager

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
 
 from netns_fixtures import is_isolated
 
@@ -21,3 +24,16 @@ def make_private() -> None:
         os.makedirs(f"{_LAYERS}/{name}")
     layers = f"lowerdir=/etc,upperdir={_LAYERS}/upper,workdir={_LAYERS}/work"
     subprocess.run(["mount", "-t", "overlay", "none", "/etc", "-o", layers], check=True)
+
+
+@contextmanager
+def hosts(addresses: Mapping[str, str]) -> Iterator[None]:
+    """Addresses by names, in /etc/hosts, for this process and its children."""
+    make_private()
+    path = Path("/etc/hosts")
+    before = path.read_text()
+    path.write_text(before + "".join(f"{address} {name}\n" for name, address in addresses.items()))
+    try:
+        yield
+    finally:
+        path.write_text(before)

@@ -7,10 +7,12 @@ import os
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from tests.support.certificates import Authority
 from tests.support.daemon_starts import Popen
@@ -34,6 +36,9 @@ http:
   addr: {address}
 """
 _TLS = "  tls: {{certificate: {cert}, key: {key}}}\n"
+_TOKENS = (
+    "auth: {{token: {{realm: {realm}, service: registry, issuer: tests, rootcertbundle: {authority}}}}}\n"
+)
 _AUTH = "auth: {{htpasswd: {{realm: test, path: {place}/htpasswd}}}}\n"
 
 
@@ -45,6 +50,13 @@ class Registry:
     popen: Popen = subprocess.Popen
     port: int = 5443
     is_plain: bool = False
+    has_passwords: bool = True
+    realm: str = ""
+    """URL of who gives tokens, instead of passwords; what `authority` has certified signs them."""
+    is_trusted: bool = True
+    """Whether docker and podman are told of its authority."""
+    certified: Mapping[str, Any] = field(default_factory=dict)
+    """What else its certificate says, as `Authority.certify` takes it."""
     process: subprocess.Popen[bytes] | None = field(default=None, init=False)
 
     @property
@@ -88,14 +100,20 @@ class Registry:
         text = _PLAIN.format(place=self.place, address=self.name)
         if self.is_plain:
             return text
-        authority = Authority(self.place)
-        made = authority.certify("registry")
-        make_private()
-        trusted = _CERTIFICATES / self.name
-        trusted.mkdir(parents=True, exist_ok=True)
-        (trusted / "ca.crt").write_text(Path(authority.cert).read_text())
+        authority = self.authority
+        made = authority.certify("registry", **self.certified)
+        if self.is_trusted:
+            trust(self.name, authority)
+        text += _TLS.format(cert=made.cert, key=made.key)
+        if self.realm:
+            return text + _TOKENS.format(realm=self.realm, authority=authority.cert)
         (self.place / "htpasswd").write_text(_PASSWORDS)
-        return text + _TLS.format(cert=made.cert, key=made.key) + _AUTH.format(place=self.place)
+        return text + _AUTH.format(place=self.place) if self.has_passwords else text
+
+    @cached_property
+    def authority(self) -> Authority:
+        """That has signed its certificate."""
+        return Authority(self.place)
 
     def stop(self) -> None:
         """At once, in the middle of whatever it does."""
@@ -109,6 +127,14 @@ class Registry:
         algorithm, _, digits = digest.partition(":")
         folder = self.place / "blobs/docker/registry/v2/blobs" / algorithm / digits[:2] / digits
         return folder / "data"
+
+
+def trust(name: str, authority: Authority) -> None:
+    """Have docker and podman believe what it says of a registry, HOST[:PORT]; in this process' own /etc."""
+    make_private()
+    trusted = _CERTIFICATES / name
+    trusted.mkdir(parents=True, exist_ok=True)
+    (trusted / "ca.crt").write_text(Path(authority.cert).read_text())
 
 
 def _shown(address: str) -> bytes:

@@ -1,4 +1,4 @@
-"""Images put into a registry by its own protocol, so that no client's store has them."""
+"""Images put into a registry without passwords by its own protocol, so that no client's store has them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import http.client
 import json
+import ssl
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -93,7 +94,7 @@ def _put_manifest(registry: Registry, name: str, reference: str, kind: str, cont
 
 def _ask(registry: Registry, method: str, path: str, body: bytes = b"", kind: str = "") -> str:
     """The place that the answer names."""
-    connection = http.client.HTTPConnection("127.0.0.1", registry.port, timeout=30)
+    connection = _connection(registry)
     try:
         connection.request(method, path, body, {"Content-Type": kind} if kind else {})
         answer = connection.getresponse()
@@ -103,6 +104,13 @@ def _ask(registry: Registry, method: str, path: str, body: bytes = b"", kind: st
         return answer.getheader("Location", "")
     finally:
         connection.close()
+
+
+def _connection(registry: Registry) -> http.client.HTTPConnection:
+    if registry.is_plain:
+        return http.client.HTTPConnection("127.0.0.1", registry.port, timeout=30)
+    context = ssl.create_default_context(cafile=registry.authority.cert)
+    return http.client.HTTPSConnection("127.0.0.1", registry.port, timeout=30, context=context)
 
 
 def _descriptor(kind: str, blob: bytes) -> dict[str, object]:

@@ -48,7 +48,7 @@ def test_what_is_no_registry_is_refused_by_name(name: str) -> None:
         Registries(insecure=[name]).settings()
 
 
-@pytest.mark.parametrize("url", ["a.test", "ftp://a.test", 'https://a"b', "https://a.test?x=1"])
+@pytest.mark.parametrize("url", ["a.test", "ftp://a.test", 'https://a"b', "https://a.test?x=1", "https://["])
 def test_what_is_no_mirror_is_refused_by_name(url: str) -> None:
     with pytest.raises(InvalidParameter, match="invalid mirror: "):
         Registries(mirrors=[url]).settings()
@@ -67,6 +67,15 @@ def test_a_registry_is_named_in_many_ways(server: str, host: str) -> None:
     assert address(server) == host
 
 
+@pytest.mark.parametrize(
+    "server", ["https://[", "https:///", "/x", "r.test:5000:1", "jo@r.test", "https://a b/"]
+)
+def test_what_is_no_registry_is_no_other_either(server: str) -> None:
+    """Least of all Docker Hub, which would be told the password."""
+    with pytest.raises(InvalidParameter, match="invalid registry endpoint"):
+        address(server)
+
+
 def test_who_asks_is_told_to_the_registry_alone() -> None:
     said = credentials(_header(username="jo", password="p:w"))
 
@@ -75,7 +84,7 @@ def test_who_asks_is_told_to_the_registry_alone() -> None:
     assert json.loads(Credentials(identity_token="t").file("r"))["auths"]["r"]["identitytoken"] == "t"
 
 
-@pytest.mark.parametrize("header", ["", "!", _header(), base64.urlsafe_b64encode(b"[]").decode()])
+@pytest.mark.parametrize("header", ["", "!", "\xe9", _header(), base64.urlsafe_b64encode(b"[]").decode()])
 def test_who_says_nothing_is_nobody(header: str) -> None:
     assert json.loads(credentials(header).file("r.test")) == {"auths": {}}
     assert not NOBODY.is_somebody
@@ -132,7 +141,7 @@ def test_what_is_left_ends() -> None:
     with transfer:
         next(iter(transfer))
 
-    assert transfer._process.returncode < 0
+    assert transfer._child.wait() < 0
 
 
 def test_layers_have_a_bar_as_dockers() -> None:

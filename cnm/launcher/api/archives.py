@@ -36,7 +36,7 @@ def _stat_header(found: archive.PathStat) -> dict[str, str]:
     return {"X-Docker-Container-Path-Stat": base64.b64encode(codec.encode(found)).decode()}
 
 
-@routes.get("/containers/{container}/archive", query=_PATH, media_type=_TAR)
+@routes.get("/containers/{container}/archive", query=_PATH, media_type=_TAR, is_slow=True)
 def read(call: Call[None], container: str) -> Response:
     """A tar of what is at a path; HEAD tells only what is there."""
     found, path = call.engine.registry.find(container), _path(call)
@@ -88,10 +88,11 @@ routes.put(
         "noOverwriteDirNonDir": "no directory in a file's place, nor the other way round",
         "copyUIDGID": "the container's user is to own all of it",
     },
+    is_slow=True,
 )(write)
 
 
-@routes.get("/containers/{container}/export", media_type=_TAR)
+@routes.get("/containers/{container}/export", media_type=_TAR, is_slow=True)
 def export(call: Call[None], container: str) -> Response:
     """A tar of a container's whole file system."""
     found = call.engine.registry.find(container)

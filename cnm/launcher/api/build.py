@@ -62,6 +62,7 @@ _KEPT = 1 << 20
         "remote": "is refused",
         "version": "2, BuildKit, is refused",
     },
+    is_slow=True,
 )
 def build(call: Call[None]) -> Response:
     """Make an image of a Dockerfile."""

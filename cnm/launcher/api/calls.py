@@ -8,6 +8,7 @@ from typing import Any, BinaryIO, Generic, TypeVar
 
 from cnm.api.versions import Version
 from cnm.errors import InvalidParameter
+from cnm.http.server import HAS_LEFT
 from cnm.launcher.engine import Engine
 
 B = TypeVar("B")
@@ -51,6 +52,11 @@ class Call(Generic[B]):
         if number is None:
             raise InvalidParameter(f"{name} is required: it must be a number")
         return number
+
+    @property
+    def has_left(self) -> bool:
+        """Whether the client has gone, so that nothing need go on for it."""
+        return bool(self.environ[HAS_LEFT]())
 
     @property
     def stream(self) -> BinaryIO:

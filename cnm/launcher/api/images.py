@@ -11,9 +11,9 @@ from flask import Response
 
 from cnm.api import filters, times
 from cnm.api.routes import Routes
-from cnm.errors import CnmError, NotBuilt, NotFound
+from cnm.errors import CnmError, NotFound
 from cnm.launcher import docker_form, name_patterns, progress
-from cnm.launcher.api import registry
+from cnm.launcher.api import importing, registry
 from cnm.launcher.api.calls import Call
 from cnm.launcher.api.streams import endless
 from cnm.launcher.image_config import Image, nanoseconds
@@ -178,37 +178,22 @@ def prune(call: Call[None]) -> dict[str, Any]:
     "/images/create",
     query={
         "fromImage": "what to pull",
-        "fromSrc": "- for the request's body: to import",
+        "fromSrc": "what to import: - for the request's body, or a URL",
         "platform": "which of the images of a name, as `linux/amd64`; of an import: what it is for",
         "repo": "its name",
         "tag": "its tag, or a digest to pull; without one all tags",
         "message": "a comment",
         "changes": "an instruction of a Dockerfile, as often as wanted",
     },
+    is_slow=True,
 )
 def create(call: Call[None]) -> Response:
     """Pull an image, or import a tar as one."""
-    if not (source := call.query.get("fromSrc", "")):
-        return registry.pull(call)
-    if source != "-":
-        raise NotBuilt(f"cannot import from {source}: fetch it first, and import the file")
-    tag = call.query.get("tag", "")
-    name = call.query.get("repo", "")
-    reference = f"{name}:{tag}" if name and tag else name
-    changes = call.query.getlist("changes") if hasattr(call.query, "getlist") else []
-    ident = call.engine.parts.images.import_tar(
-        call.stream,
-        reference,
-        changes,
-        call.query.get("message", "") or "Imported from -",
-        call.query.get("platform", ""),
-    )
-    call.engine.image_events.tell_tagged(ident, reference)
-    call.engine.image_events.tell("import", ident)
-    return Response(codec.encode({"status": ident}) + b"\r\n", content_type="application/json")
+    source = call.query.get("fromSrc", "")
+    return importing.import_image(call, source) if source else registry.pull(call)
 
 
-@routes.post("/images/load", query={"quiet": "without progress"})
+@routes.post("/images/load", query={"quiet": "without progress"}, is_slow=True)
 def load(call: Call[None]) -> Response:
     """Take in what `save` wrote."""
     coming = call.engine.parts.images.loading(call.stream)

@@ -1,0 +1,99 @@
+"""podman's failures are heard of, however slowly whoever asked for its work reads what comes of it."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cnm.errors import CnmError
+from cnm.kernel.processes import has_ended
+from cnm.launcher.children import Child
+from cnm.launcher.exits import Exits
+from cnm.launcher.podman import Podman
+from cnm.launcher.programs import Programs
+from cnm.launcher.registry_client import RegistryClient
+from cnm.launcher.transfer import Transfer, TransferFailed
+from tests.support.small_containers import PATIENCE
+
+_CHUNK = 1 << 20
+
+
+@pytest.fixture
+def watcher() -> Iterator[Exits]:
+    made = Exits()
+    yield made
+    made.close()
+
+
+def _take_strays(watcher: Exits) -> None:
+    """As it does while a client is slow: whoever is dead at two looks is reaped."""
+    for _ in range(2):
+        watcher._reap_stray()
+
+
+def test_a_transfer_that_fails_while_nobody_listens_has_failed(watcher: Exits) -> None:
+    program = "import sys; sys.stderr.write('Getting image source signatures\\nit broke\\n'); sys.exit(3)"
+    with Transfer([sys.executable, "-c", program], {}) as transfer:
+        lines = iter(transfer)
+        next(lines)
+        assert transfer._child.has_ended(PATIENCE)
+        _take_strays(watcher)
+
+        with pytest.raises(TransferFailed, match="it broke"):
+            list(lines)
+
+
+def test_an_archive_that_fails_while_nobody_reads_has_failed(watcher: Exits) -> None:
+    with tempfile.TemporaryDirectory(prefix="cnm", dir="/tmp") as folder:
+        pid = Path(folder, "pid")
+        client = _client(Path(folder), f"echo $$ >{pid}; head -c {_CHUNK + 10} /dev/zero; exit 1")
+        pieces = client.saving("an-image")
+        assert len(next(pieces)) == _CHUNK
+        assert has_ended(int(pid.read_text()), PATIENCE)
+        _take_strays(watcher)
+
+        with pytest.raises(CnmError, match="podman save failed"):
+            list(pieces)
+
+        assert list(Path(folder, "scratch").iterdir()) == []
+
+
+def test_an_archive_that_nobody_wants_any_more_ends() -> None:
+    with tempfile.TemporaryDirectory(prefix="cnm", dir="/tmp") as folder:
+        pieces = _client(Path(folder), "cat /dev/zero").saving("an-image")
+        next(pieces)
+
+        pieces.close()  # type: ignore[attr-defined]
+
+        assert list(Path(folder, "scratch").iterdir()) == []
+
+
+def _client(folder: Path, script: str) -> RegistryClient:
+    """Of a podman that does this."""
+    fake = folder / "podman"
+    fake.write_text(f"#!/bin/sh\n{script}\n")
+    fake.chmod(0o755)
+    scratch = folder / "scratch"
+    scratch.mkdir()
+    podman = Podman(str(folder / "root"), str(folder / "run"), Programs(podman=str(fake)), str(scratch))
+    return RegistryClient(podman, str(scratch))
+
+
+def test_a_transfer_ends_that_has_hardly_begun() -> None:
+    """Also before setsid(1) has made the session that is to end."""
+    for _ in range(20):
+        with Transfer(["sleep", "1000"], {}) as transfer:
+            pass
+
+        assert transfer._child.wait() < 0
+
+
+def test_a_child_ends_with_its_block() -> None:
+    with Child(["sleep", "1000"], {}) as child:
+        assert not child.has_ended(0)
+
+    assert child.wait() == -9
