@@ -61,7 +61,7 @@ _cnmctl_grammar() {
         'endpoint remove') flags='-f --force' operands='NETWORK/NAME [NETWORK/NAME...]' ;;
         'image') operands='WORD' words='history import inspect load ls prune pull push rm save tag' ;;
         'image history') flags='--format -H --human --no-trunc -q --quiet' valued='--format' operands='IMAGE' ;;
-        'image import') flags='-c --change -m --message --platform' valued='-c --change -m --message --platform' operands='FILE [REPOSITORY[:TAG]]' ;;
+        'image import') flags='-c --change -m --message --platform' valued='-c --change -m --message --platform' operands='FILE|URL|- [REPOSITORY[:TAG]]' ;;
         'image inspect') flags='-f --format' valued='-f --format' operands='IMAGE [IMAGE...]' ;;
         'image load') flags='-i --input -q --quiet' valued='-i --input' ;;
         'image ls') flags='-a --all --digests -f --filter --format --no-trunc -q --quiet' valued='-f --filter --format' operands='[REPOSITORY[:TAG]]' ;;
@@ -119,7 +119,7 @@ _cnmctl_grammar() {
         'export') flags='-o --output' valued='-o --output' operands='CONTAINER' ;;
         'history') flags='--format -H --human --no-trunc -q --quiet' valued='--format' operands='IMAGE' ;;
         'images') flags='-a --all --digests -f --filter --format --no-trunc -q --quiet' valued='-f --filter --format' operands='[REPOSITORY[:TAG]]' ;;
-        'import') flags='-c --change -m --message --platform' valued='-c --change -m --message --platform' operands='FILE [REPOSITORY[:TAG]]' ;;
+        'import') flags='-c --change -m --message --platform' valued='-c --change -m --message --platform' operands='FILE|URL|- [REPOSITORY[:TAG]]' ;;
         'info') flags='-f --format' valued='-f --format' ;;
         'inspect') flags='-f --format -s --size --type' valued='-f --format --type' operands='NAME|ID [NAME|ID...]' ;;
         'kill') flags='-s --signal' valued='-s --signal' operands='CONTAINER [CONTAINER...]' ;;
