@@ -226,6 +226,17 @@ def test_what_is_no_archive_of_images_is_refused_and_leaves_nothing(
     assert os.listdir(tmp_path / "storage" / "incoming") == []
 
 
+def test_a_load_writes_nothing_outside_the_store(images: Images, saved: Saved) -> None:
+    """podman would unpack it in /var/tmp, where what a kill leaves stays."""
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "ro", "none", "/var/tmp"], check=True)
+    try:
+        lines = _load(images, saved.archive)
+    finally:
+        subprocess.run(["umount", "/var/tmp"], check=True)
+
+    assert len(lines) == 4
+
+
 def test_a_name_moves_to_the_image_that_is_loaded_later(images: Images, saved: Saved) -> None:
     old = add_image(images, "base:1")
 

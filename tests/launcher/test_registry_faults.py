@@ -91,9 +91,11 @@ def test_what_a_broken_pull_had_fetched_is_not_fetched_again(clean: Stage) -> No
     with _Pull(clean, "resumed") as pull:
         assert clean.wire.stands_still.wait(30)
         eventually(lambda: len(_layers(clean)) > len(before[1]))
+        clean.registry.stop()
         clean.wire.cut()
         code, said = pull.end()
-    assert (code, "broke off" in said) == (1, True), said
+        clean.registry.start()
+    assert code == 1, said
     assert len(clean.left()[1]) == len(before[1]) + 1
     assert clean.left()[0::2] == before[0::2]
     carried = clean.wire.carried
