@@ -15,7 +15,7 @@ from tests.support.registry_pair import IMAGE, PROGRAMS, Pair, paired
 from tests.support.unpacked import lacking
 from tests.support.web_server import Asked, web_server
 
-_STEPS = 30
+_STEPS = 20
 _WEB = "127.0.0.1:8000"
 _SHOWN = "{{.Id}} {{json .RootFS}} {{json .Config}} {{.Architecture}} {{.Os}} {{.Author}}"
 _HISTORY = ("history", "--no-trunc", "--format", "{{.CreatedBy}} {{.Comment}}")
