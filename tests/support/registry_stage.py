@@ -53,12 +53,23 @@ class Stage:
     def fails(self, image: str) -> str:
         return self.launcher.fails("pull", self.name(f"{image}:1"))[1]
 
+    @property
+    def storage(self) -> Path:
+        return self.launcher.place / "root/launcher/storage"
+
+    def folders(self) -> list[str]:
+        """Of layers, known or not."""
+        return [each for each in os.listdir(self.storage / "overlay") if len(each) == 64]
+
+    def rest(self) -> tuple[list[str], list[str], list[str]]:
+        """What is left when nothing is kept for a next pull any more."""
+        self.launcher.docker("image", "prune", "-f")
+        return self.left()
+
     def left(self) -> tuple[list[str], list[str], list[str]]:
         """Images, layers and files of requests in the store, sorted."""
-        storage = Path(self.launcher.place / "root/launcher/storage")
         images = self.launcher.docker("images", "-aq", "--no-trunc").split()
-        layers = [each for each in os.listdir(storage / "overlay") if len(each) == 64]
-        return sorted(images), sorted(layers), sorted(os.listdir(storage / "incoming"))
+        return sorted(images), sorted(self.folders()), sorted(os.listdir(self.storage / "incoming"))
 
     def clear(self) -> None:
         """Only busybox stays."""
@@ -112,6 +123,10 @@ class Client:
 
     def leave(self) -> None:
         self.process.kill()
+
+    @property
+    def goes_on(self) -> bool:
+        return self.process.poll() is None
 
     def end(self) -> tuple[int, str]:
         """Exit code, and what it said."""
