@@ -14,7 +14,13 @@ from cnm.launcher.registry_client import Asker
 _DENIED = "denied: requested access to the resource is denied"
 _NO_TOKEN = "unable to retrieve auth token: invalid username/password"
 _PLAIN = "http: server gave HTTP response to HTTPS client"
-_BROKEN = (" EOF", "connection reset by peer", "broken pipe")
+_BROKEN = (
+    *(" EOF", "connection reset by peer", "broken pipe"),
+    *("use of closed network connection", "server closed idle connection"),
+)
+"""What Go says of a connection that has ended, by who was quicker to notice."""
+_UPLOAD = re.compile(r'\?_state=[^"\s]*')
+"""A registry's own mark of an upload, which says nothing to anybody else."""
 _FULL = "no space left on device"
 _MISMATCH = re.compile(r"[Dd]igest did not match, expected (\S+), got ")
 _OTHER_MANIFEST = re.compile(r"[Mm]anifest does not match provided manifest digest (sha256:[0-9a-f]+)")
@@ -60,7 +66,7 @@ def not_pushed(error: CnmError, asker: Asker) -> CnmError:
 
 def explained(error: CnmError, asker: Asker) -> CnmError:
     """What any request may end with."""
-    words = _CONTEXT.sub("", str(error))
+    words = _UPLOAD.sub("", _CONTEXT.sub("", str(error)))
     if "authentication required" in words or _NO_TOKEN in words:
         is_known = asker.credentials.is_somebody
         return CnmError("unauthorized: authentication required" if is_known else "no basic auth credentials")

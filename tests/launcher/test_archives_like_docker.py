@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +15,7 @@ from tests.support.registry_pair import IMAGE, PROGRAMS, Pair, paired
 from tests.support.unpacked import lacking
 from tests.support.web_server import Asked, web_server
 
-_STEPS = 30
+_STEPS = 20
 _WEB = "127.0.0.1:8000"
 _SHOWN = "{{.Id}} {{json .RootFS}} {{json .Config}} {{.Architecture}} {{.Os}} {{.Author}}"
 _HISTORY = ("history", "--no-trunc", "--format", "{{.CreatedBy}} {{.Comment}}")
@@ -176,3 +178,15 @@ def test_an_import_from_a_web_server_tells_how_far_it_is(pair: Pair) -> None:
     assert [each["current"] for each in amounts] == sorted({each["current"] for each in amounts})
     assert told[-1]["status"].startswith("sha256:")
     pair.done("ours", "rmi", "fetched:2")
+
+
+def test_cnmctl_imports_from_a_web_server_too(pair: Pair) -> None:
+    url = f"http://{_WEB}/root.tar"
+    cnmctl = [sys.executable, "-m", "cnm.cli", "-H", f"unix://{pair.ours}"]
+
+    done = subprocess.run([*cnmctl, "import", url, "fetched:3"], capture_output=True, text=True, check=False)
+
+    assert (done.returncode, done.stderr) == (0, "")
+    ident = pair.done("ours", "image", "inspect", "-f", "{{.Id}}", "fetched:3").strip()
+    assert done.stdout.splitlines() == [f"Downloading from {url}", ident]
+    pair.done("ours", "rmi", "fetched:3")
