@@ -72,13 +72,13 @@ class Complaints:
                 line = line[begun:]
             if line.startswith(_HELD):
                 yield from self._hold(line)
-            elif self._held and _SEVERAL.search(self._held[-1]) and (not line or line.startswith(_ONE)):
+            elif self._is_one_of_several(line):
                 self._held[-1] += f"\n{line}"
             elif (told := self._sources.heard(line)) is not None:
                 yield from told
             elif not (self._hides_copies and line.startswith(_COPIES)):
                 yield from self._passed(line)
-        if self._rest and not _may_be_podmans(self._rest):
+        if self._rest and not _may_be_podmans(self._rest) and not self._is_one_of_several(self._rest):
             yield from self._released()
             yield said(f"{_RED}{self._rest}{_PLAIN}")
             self._rest = ""
@@ -92,6 +92,12 @@ class Complaints:
         self._held = [line for line in self._held if line not in own]
         yield from self._released()
         self._held = own
+
+    def _is_one_of_several(self, line: str) -> bool:
+        """Whether a line, or the beginning of one, belongs to the one that is held."""
+        if len(line) > _LONGEST or not self._held or not _SEVERAL.search(self._held[-1]):
+            return False
+        return line.startswith(_ONE) or _ONE.startswith(line)
 
     def _hold(self, line: str) -> Iterator[Message]:
         self._held.append(line)
