@@ -61,6 +61,8 @@ class Complaints:
         """`hides_copies`: what is told of layers that are copied is of no interest."""
         self._rest = ""
         self._held: list[str] = []
+        self._told = ""
+        """What has passed, but may be podman's last word, when it has logged something behind it."""
         self._sources, self._hides_copies = sources, hides_copies
 
     def feed(self, text: str) -> Iterator[Message]:
@@ -116,11 +118,12 @@ class Complaints:
 
     def _released(self) -> Iterator[Message]:
         held, self._held = self._held, []
+        self._told = next((line for line in reversed(held) if line.startswith(_AT_STEP)), self._told)
         yield from (said(f"{_RED}{line}\n{_PLAIN}") for line in held)
 
     def reason(self, step: str, stage: Stage, shell: list[str] | None) -> BuildFailed:
         """Why it failed at `step`; `shell` is that of the image that the stage began with."""
-        last = self._held[-1] if self._held else ""
+        last = self._held[-1] if self._held else self._told
         text = last.removeprefix(_ERROR) or "the build ended without saying why"
         for found in filter(None, map(_RUNTIME.fullmatch, self._held)):
             return BuildFailed(f"OCI runtime create failed: {_unlogged(found['why'])}: unknown")
