@@ -28,7 +28,8 @@ def built(docker: Launcher) -> Iterator[Launcher]:
     if len(_images(docker)) > 1:
         docker.docker("image", "prune", "-f")
     assert _images(docker) == ["busybox:latest"]
-    assert rest(docker) == []
+    left = rest(docker)
+    assert left == [], left
 
 
 def rest(docker: Launcher) -> list[str]:

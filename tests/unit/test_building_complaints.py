@@ -167,10 +167,12 @@ def test_of_several_errors_none_is_taken_for_what_a_step_says() -> None:
         '3 errors occurred:\n\t* reading "/x": broken pipe\n\t* storing "/x": no space left on device\n\n'
     )
 
-    passed, error = _failed(f'said\nError: building at STEP "{_STEPS[3]}": {errors}', step=_STEPS[3])
+    text = f'said\nError: building at STEP "{_STEPS[3]}": {errors}'
+    for pieces in ([text], [*text]):
+        passed, error = _failed(*pieces, step=_STEPS[3])
 
-    assert passed == "said\n"
-    assert str(error) == "COPY failed: no space left on device: make room, and try again"
+        assert passed == "said\n"
+        assert str(error) == "COPY failed: no space left on device: make room, and try again"
 
 
 def test_podman_that_was_killed_is_told_so() -> None:

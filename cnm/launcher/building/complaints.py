@@ -61,6 +61,8 @@ class Complaints:
         """`hides_copies`: what is told of layers that are copied is of no interest."""
         self._rest = ""
         self._held: list[str] = []
+        self._told = ""
+        """What has passed, but may be podman's last word, when it has logged something behind it."""
         self._sources, self._hides_copies = sources, hides_copies
 
     def feed(self, text: str) -> Iterator[Message]:
@@ -72,13 +74,13 @@ class Complaints:
                 line = line[begun:]
             if line.startswith(_HELD):
                 yield from self._hold(line)
-            elif self._held and _SEVERAL.search(self._held[-1]) and (not line or line.startswith(_ONE)):
+            elif self._is_one_of_several(line):
                 self._held[-1] += f"\n{line}"
             elif (told := self._sources.heard(line)) is not None:
                 yield from told
             elif not (self._hides_copies and line.startswith(_COPIES)):
                 yield from self._passed(line)
-        if self._rest and not _may_be_podmans(self._rest):
+        if self._rest and not _may_be_podmans(self._rest) and not self._is_one_of_several(self._rest):
             yield from self._released()
             yield said(f"{_RED}{self._rest}{_PLAIN}")
             self._rest = ""
@@ -92,6 +94,12 @@ class Complaints:
         self._held = [line for line in self._held if line not in own]
         yield from self._released()
         self._held = own
+
+    def _is_one_of_several(self, line: str) -> bool:
+        """Whether a line, or the beginning of one, belongs to the one that is held."""
+        if len(line) > _LONGEST or not self._held or not _SEVERAL.search(self._held[-1]):
+            return False
+        return line.startswith(_ONE) or _ONE.startswith(line)
 
     def _hold(self, line: str) -> Iterator[Message]:
         self._held.append(line)
@@ -110,11 +118,12 @@ class Complaints:
 
     def _released(self) -> Iterator[Message]:
         held, self._held = self._held, []
+        self._told = next((line for line in reversed(held) if line.startswith(_AT_STEP)), self._told)
         yield from (said(f"{_RED}{line}\n{_PLAIN}") for line in held)
 
     def reason(self, step: str, stage: Stage, shell: list[str] | None) -> BuildFailed:
         """Why it failed at `step`; `shell` is that of the image that the stage began with."""
-        last = self._held[-1] if self._held else ""
+        last = self._held[-1] if self._held else self._told
         text = last.removeprefix(_ERROR) or "the build ended without saying why"
         for found in filter(None, map(_RUNTIME.fullmatch, self._held)):
             return BuildFailed(f"OCI runtime create failed: {_unlogged(found['why'])}: unknown")

@@ -121,10 +121,10 @@ class Leftovers:
             _end_processes(build)
         if traces.cgroup:
             cgroups.clear(traces.cgroup)
+        for path in (place.context, place.scratch):  # first: on a full disk podman needs the room
+            shutil.rmtree(path, ignore_errors=True)
         if not whole:
             self._forget(_containers(self._places.storage, build))
-        for path in (place.context, place.scratch):
-            shutil.rmtree(path, ignore_errors=True)
         if traces.has_sandbox:
             networks.leave(build, self._sandboxes)
         for path in (place.kept, place.run):
