@@ -145,6 +145,100 @@ def test_users_of_the_image_run_commands(docker: Launcher, api: Api) -> None:
     assert docker.docker("exec", "-i", "one", "wc", "-c", given="12345") == "5"
 
 
+# Volumes
+
+
+@pytest.fixture
+def volumes(docker: Launcher) -> Iterator[Path]:
+    """Where they are; none are left."""
+    yield docker.place / "root/launcher/volumes"
+    docker.clear()
+    docker.docker("volume", "rm", *docker.docker("volume", "ls", "-q").split())
+
+
+def test_a_new_volume_is_roots(docker: Launcher, api: Api, volumes: Path) -> None:
+    make(api, "one", Binds=["named:/named", "fresh:/data"])
+
+    docker.docker("exec", "one", "sh", "-c", "echo x | tee /named/mine >/data/mine")
+
+    looked = docker.docker(
+        "exec", "one", "stat", "-c", "%u:%g", "/named", "/named/mine", "/data", "/data/file"
+    )
+    assert looked.split() == ["0:0"] * 4
+    assert docker.docker("exec", "one", "cat", "/data/file") == "of the image"
+    owners = [(volumes / path).stat().st_uid for path in ("named/_data", "fresh/_data", "fresh/_data/file")]
+    assert owners == [_FIRST] * 3
+
+
+def test_a_volume_takes_the_owners_that_the_image_has(docker: Launcher, api: Api, volumes: Path) -> None:
+    script = "mkdir -p /owned/in; touch /owned/file; chown -R app:app /owned; chown 0:29 /owned/in"
+    docker.docker("run", "--name", "maker", "busybox", "sh", "-c", script)
+    docker.docker("commit", "maker", "owned")
+    host = {"NetworkMode": "net", "UsernsMode": f"private:{_FIRST}:65536", "Binds": ["data:/owned"]}
+
+    api.run("one", {"Image": "owned", "Cmd": _SLEEP, "HostConfig": host})
+
+    shown = docker.docker("exec", "one", "stat", "-c", "%u:%g", "/owned", "/owned/file", "/owned/in")
+    assert shown.split() == ["1000:1001", "1000:1001", "0:29"]
+    docker.docker("exec", "-u", "app", "one", "touch", "/owned/mine")
+    assert (volumes / "data/_data/mine").stat().st_uid == _FIRST + 1000
+    docker.clear()
+    docker.docker("rmi", "owned")
+
+
+def test_a_tmpfs_volume_is_whose_it_was_made_for(docker: Launcher, api: Api, volumes: Path) -> None:
+    """The kernel mounts it with the host's users, as Docker has it: the owner is to be named, or the image's is it."""
+    for name, owner in (("theirs", ""), ("ours", f",uid={_FIRST},gid={_FIRST}"), ("filled", "")):
+        options = ("-o", "type=tmpfs", "-o", "device=tmpfs", "-o", f"o=size=1m{owner}")
+        docker.docker("volume", "create", *options, name)
+
+    make(api, "one", Binds=["theirs:/theirs", "ours:/ours", "filled:/data"])
+
+    shown = docker.docker("exec", "one", "stat", "-c", "%u", "/theirs", "/ours", "/data")
+    assert shown.split() == ["65534", "0", "65534"]
+    docker.docker("exec", "one", "touch", "/ours/mine")
+
+
+def test_volumes_are_shared_by_containers_of_different_users(
+    docker: Launcher, api: Api, volumes: Path
+) -> None:
+    make(api, "one", Binds=["data:/data"])
+    docker.docker("run", "-d", "--name", "plain", "--volumes-from", "one", "busybox", *_SLEEP)
+    make(api, "same", VolumesFrom=["one:ro"])
+    make(api, "other", mode="private:400000:65536", VolumesFrom=["one"])
+
+    owners = [
+        docker.docker("exec", name, "stat", "-c", "%u", "/data/file") for name in ("plain", "same", "other")
+    ]
+    assert owners == [str(_FIRST), "0", "65534"]
+    docker.docker("exec", "plain", "sh", "-c", "echo more >>/data/file")
+    assert docker.docker("exec", "same", "cat", "/data/file") == "of the image\nmore"
+    assert docker.run("exec", "same", "touch", "/data/x").returncode != 0
+    assert docker.run("exec", "other", "touch", "/data/x").returncode != 0
+
+
+def test_what_is_copied_into_a_volume_is_roots(
+    docker: Launcher, api: Api, volumes: Path, tmp_path: Path
+) -> None:
+    make(api, "one", Binds=["data:/data"])
+    (tmp_path / "in").write_text("in")
+
+    docker.docker("cp", str(tmp_path / "in"), "one:/data/running")
+    docker.docker("stop", "-t", "0", "one")
+    docker.docker("cp", str(tmp_path / "in"), "one:/data/stopped")
+
+    tar = docker.run("cp", "one:/data", "-").stdout
+    with tarfile.open(fileobj=io.BytesIO(tar.encode())) as archive:
+        owners = {each.name: each.uid for each in archive.getmembers()}
+    assert owners == {"data": 0, "data/file": 0, "data/running": 0, "data/stopped": 0}
+    docker.docker("start", "one")
+    shown = docker.docker("exec", "one", "stat", "-c", "%u", "/data/running", "/data/stopped")
+    assert shown.split() == ["0", "0"]
+
+
+# Ends and what is left
+
+
 def test_it_restarts_in_new_namespaces_with_its_files(docker: Launcher, api: Api) -> None:
     make(api, "one")
     docker.docker("exec", "one", "sh", "-c", "echo kept > /kept; chmod 700 /kept")

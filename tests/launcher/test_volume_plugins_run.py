@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import shutil
 import signal
+import ssl
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from cnm.kernel.namespaces import Namespaces
 from cnm.kernel.processes import has_ended
+from tests.docker.test_cli_containers import Cli
+from tests.support.certificates import Authority
 from tests.support.easyfuse import easyfuse, easyfuse_is_lacking
 from tests.support.launcher import IMAGE, Launcher
 from tests.support.power_cut import cut_power, switched_on
+from tests.support.private_etc import make_private
+from tests.support.scripted_plugin import TcpServer
+from tests.support.scripted_volumes import scripted_volumes
 from tests.support.snapshot_plugin import NAME, SnapshotPlugin
 
 _PLUGINS = "/run/docker/plugins"
@@ -62,6 +71,24 @@ def test_a_volume_of_a_plugin_is_shown_and_removed(docker: Launcher, plugin: Sna
     docker.docker("volume", "rm", "vol")
     assert plugin.say("ls", "--json").strip() == "[]"
     docker.docker("volume", "create", "-d", NAME, "vol")
+
+
+def test_info_names_the_plugin(docker: Launcher, plugin: SnapshotPlugin) -> None:
+    assert json.loads(docker.docker("info", "--format", "{{json .Plugins.Volume}}")) == ["local", NAME]
+
+
+def test_df_shows_who_has_a_volume_whose_size_is_not_told(docker: Launcher, plugin: SnapshotPlugin) -> None:
+    cnmctl = Cli(docker, docker.cnmd.socket)
+    docker.docker("run", "-d", "--name", "user", "-v", "vol:/d", IMAGE, *_SLEEP)
+
+    assert cnmctl.said("volume", "df")[1].splitlines()[1].split() == [
+        "vol",
+        NAME,
+        "user",
+        "now",
+        "N/A",
+        "N/A",
+    ]
 
 
 def test_what_one_container_writes_the_next_reads(docker: Launcher, plugin: SnapshotPlugin) -> None:
@@ -142,6 +169,54 @@ def test_a_prune_leaves_the_volume(docker: Launcher) -> None:
     docker.docker("volume", "prune", "-f")
 
     assert docker.docker("volume", "ls", "-q") == "vol"
+
+
+# Found by files
+
+
+@pytest.fixture
+def specs(docker: Launcher) -> Iterator[Path]:
+    """Where files say where plugins are."""
+    make_private()
+    place = Path("/etc/docker/plugins")
+    place.mkdir(parents=True, exist_ok=True)
+    yield place
+    shutil.rmtree(place)
+
+
+@pytest.mark.parametrize("ending", ["spec", "json"])
+def test_a_plugin_that_a_file_names_is_used(
+    docker: Launcher, specs: Path, tmp_path: Path, ending: str
+) -> None:
+    """Over TCP, with TLS where it is a .json file: on the host of the launcher."""
+    assert docker.process is not None
+    tls = _tls(tmp_path) if ending == "json" else None
+    with (
+        scripted_volumes(tmp_path / "x.sock", tmp_path / "kept") as far,
+        contextlib.closing(Namespaces()) as namespaces,
+    ):
+        with namespaces.inside(f"/proc/{docker.process.pid}/ns/net"):
+            server = TcpServer(far, tls)
+        with server.serving():
+            trust = {"Addr": f"https://{server.address}", "TLSConfig": {"CAFile": str(tmp_path / "ca.pem")}}
+            text = json.dumps(trust) if tls else f"tcp://{server.address}"
+            (specs / f"named.{ending}").write_text(text)
+            docker.docker("volume", "create", "-d", "named", "far")
+
+            assert (
+                docker.docker("run", "--rm", "-v", "far:/data", IMAGE, "cat", "/data/file") == "of the image"
+            )
+
+            assert (far.volumes["far"] / "file").read_text() == "of the image\n"
+            assert far.mounts == []
+            docker.docker("volume", "rm", "far")
+
+
+def _tls(place: Path) -> ssl.SSLContext:
+    ours = Authority(place).certify("server")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(ours.cert, ours.key)
+    return context
 
 
 # Ends, kills, power cuts

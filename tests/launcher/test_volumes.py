@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 import tarfile
 import time
 from collections.abc import Iterator
@@ -17,18 +18,23 @@ from cnm.kernel.processes import has_ended
 from tests.docker.test_cli_containers import Cli
 from tests.support.launcher import IMAGE, Launcher
 from tests.support.power_cut import cut_power, switched_on
+from tests.support.thorough import THOROUGH
+from tests.support.unpacked import environment
 
 docker_py = pytest.importorskip("docker")
 
 _FILLED = "filled"
 """An image with files at /data, a volume at /made, and an empty directory at /empty with an owner of its own."""
+_MANY = 300
+"""Files in its /many."""
 _SLEEP = ("sleep", "1000")
 
 
 @pytest.fixture(scope="module")
 def images(launcher: Launcher) -> Launcher:
     script = (
-        "mkdir -p /data/sub /made /empty; echo one >/data/one; echo two >/data/sub/two; ln -s one /data/link; "
+        f"mkdir -p /data/sub /made /empty /many; cd /many; for n in $(seq {_MANY}); do echo $n >$n; done; cd /; "
+        "echo one >/data/one; echo two >/data/sub/two; ln -s one /data/link; "
         "chown 7:8 /data /data/one; chmod 1777 /data; echo image >/made/file; chown 9:9 /empty; chmod 700 /empty"
     )
     launcher.docker("run", "--name", "maker", IMAGE, "sh", "-c", script)
@@ -92,6 +98,24 @@ def test_a_new_volume_has_what_the_image_has_there(docker: Launcher) -> None:
     assert _sh(docker, "-v", "data:/data", _FILLED, look) == without
     assert _sh(docker, "--mount", "type=volume,src=other,dst=/data", _FILLED, look) == without
     assert _sh(docker, "-v", "third:/empty", _FILLED, "stat -c '%a %u %g' /empty") == "700 9 9"
+
+
+@pytest.mark.parametrize("number", range(20 if THOROUGH else 4))
+def test_containers_that_are_made_at_once_share_a_new_volume(docker: Launcher, number: int) -> None:
+    command = docker.command("create", "-v", "shared:/many", _FILLED)
+    creations = [
+        subprocess.Popen(
+            command, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        for _ in range(8)
+    ]
+
+    failures = [said for each in creations if (said := each.communicate(timeout=60)[1])]
+
+    assert failures == []
+    assert len(docker.docker("ps", "-aq").split()) == 8
+    content = docker.place / "root/launcher/volumes/shared/_data"
+    assert sorted(os.listdir(content)) == sorted(str(each) for each in range(1, _MANY + 1))
 
 
 def test_only_an_empty_volume_takes_what_the_image_has(docker: Launcher) -> None:
@@ -273,8 +297,10 @@ def test_who_has_a_volume_is_shown_and_keeps_it(docker: Launcher) -> None:
     ident = docker.docker("run", "-d", "--name", "user", "-v", "data:/d", IMAGE, *_SLEEP)
 
     status = _inspected(docker, "data")["Status"]
-    assert (status["UsedBy"], status["MountedBy"]) == (["user"], ["user"])
+    assert (status["UsedBy"], status["MountedBy"], status["Size"]) == (["user"], ["user"], 0)
     assert status["LastUsedAt"]
+    docker.docker("exec", "user", "sh", "-c", "head -c 3000 /dev/zero >/d/zeros")
+    assert _inspected(docker, "data")["Status"]["Size"] == 3000
     for command in (("volume", "rm", "data"), ("volume", "rm", "-f", "data")):
         text = f"Error response from daemon: remove data: volume is in use - [{ident}]"
         assert docker.fails(*command) == (1, text)
@@ -372,6 +398,15 @@ def test_cnmctl_does_as_docker_does_and_shows_who_has_what(docker: Launcher) -> 
         assert cnmctl.said(*command) == (theirs.returncode, theirs.stdout, theirs.stderr), command
     form = ("--format", "{{.Name}} {{.UsedBy}} {{.Size}} {{.Reclaimable}}")
     assert "used other,user 3kB 0B\n" in cnmctl.said("volume", "df", *form)[1]
+    docker.docker("run", "-d", "--name", "now", "-v", "used:/u", IMAGE, *_SLEEP)
+    form = ("--format", "{{.Name}} {{.LastUsed}}")
+    assert {"one never", "used now"} < set(cnmctl.said("volume", "df", *form)[1].splitlines())
+    docker.docker("rm", "-f", "now")
+    shown = next(
+        line.split() for line in cnmctl.said("volume", "df")[1].splitlines() if line.startswith("used ")
+    )
+    last = _inspected(docker, "used")["Status"]["LastUsedAt"].partition(".")[0]
+    assert shown == ["used", "local", "other,user", last, "3kB", "0B"]
     assert cnmctl.said("volume", "df")[1].endswith("\n3kB in 3 volumes, 0B of it reclaimable\n")
 
     docker.clear()
@@ -404,6 +439,48 @@ def test_files_are_copied_into_volumes_and_out_of_them(docker: Launcher, tmp_pat
 
 
 # Faults
+
+
+def test_a_volume_whose_record_is_damaged_is_seen_kept_and_removed_by_force(docker: Launcher) -> None:
+    cnmctl = Cli(docker, docker.cnmd.socket)
+    _sh(docker, "-v", "data:/d", IMAGE, "head -c 3000 /dev/zero >/d/zeros")
+    record = docker.place / "root/launcher/volumes/data/volume.json"
+    whole = record.read_text()
+    record.write_text("{")
+    docker.stop()
+    docker.start()
+
+    assert _names(docker) == ["data"]
+    status = _inspected(docker, "data")["Status"]
+    assert (status["Size"], f"its record {record} cannot be read" in status["Error"]) == (3001, True)
+    assert "data local nobody 3.001kB" in " ".join(cnmctl.said("volume", "df")[1].split())
+    for command in (("run", "--rm", "-v", "data:/d", IMAGE), ("volume", "rm", "data")):
+        _, text = docker.fails(*command)
+        assert "or remove it with docker volume rm --force data" in text, command
+    docker.docker("volume", "prune", "-f")
+    record.write_text(whole)
+    docker.stop()
+    docker.start()
+    assert _sh(docker, "-v", "data:/d", IMAGE, "ls /d") == "zeros"
+
+    record.write_text("{")
+    docker.stop()
+    docker.start()
+    docker.docker("volume", "rm", "--force", "data")
+    assert _names(docker) == []
+
+
+def test_folders_among_the_volumes_that_are_none_survive_a_start(docker: Launcher) -> None:
+    place = docker.place / "root/launcher/volumes"
+    (place / "copied/files").mkdir(parents=True)
+    (place / "lost+found").mkdir()
+    docker.stop()
+    docker.start()
+
+    assert _names(docker) == ["copied"]
+    assert sorted(os.listdir(place)) == ["copied", "lost+found"]
+    docker.docker("volume", "rm", "-f", "copied")
+    (place / "lost+found").rmdir()
 
 
 def test_containers_with_volumes_outlive_the_launcher(docker: Launcher) -> None:

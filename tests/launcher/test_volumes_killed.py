@@ -12,6 +12,7 @@ import pytest
 from tests.support import launcher as lab
 from tests.support.launcher_crashes import Forks, chosen, forking
 from tests.support.launcher_left import left
+from tests.support.scripted_volumes import ScriptedVolumes, scripted_volumes
 from tests.support.unpacked import lacking
 
 _IMAGE = "filled"
@@ -20,9 +21,10 @@ _BODY = {
     "Image": _IMAGE,
     "Cmd": ["sleep", "1000"],
     "Volumes": {"/anonymous": {}},
-    "HostConfig": {"NetworkMode": "none", "Binds": ["data:/content", "fast:/fast:nocopy"]},
+    "HostConfig": {"NetworkMode": "none", "Binds": ["data:/content", "fast:/fast:nocopy", "far:/far"]},
 }
 _FAST = {"Name": "fast", "DriverOpts": {"type": "tmpfs", "device": "tmpfs"}}
+_FAR = {"Name": "far", "Driver": "scripted"}
 
 
 @pytest.fixture(scope="module")
@@ -37,15 +39,26 @@ def forks() -> Iterator[Forks]:
 
 
 def _make_image(launcher: lab.Launcher) -> None:
-    script = "mkdir /content /made; cd /content; touch one two three; echo made >/made/file"
+    script = (
+        "mkdir /content /made /far; cd /content; touch one two three far; mv far /far; echo made >/made/file"
+    )
     launcher.docker("run", "--network", "none", "--name", "maker", lab.IMAGE, "sh", "-c", script)
     launcher.docker("commit", "--change", "VOLUME /made", "maker", _IMAGE)
     launcher.docker("rm", "maker")
 
 
+@pytest.fixture(scope="module")
+def plugin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ScriptedVolumes]:
+    """It counts mounts itself, and refuses to unmount what is not mounted."""
+    kept = tmp_path_factory.mktemp("kept")
+    with scripted_volumes(Path("/run/docker/plugins/scripted.sock"), kept) as plugin:
+        yield plugin
+
+
 @pytest.fixture
-def tidy(forks: Forks) -> Iterator[Forks]:
+def tidy(forks: Forks, plugin: ScriptedVolumes) -> Iterator[Forks]:
     """What a test that failed has left does not have the next one fail."""
+    plugin.mounts.clear()
     yield forks
     if forks.is_serving:
         forks.clear()
@@ -67,42 +80,46 @@ CASES = {
     "stop": Case("stop", ("one", 0), {}, ("create", "start")),
     "rm -fv": Case("remove", ("one",), {"force": True, "volumes": True}, ("create", "start")),
     "volume rm": Case("remove volume", ("data",), {}, ("create", "remove")),
+    "volume rm of a plugin's": Case("remove volume", ("far",), {}, ("create", "remove")),
     "volume prune": Case("prune volumes", (), {}, ("create", "remove")),
 }
 
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", CASES)
-def test_a_launcher_killed_within(tidy: Forks, name: str) -> None:
+def test_a_launcher_killed_within(tidy: Forks, plugin: ScriptedVolumes, name: str) -> None:
     case = CASES[name]
-    played = _play(tidy, case, -1)
+    played = _play(tidy, plugin, case, -1)
     assert (played["died"], played["error"]) == (False, "")
     assert len(played["points"]) > 2
 
     for at in chosen(len(played["points"])):
-        played = _play(tidy, case, at)
+        played = _play(tidy, plugin, case, at)
         assert played["died"] or played["error"] == "", f"{name}: {played['error']}"
 
 
-def _play(forks: Forks, case: Case, at: int) -> dict[str, Any]:
+def _play(forks: Forks, plugin: ScriptedVolumes, case: Case, at: int) -> dict[str, Any]:
     """Die there, look, and use and remove everything: it works, and nothing is left."""
     forks.serve()
-    forks.done("POST", "/volumes/create", _FAST)
+    for volume in (_FAST, _FAR):
+        forks.done("POST", "/volumes/create", volume)
     for step in case.before:
         _DONE[step](forks)
     forks.kill()
     played = forks.ask(verb=case.verb, arguments=case.arguments, options=case.options, at=at)
     where = f"{case.verb} died at {at}: {played['points'][-2:]}"
     forks.serve()
-    _check(forks, where)
+    _check(forks, plugin, where)
     if not forks.done("GET", "/containers/json?all=1"):
         _create(forks)
     forks.request("POST", "/containers/one/start")
-    assert _content(forks, "data") == _FILES, where
-    assert len(_mounted(forks)) == 1, where
+    assert (_content(forks, "data"), os.listdir(plugin.volumes["far"])) == (_FILES, ["far"]), where
+    assert (len(_mounted(forks)), len(plugin.mounts)) == (1, 1), where
     _remove(forks)
-    assert _volumes(forks) == {"data", "fast"}, where
-    assert _mounted(forks) == [], where
+    assert _volumes(forks) == {"data", "fast", "far"}, where
+    assert (_mounted(forks), plugin.mounts) == ([], []), where
+    forks.done("DELETE", "/volumes/far")
+    assert plugin.volumes == {}, where
     forks.done("POST", "/volumes/prune?filters={%22all%22:[%22true%22]}")
     assert os.listdir(_place(forks)) == [], where
     assert left(forks.launcher) == [], f"{where}\n{forks.log}"
@@ -110,23 +127,25 @@ def _play(forks: Forks, case: Case, at: int) -> dict[str, Any]:
     return played
 
 
-def _check(forks: Forks, where: str) -> None:
+def _check(forks: Forks, plugin: ScriptedVolumes, where: str) -> None:
     """A container has all its volumes, and no volume is there that nobody can know of."""
     found = forks.done("GET", "/containers/json?all=1")
     names = _volumes(forks)
     if found:
         assert {mount["Name"] for mount in found[0]["Mounts"]} <= names, where
-        assert len(names) == 4, where
+        assert len(names) == 5, where
     else:
-        assert names <= {"data", "fast"}, where
+        assert names <= {"data", "fast", "far"}, where
     if "data" in names and found:
         assert _content(forks, "data") == _FILES, where
     is_running = bool(found) and found[0]["State"] == "running"
     assert len(_mounted(forks)) == int(is_running), where
+    assert plugin.mounts == ([("far", found[0]["Id"])] if is_running else []), where
 
 
 def _create(forks: Forks) -> None:
-    forks.done("POST", "/volumes/create", _FAST)
+    for volume in (_FAST, _FAR):
+        forks.done("POST", "/volumes/create", volume)
     forks.done("POST", "/containers/create?name=one", _BODY)
 
 

@@ -29,7 +29,7 @@ from cnm.launcher.cnmd import Cnmd
 from cnm.launcher.container import Status
 from cnm.launcher.engine import Engine
 from cnm.launcher.places import Places
-from cnm.launcher.volumes import copy_up
+from cnm.launcher.volumes import copy_up, plugin_driver, users
 from cnm.launcher.volumes import records as volume_records
 from cnm.log_format import start_logging
 from cnm.wire.containers import ContainerCreate, ContainerUpdate
@@ -116,6 +116,10 @@ def _wrap(points: Points) -> None:
     points.around(records.Records, "delete", lambda *_: "deleting the record")
     points.around(volume_records.Records, "write", lambda *_: "writing a volume's record")
     points.around(volume_records.Records, "delete", lambda *_: "deleting a volume's folder")
+    points.around(users.Users, "add", lambda *_: "noting down who has a volume")
+    points.around(users.Users, "drop", lambda *_: "noting down who has a volume no more")
+    points.around(plugin_driver.PluginDriver, "_call", lambda _own, method, *_: f"the plugin's {method}")
+    points.around(copy_up, "_note_down", lambda *_: "noting down a copy")
     points.around(copy_up, "_make", lambda name, *_: f"copying {name}")
     points.around(os, "rename", lambda *_: "renaming")
     points.around(os, "makedirs", lambda *_: "making a folder")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import socket
 import socketserver
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -231,9 +232,35 @@ class _Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
                 connection.shutdown(socket.SHUT_RDWR)
 
 
+class TcpServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
+    """A plugin that has a socket answers here too: on a port of 127.0.0.1 in the calling thread's network namespace."""
+
+    daemon_threads = True
+
+    def __init__(self, plugin: ScriptedPlugin, tls: ssl.SSLContext | None = None) -> None:
+        self.plugin = plugin
+        self.open: set[socket.socket] = set()
+        super().__init__(("127.0.0.1", 0), _Handler)
+        if tls is not None:
+            self.socket = tls.wrap_socket(self.socket, server_side=True)
+
+    @property
+    def address(self) -> str:
+        return "{}:{}".format(*self.server_address)
+
+    @contextmanager
+    def serving(self) -> Iterator[TcpServer]:
+        threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()
+        try:
+            yield self
+        finally:
+            self.shutdown()
+            self.server_close()
+
+
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    server: _Server
+    server: _Server | TcpServer
 
     def setup(self) -> None:
         super().setup()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -34,8 +35,10 @@ class ScriptedVolumes(ScriptedPlugin):
         return {"Err": ""}
 
     def _VolumeDriver_Remove(self, body: dict[str, Any]) -> Answer:
-        if self.volumes.pop(body["Name"], None) is None:
+        folder = self.volumes.pop(body["Name"], None)
+        if folder is None:
             return {"Err": "no such volume"}
+        shutil.rmtree(folder, ignore_errors=True)
         return {"Err": ""}
 
     def _VolumeDriver_Mount(self, body: dict[str, Any]) -> Answer:

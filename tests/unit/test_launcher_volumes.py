@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 import stat
-from collections.abc import Mapping
+import subprocess
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,7 +16,7 @@ import pytest
 from cnm.errors import CnmError, Conflict, InvalidParameter, NotBuilt, NotFound, Unavailable
 from cnm.events import EventBus
 from cnm.launcher.volumes import copy_up as copying
-from cnm.launcher.volumes.copy_up import STAGING, copy_up
+from cnm.launcher.volumes.copy_up import copy_up
 from cnm.launcher.volumes.drivers import Kept, NoPlugins, Scope, VolumeDriver
 from cnm.launcher.volumes.local_options import Device, check, device
 from cnm.launcher.volumes.records import folder_of
@@ -95,12 +97,106 @@ def test_content_without_a_record_becomes_a_volume(volumes: Volumes) -> None:
     assert [each.name for each in _again(volumes).all().volumes] == ["data"]
 
 
-def test_a_record_that_cannot_be_read_is_left_alone(volumes: Volumes) -> None:
+def _damaged(volumes: Volumes, text: str = "{") -> Volumes:
+    """With content in the volume `data`, whose record says `text`, as the next launcher finds it."""
     volumes.create("data")
-    Path(volumes._place, "data", "volume.json").write_text("{")
+    Path(volumes.path(volumes.find("data")), "precious").write_bytes(bytes(3000))
+    Path(volumes._place, "data", "volume.json").write_text(text)
+    return _again(volumes)
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [("{", "cannot be read: Input data was truncated"), ('{"name": "other"}', "is that of volume other")],
+)
+def test_a_volume_whose_record_says_nothing_is_shown_and_left_alone(
+    volumes: Volumes, text: str, why: str
+) -> None:
+    found = _damaged(volumes, text)
+
+    listed = found.all()
+    assert [each.name for each in listed.volumes] == ["data"]
+    assert why in listed.statuses["data"]["Error"]
+    assert found.size(found.find("data")) == 3000 + len(text)
+    acts: list[Callable[[], object]] = [
+        lambda: found.create("data"),
+        lambda: found.mount("data", "c1"),
+        lambda: found.remove("data"),
+    ]
+    for act in acts:
+        with pytest.raises(Conflict, match="or remove it with docker volume rm --force data"):
+            act()
+    assert (found.prune(lambda _: True), found.mounted_by("data")) == (([], 0), [])
+    assert Path(volumes._place, "data", "_data", "precious").exists()
+
+
+def test_a_volume_whose_record_says_nothing_is_removed_by_force(volumes: Volumes) -> None:
+    found = _damaged(volumes)
+
+    found.remove("data", force=True)
+
+    assert (found.all().volumes, os.listdir(volumes._place)) == ([], [])
+    found.create("data")
+    assert found.fault("data") == ""
+
+
+def test_without_its_damaged_record_a_volume_is_whole_again(volumes: Volumes) -> None:
+    _damaged(volumes)
+    Path(volumes._place, "data", "volume.json").unlink()
+
+    assert Path(_again(volumes).mount("data", "c1"), "precious").exists()
+
+
+@pytest.mark.parametrize("what", ["file", "folder/file", "_data"])
+def test_what_somebody_put_into_the_place_of_a_volume_is_never_deleted(volumes: Volumes, what: str) -> None:
+    theirs = Path(volumes._place, "data", what)
+    theirs.parent.mkdir(parents=True)
+    theirs.write_text("precious")
+
+    listed = _again(volumes).all()
+
+    assert theirs.read_text() == "precious"
+    assert [each.name for each in listed.volumes] == ["data"]
+    assert f"it has no record, but {what.split('/')[0]} in {volumes._place}/data: move" in str(
+        listed.statuses["data"]
+    )
+
+
+def test_what_is_no_volume_s_is_left_alone(volumes: Volumes) -> None:
+    Path(volumes._place, "lost+found").mkdir()
+    Path(volumes._place, "README").write_text("mine")
 
     assert _again(volumes).all().volumes == []
-    assert Path(volumes._place, "data", "_data").is_dir()
+    assert sorted(os.listdir(volumes._place)) == ["README", "lost+found"]
+
+
+@pytest.fixture
+def immutable(volumes: Volumes) -> Iterator[Path]:
+    """A file in the volume `data` that cannot be deleted while it is so."""
+    volumes.create("data")
+    path = Path(volumes.path(volumes.find("data")), "file")
+    path.write_bytes(bytes(3000))
+    if subprocess.run(["chattr", "+i", path], capture_output=True, check=False).returncode:
+        pytest.skip("this file system knows no immutable files")
+    yield path
+    for left in Path(volumes._place).rglob("file"):
+        subprocess.run(["chattr", "-i", left], check=True)
+
+
+def test_what_cannot_be_deleted_of_a_volume_is_listed_until_it_can(volumes: Volumes, immutable: Path) -> None:
+    with pytest.raises(CnmError, match=r"/\.going-\w+: file: operation not permitted: it is listed as "):
+        volumes.remove("data")
+
+    (left,) = volumes.all().volumes
+    assert left.name.startswith(".going-")
+    again = _again(volumes)
+    assert [each.name for each in again.all().volumes] == [left.name]
+    assert (again.size(left) >= 3000, again.create("data")[1]) == (True, True)
+    with pytest.raises(CnmError, match="operation not permitted"):
+        again.remove(left.name, force=True)
+    subprocess.run(["chattr", "-i", Path(volumes._place, left.name, "_data/file")], check=True)
+    again.remove(left.name, force=True)
+    assert os.listdir(volumes._place) == ["data"]
 
 
 def test_a_size_is_that_of_the_files(volumes: Volumes) -> None:
@@ -109,7 +205,22 @@ def test_a_size_is_that_of_the_files(volumes: Volumes) -> None:
     other, _ = volumes.create("other", options={"type": "tmpfs", "device": "tmpfs"})
 
     assert volumes.size(made) == 3000
+    assert volumes.size(made, seconds=0) == UNKNOWN_SIZE
     assert volumes.size(other) == UNKNOWN_SIZE
+
+
+def test_a_full_disk_is_told_with_the_file_that_it_keeps_from_being_written(
+    volumes: Volumes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_descriptor: int) -> None:
+        raise OSError(28, os.strerror(28))
+
+    monkeypatch.setattr("cnm.launcher.volumes.records.os.fsync", full)
+
+    where = f"{volumes._place}/data/volume.json"
+    with pytest.raises(CnmError, match=f"^create data: {where}: no space left on device$"):
+        volumes.create("data")
+    assert os.listdir(volumes._place) == []
 
 
 # Users
@@ -130,6 +241,35 @@ def test_users_and_the_last_use_survive(volumes: Volumes) -> None:
     after.remove("data")
 
 
+def test_that_a_plugin_is_to_be_told_survives_a_power_cut(
+    both: Volumes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A name is on the disk when each folder above it is."""
+    both.create("theirs", "remote")
+    flushed: list[str] = []
+    monkeypatch.setattr("cnm.launcher.volumes.users.flush", flushed.append)
+
+    both.mount("theirs", "c1")
+    both.mount("theirs", "c2")
+
+    folder = f"{both._place}/theirs"
+    assert flushed == [f"{folder}/users", folder, both._place, f"{folder}/users"]
+
+
+def test_options_are_those_of_the_record(volumes: Volumes) -> None:
+    """There is no other file that could be damaged, or say something else."""
+    options = {"type": "none", "device": "/nosuch", "o": "bind"}
+    volumes.create("bound", options=options)
+    assert sorted(os.listdir(Path(volumes._place, "bound"))) == ["_data", "volume.json"]
+
+    again = _again(volumes)
+
+    assert again.find("bound").options == options
+    with pytest.raises(CnmError, match="mount /nosuch"):
+        again.mount("bound", "c1")
+    again.remove("bound")
+
+
 def test_who_does_not_run_is_swept(volumes: Volumes) -> None:
     volumes.create("data")
     for user in ("c1", "c2"):
@@ -144,13 +284,14 @@ def test_who_does_not_run_is_swept(volumes: Volumes) -> None:
 
 
 class Remote:
-    """A driver whose volumes are elsewhere; `failure` is what every change of a mount raises."""
+    """A driver whose volumes are elsewhere, or at `place`; `failure` is what every change of a mount raises."""
 
     name, scope = "remote", Scope.GLOBAL
 
     def __init__(self) -> None:
         self.volumes: dict[str, set[str]] = {}
         self.failure: CnmError | None = None
+        self.place = ""
 
     def create(self, name: str, options: Mapping[str, str]) -> None:
         self.volumes.setdefault(name, set())
@@ -162,7 +303,7 @@ class Remote:
     def mount(self, name: str, user: str) -> str:
         self._fail()
         self.volumes[name].add(user)
-        return f"/remote/{name}"
+        return self.place or f"/remote/{name}"
 
     def unmount(self, name: str, user: str) -> None:
         self._fail()
@@ -242,6 +383,7 @@ def test_a_driver_that_was_away_is_told_of_the_end_of_a_mount_later(both: Volume
         both.unmount("theirs", "c1")
     both.sweep(set())
     assert (both.mounted_by("theirs"), both.all().warnings) == (["c1"], ["away"])
+    assert both.all().statuses == {"theirs": {"Error": "away"}}
     with pytest.raises(Unavailable):
         both.remove("theirs")
 
@@ -251,6 +393,17 @@ def test_a_driver_that_was_away_is_told_of_the_end_of_a_mount_later(both: Volume
     assert remote.volumes == {"theirs": set()}
     both.remove("theirs")
     assert (remote.volumes, os.listdir(both._place)) == ({}, [])
+
+
+def test_volumes_of_a_driver_that_is_not_found_are_listed_with_a_warning(both: Volumes) -> None:
+    both.create("theirs", "remote")
+
+    listed = _again(both).all()
+
+    assert [each.name for each in listed.volumes] == ["theirs"]
+    assert listed.warnings == [
+        "plugin remote is not there, or does not answer: its volumes are listed as they were made"
+    ]
 
 
 def test_a_volume_whose_driver_is_gone_can_be_forgotten(both: Volumes, remote: Remote) -> None:
@@ -328,10 +481,23 @@ def image(tmp_path: Path) -> Path:
     return place
 
 
-def _copied(image: Path, target: Path) -> bool:
+@pytest.fixture
+def target(tmp_path: Path) -> Path:
+    """An empty directory."""
+    path = tmp_path / "target"
+    path.mkdir()
+    return path
+
+
+@pytest.fixture
+def note(tmp_path: Path) -> Path:
+    return tmp_path / "note"
+
+
+def _copied(image: Path, target: Path, note: Path) -> bool:
     source = os.open(image, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        return copy_up(source, str(target))
+        return copy_up(source, str(target), str(note))
     finally:
         os.close(source)
 
@@ -348,72 +514,148 @@ def _look(place: Path) -> dict[str, tuple[object, ...]]:
     return found
 
 
-def test_a_new_volume_takes_everything_that_the_image_has(image: Path, tmp_path: Path) -> None:
-    target = tmp_path / "target"
-    target.mkdir()
-
-    assert _copied(image, target)
+def test_a_new_volume_takes_everything_that_the_image_has(image: Path, target: Path, note: Path) -> None:
+    assert _copied(image, target, note)
 
     assert _look(target) == _look(image)
     assert (target / "file").samefile(target / "inner" / "same")
+    assert not note.exists()
 
 
-def test_a_volume_with_content_stays_as_it_is(image: Path, tmp_path: Path) -> None:
-    target = tmp_path / "target"
-    target.mkdir()
+def test_a_volume_with_content_stays_as_it_is(image: Path, target: Path, note: Path) -> None:
     (target / "mine").write_text("x")
     before = _look(target)
 
-    assert not _copied(image, target)
+    assert not _copied(image, target, note)
 
     assert _look(target) == before
 
 
-def test_of_an_empty_directory_the_volume_takes_mode_and_owner(image: Path, tmp_path: Path) -> None:
-    target = tmp_path / "target"
-    target.mkdir()
+def test_of_an_empty_directory_the_volume_takes_mode_and_owner(image: Path, target: Path, note: Path) -> None:
     for path in image.iterdir():
         shutil.rmtree(path) if path.is_dir() else path.unlink()
 
-    assert _copied(image, target)
+    assert _copied(image, target, note)
 
     assert _look(target) == _look(image)
 
 
-def test_a_copy_that_was_cut_off_is_made_anew(image: Path, tmp_path: Path) -> None:
-    target = tmp_path / "target"
-    (target / STAGING / "tree").mkdir(parents=True)
-    (target / STAGING / "tree" / "file").write_text("half")
+_STAGING = ".cnm-copy-up-0123456789abcdef"
 
-    assert copying.is_interrupted(str(target))
-    assert _copied(image, target)
+
+def test_a_copy_that_was_cut_off_is_made_anew(image: Path, target: Path, note: Path) -> None:
+    (target / _STAGING / "tree").mkdir(parents=True)
+    (target / _STAGING / "tree" / "file").write_text("half")
+    note.write_text(_STAGING)
+
+    assert copying.is_interrupted(str(note))
+    assert _copied(image, target, note)
 
     assert _look(target) == _look(image)
+    assert not copying.is_interrupted(str(note))
 
 
-def test_a_copy_that_was_whole_when_it_was_cut_off_is_finished(image: Path, tmp_path: Path) -> None:
-    target = tmp_path / "target"
-    (target / STAGING).mkdir(parents=True)
-    shutil.copytree(image / "inner", target / STAGING / "whole")
+def test_a_copy_that_was_whole_when_it_was_cut_off_is_finished(image: Path, target: Path, note: Path) -> None:
+    (target / _STAGING).mkdir()
+    shutil.copytree(image / "inner", target / _STAGING / "whole")
     (target / "same").write_text("somebody's own")
+    note.write_text(_STAGING)
 
-    copying.finish(str(target))
+    copying.finish(str(target), str(note))
 
     assert [path.name for path in target.iterdir()] == ["same"]
     assert (target / "same").read_text() == "somebody's own"
+    assert not note.exists()
+
+
+@pytest.mark.parametrize("noted", ["", ".cnm-copy-up-", "../image", _STAGING])
+def test_what_was_not_begun_is_forgotten(image: Path, target: Path, note: Path, noted: str) -> None:
+    """The kill came before the folder, or before its name was written."""
+    before = _look(image)
+    note.write_text(noted)
+
+    copying.finish(str(target), str(note))
+
+    assert (list(target.iterdir()), note.exists(), _look(image)) == ([], False, before)
+
+
+@pytest.mark.parametrize("name", [".cnm-copy-up", _STAGING])
+def test_a_folder_that_is_called_like_a_copy_under_way_is_somebody_s(
+    image: Path, target: Path, note: Path, name: str
+) -> None:
+    (target / name / "tree").mkdir(parents=True)
+    before = _look(target)
+
+    assert not _copied(image, target, note)
+    copying.finish(str(target), str(note))
+
+    assert _look(target) == before
 
 
 def test_a_full_disk_leaves_nothing_half_copied(
-    image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    image: Path, target: Path, note: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    target = tmp_path / "target"
-    target.mkdir()
-
     def full(*_: object, **__: object) -> None:
         raise OSError(28, os.strerror(28), "/x")
 
     monkeypatch.setattr("cnm.launcher.volumes.copy_up._make", full)
     with pytest.raises(CnmError, match="no space left on device"):
-        _copied(image, target)
+        _copied(image, target, note)
 
-    assert list(target.iterdir()) == []
+    assert (list(target.iterdir()), note.exists()) == ([], False)
+
+
+def test_of_two_that_fill_a_volume_at_once_one_does_and_the_other_waits(
+    volumes: Volumes, image: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    volumes.create("data")
+    copying_now, go_on = threading.Event(), threading.Event()
+    make = copying._make
+
+    def slow(*arguments: object) -> None:
+        copying_now.set()
+        assert go_on.wait(20)
+        make(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("cnm.launcher.volumes.copy_up._make", slow)
+    source = os.open(image, os.O_RDONLY | os.O_DIRECTORY)
+    answers: dict[str, bool] = {}
+
+    def fill(user: str) -> None:
+        if volumes.may_be_empty("data"):
+            answers[user] = volumes.fill("data", user, source)
+
+    first, second, third = (
+        threading.Thread(target=fill, args=("c1",)),
+        threading.Thread(target=fill, args=("c2",)),
+        threading.Thread(target=lambda: answers.update(third=volumes.may_be_empty("data"))),
+    )
+    first.start()
+    assert copying_now.wait(20)
+    for thread in (second, third):
+        thread.start()
+    second.join(0.2)
+    assert (second.is_alive(), third.is_alive(), answers) == (True, True, {})
+    go_on.set()
+    for thread in (first, second, third):
+        thread.join(20)
+    os.close(source)
+
+    assert answers == {"c1": True, "third": False}
+    assert _look(Path(volumes.path(volumes.find("data")))) == _look(image)
+    assert sorted(os.listdir(Path(volumes._place, "data"))) == ["_data", "users", "volume.json"]
+
+
+def test_what_a_kill_left_of_a_copy_is_finished_at_the_next_mount(
+    both: Volumes, remote: Remote, target: Path
+) -> None:
+    """Where a volume's content is not there before."""
+    both.create("theirs", "remote")
+    Path(both._place, "theirs", "copying-up").write_text(_STAGING)
+    (target / _STAGING / "whole").mkdir(parents=True)
+    (target / _STAGING / "whole" / "file").write_text("x")
+    remote.place = str(target)
+
+    both.mount("theirs", "c1")
+
+    assert os.listdir(target) == ["file"]

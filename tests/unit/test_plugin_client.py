@@ -11,7 +11,14 @@ import pytest
 
 from cnm.errors import CnmError, InvalidParameter, NotFound
 from cnm.wire.plugin import EndpointRef, Failure, Joined, NetworkCapabilities
-from cnm.wire.plugin_client import NotImplementedByPlugin, Plugin, PluginAway, PluginRefused, Plugins
+from cnm.wire.plugin_client import (
+    HURRIED,
+    NotImplementedByPlugin,
+    Plugin,
+    PluginAway,
+    PluginRefused,
+    Plugins,
+)
 from cnm.wire.plugin_discovery import Places, PluginAddress
 from cnm.wire.plugin_retry import RealClock, pause_before
 from cnm.wire.plugin_transport import Answer, TooLate, TransportError
@@ -334,6 +341,33 @@ def test_callers_at_the_same_time_wait_for_one_activation(plugins: Plugins, plug
 
     assert len(set(map(id, got))) == 1
     assert plugin.asked() == ["Plugin.Activate"]
+
+
+def test_who_is_in_a_hurry_does_not_wait_for_the_activation_that_others_wait_for(
+    tmp_path: Path, plugin: ScriptedPlugin
+) -> None:
+    going_on, begun = threading.Event(), threading.Event()
+
+    class Hanging(Fickle):
+        def post(self, path: str, body: bytes, seconds: float) -> Answer:
+            begun.set()
+            going_on.wait(10)
+            return super().post(path, body, seconds)
+
+    transport = Hanging(Answer(200, b'{"Implements": ["VolumeDriver"]}'))
+    places = Places(socket_dirs=(str(tmp_path / "run"),))
+    plugins = Plugins(places, RealClock(), 0.2, transport=lambda _address: transport)
+    patient = threading.Thread(target=plugins.get, args=("x", "VolumeDriver"))
+    patient.start()
+    assert begun.wait(10)
+
+    with pytest.raises(PluginAway, match=r"^plugin x: Plugin\.Activate: no answer within 0\.2 s"):
+        plugins.get("x", "VolumeDriver", HURRIED)
+
+    assert patient.is_alive()
+    going_on.set()
+    patient.join(10)
+    assert plugins.get("x", "VolumeDriver", HURRIED).name == "x"
 
 
 def test_a_failed_activation_is_every_waiters_and_not_remembered(

@@ -14,9 +14,11 @@ import pytest
 
 from cnm.errors import CnmError, Conflict, InvalidParameter, NotFound, Unavailable
 from cnm.plugin.snapshots import backups, main, programs, record
+from cnm.plugin.snapshots.driver import Driver
 from cnm.plugin.snapshots.locks import locked
 from cnm.plugin.snapshots.points import RestorePoints, parse_source
 from cnm.plugin.snapshots.volumes import Volumes
+from cnm.wire import volume_plugin as wire
 
 
 @pytest.fixture
@@ -97,6 +99,36 @@ def test_a_volume_with_restore_points_is_not_removed(
     points.delete("v", ["monday"])
     volumes.remove("v")
     assert volumes.all() == []
+
+
+@pytest.mark.parametrize("text", ["{", "", None])
+def test_a_volume_whose_record_is_damaged_or_gone_is_shown(
+    root: Path, volumes: Volumes, data: Path, text: str | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record_file = root / "volumes/v/record.json"
+    record_file.unlink() if text is None else record_file.write_text(text)
+
+    (found,) = volumes.all()
+    assert (found.name, found.data, str(root / "volumes/v") in found.fault) == ("v", str(data), True)
+    told = Driver(volumes).get(wire.VolumeRef(name="v")).volume
+    assert told is not None
+    assert told.status == {"RestorePoints": [], "Users": [], "Error": found.fault}
+    assert main.main(["--root", str(root), "ls"]) == 0
+    shown = capsys.readouterr()
+    assert shown.out.splitlines()[1].startswith("v ")
+    assert f"volume v: {found.fault}" in shown.err
+    with pytest.raises(CnmError):
+        volumes.mount("v", "c1")
+    assert (data / "f").read_text() == "old"
+
+
+def test_what_is_no_volume_s_is_left_alone(root: Path, volumes: Volumes) -> None:
+    (root / "volumes/lost+found").mkdir()
+
+    volumes.recover()
+
+    assert volumes.all() == []
+    assert (root / "volumes/lost+found").is_dir()
 
 
 # Mounts

@@ -159,7 +159,9 @@ class Records:
         return aside
 
     def delete(self, aside: str) -> None:
-        """What was set aside. Raises CnmError: it is a volume with a fault from then on, which can be removed again."""
+        """What was set aside; "" is fine. Raises CnmError: it has a fault from then on, and can be removed again."""
+        if not aside:
+            return
         try:
             _delete(os.path.join(self._place, aside))
         except CnmError as error:
@@ -188,7 +190,7 @@ def _delete(path: str) -> None:
     try:
         delete(path)
     except OSError as error:
-        raise CnmError(f"remove {said(error, path)}") from None
+        raise CnmError(f"{path}: {said(error, path)}") from None
 
 
 def said(error: OSError, path: str) -> str:
