@@ -208,7 +208,7 @@ def test_a_launcher_starts_beside_a_plugin_that_hangs(docker: Launcher, plugin: 
         (answer(Mountpoint=7, Err=""), "the answer cannot be read"),
         (Reply(b"<html>"), "the answer cannot be read: invalid JSON"),
         (Reply(b"<html>", status=502), "<html>"),
-        (Reply(b'{"Mountpoint": "/', hang_up="midway"), "the connection"),
+        (Reply(b'{"Mountpoint": "/', hang_up="midway"), "the answer breaks off"),
     ],
 )
 def test_a_mount_that_is_none_is_refused(

@@ -406,6 +406,26 @@ def test_volumes_of_a_driver_that_is_not_found_are_listed_with_a_warning(both: V
     ]
 
 
+def test_a_volume_that_its_driver_has_lost_is_made_anew(both: Volumes, remote: Remote) -> None:
+    """A kill came between the driver's removal and ours, or somebody has removed it there."""
+    both.create("theirs", "remote", container="c1")
+    remote.volumes.clear()
+    assert both.create("theirs", "remote")[1] is False  # a container has it, and is to hear of it
+    both.use.drop(["theirs"], "c1")
+
+    assert both.create("theirs", "remote")[1] is True
+
+    assert list(remote.volumes) == ["theirs"]
+
+
+def test_a_volume_whose_driver_cannot_say_is_not_made_anew(both: Volumes, remote: Remote) -> None:
+    both.create("theirs", "remote")
+    remote.volumes.clear()
+    remote.failure = Unavailable("away")
+
+    assert both.create("theirs", "remote")[1] is False
+
+
 def test_a_volume_whose_driver_is_gone_can_be_forgotten(both: Volumes, remote: Remote) -> None:
     both.create("theirs", "remote")
     remote.failure = Unavailable("away")

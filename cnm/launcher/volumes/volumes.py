@@ -146,12 +146,31 @@ class Volumes:
         if known is None:
             return None if is_new else self._elsewhere(name, driver)
         self._check(known)
+        if self._is_gone(known):
+            log.warning("volume %s is made anew: driver %s has it no more", name, known.driver)
+            self._delete(known)
+            return None
         if driver not in ("", known.driver):
             self.drivers.find(driver)
             raise Conflict(
                 f"create {name}: driver '{known.driver}' already has volume '{name}': volume name must be unique"
             )
         return known
+
+    def _is_gone(self, volume: Volume) -> bool:
+        """Whether its driver knows nothing of it, and no container has it; as Docker finds out, too."""
+        if volume.driver == LOCAL or self.use.of(volume.name):
+            return False
+        try:
+            keeper = self.drivers.find(volume.driver)
+        except CnmError:
+            return False
+        with contextlib.suppress(CnmError):
+            try:
+                keeper.get(volume.name)
+            except NotFound:
+                return all(kept.name != volume.name for kept in keeper.list())
+        return False
 
     def _elsewhere(self, name: str, driver: str) -> Volume | None:
         """One that another host has made, or that was made at its driver; without a driver at any, as with Docker."""
@@ -210,9 +229,10 @@ class Volumes:
                     raise Conflict(f"remove {name}: volume is in use - [{', '.join(users)}]")
                 if not force:
                     self._check(volume)
-                if not self.fault(name):
-                    self._take_from_driver(volume, force=force and volume.driver != LOCAL)
-                self._delete(volume)
+                if self.fault(name):
+                    self._delete(volume)
+                else:
+                    self._remove(volume, force=force and volume.driver != LOCAL)
             except NotFound:
                 if not force:
                     raise
@@ -231,8 +251,8 @@ class Volumes:
         except CnmError as error:
             log.warning("volume %s: %s", volume.name, error)
 
-    def _take_from_driver(self, volume: Volume, *, force: bool) -> None:
-        """Raises CnmError where it still has it, but not with `force`."""
+    def _remove(self, volume: Volume, *, force: bool) -> None:
+        """With `force` also where its driver fails. Raises CnmError."""
         try:
             self._unmount_left(volume)
             self.drivers.find(volume.driver).remove(volume.name)
@@ -240,6 +260,7 @@ class Volumes:
             if not force:
                 raise
             log.warning("volume %s is forgotten, though its driver fails: %s", volume.name, error)
+        self._delete(volume)
 
     def _delete(self, volume: Volume) -> None:
         """Raises CnmError; what is left then is listed."""
