@@ -51,7 +51,7 @@ def _set_up(place: str, root: str, inner: Iterable[Inner]) -> None:
         for each in sorted(inner, key=lambda each: each.target.count("/")):
             _mount(place, each)
     except OSError as error:
-        why = f"{error.filename}: {(error.strerror or '').lower()}"
+        why = f"{error.filename or place}: {(error.strerror or '').lower()}"
         raise CnmError(f"cannot look into {root}: {why}") from None
 
 

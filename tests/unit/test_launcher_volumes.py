@@ -212,8 +212,9 @@ def test_a_size_is_that_of_the_files(volumes: Volumes) -> None:
 def test_a_full_disk_is_told_with_the_file_that_it_keeps_from_being_written(
     volumes: Volumes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(_descriptor: int) -> None:
-        raise OSError(28, os.strerror(28))
+    def full(descriptor: int) -> None:
+        if stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(28, os.strerror(28))
 
     monkeypatch.setattr("cnm.launcher.volumes.records.os.fsync", full)
 

@@ -433,7 +433,7 @@ def test_a_torn_record_hides_no_other_volume(volumes: Volumes, data: Path) -> No
     volumes.create("w")
     Path(volumes.get("w").folder, "record.json").write_text('{"created": "2')
 
-    assert [volume.name for volume in volumes.all()] == ["v"]
+    assert [(volume.name, bool(volume.fault)) for volume in volumes.all()] == [("v", False), ("w", True)]
     with pytest.raises(CnmError, match=r"record\.json cannot be read"):
         volumes.get("w")
 

@@ -61,7 +61,7 @@ class Records:
             if os.path.isdir(os.path.join(self._place, folder)) and _is_ours(folder):
                 if found := self._looked_at(folder):
                     yield found
-            else:
+            elif not folder.startswith("."):
                 log.warning("%s/%s is no volume's: it is left alone", self._place, folder)
 
     def _looked_at(self, folder: str) -> Volume | None:

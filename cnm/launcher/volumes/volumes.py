@@ -204,11 +204,18 @@ class Volumes:
         try:
             self._keep(volume)
         except BaseException:
-            keeper.remove(name)
-            self._records.delete(self._records.set_aside(name))
+            self._undo(keeper, name)
             raise
         self._tell("create", volume)
         return volume
+
+    def _undo(self, keeper: VolumeDriver, name: str) -> None:
+        """Why it could not be made is what is told."""
+        try:
+            keeper.remove(name)
+            self._records.delete(self._records.set_aside(name))
+        except CnmError as error:
+            log.warning("of volume %s, which could not be made, something is left: %s", name, error)
 
     def _keep(self, volume: Volume) -> Volume:
         self._records.write(volume)
