@@ -90,7 +90,7 @@ def test_a_plugin_that_is_away_is_named_and_used_again_when_it_is_back(
     assert "plugin scripted: VolumeDriver.Get: cannot be reached" in _status(docker)["Error"]
     docker.docker("rm", "one")
     _, text = docker.fails("volume", "rm", "vol")
-    assert "remove vol: plugin scripted: VolumeDriver.Remove: cannot be reached" in text
+    assert "remove vol: error while unmounting volume 'vol': plugin scripted: VolumeDriver.Unmount: " in text
 
     plugin.start()
     assert _works(docker)

@@ -249,7 +249,10 @@ class Volumes:
         if copy_up.is_interrupted(self._note(volume.name)):
             self._finish_copy_elsewhere(volume)
         for user in self.mounted_by(volume.name):
-            self.unmount(volume.name, user)
+            try:
+                self.unmount(volume.name, user)
+            except CnmError as error:
+                raise type(error)(f"remove {volume.name}: {error}") from None
 
     def _finish_copy_elsewhere(self, volume: Volume) -> None:
         """What its options or a plugin mount may stay when the volume goes, and is to be as it was."""
