@@ -200,8 +200,8 @@ def test_a_plugin_that_a_file_names_is_used(
         with server.serving():
             trust = {"Addr": f"https://{server.address}", "TLSConfig": {"CAFile": str(tmp_path / "ca.pem")}}
             text = json.dumps(trust) if tls else f"tcp://{server.address}"
-            (specs / f"named.{ending}").write_text(text)
-            docker.docker("volume", "create", "-d", "named", "far")
+            (specs / f"by-{ending}.{ending}").write_text(text)
+            docker.docker("volume", "create", "-d", f"by-{ending}", "far")
 
             assert (
                 docker.docker("run", "--rm", "-v", "far:/data", IMAGE, "cat", "/data/file") == "of the image"
