@@ -107,7 +107,6 @@ _SAMPLED = {
     "launcher/test_streams_of_clients.py": 2,
     "launcher/test_userns.py": 3,
     "launcher/test_volume_plugins.py": 3,
-    "launcher/test_volume_plugins_faults.py": 5,
     "launcher/test_volume_plugins_run.py": 4,
     "launcher/test_volumes.py": 4,
     "launcher/test_volumes_killed.py": 3,
