@@ -114,8 +114,10 @@ def _status(call: Call[None], volume: Volume) -> dict[str, Any]:
     except CnmError as error:
         told = {"Error": str(error)}
     last = volumes.last_use(volume.name)
+    elsewhere = volumes.used_elsewhere(volume)
     return {
         **told,
+        **({"UsedElsewhere": elsewhere} if elsewhere else {}),
         "LastUsedAt": moment(last) if last else "",
         "MountedBy": _names(call, volumes.mounted_by(volume.name)),
         "UsedBy": _names(call, volumes.use.of(volume.name)),

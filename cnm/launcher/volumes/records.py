@@ -50,6 +50,8 @@ class Records:
             try:
                 if folder.startswith(_GOING):
                     _delete(path)
+                elif folder.startswith("."):
+                    continue  # what arrives from another host: no volume's folder begins so
                 elif found := self._read(path, folder):
                     yield found
             except (OSError, msgspec.DecodeError, CnmError) as error:
@@ -73,7 +75,9 @@ class Records:
 
     def write(self, volume: Volume) -> Volume:
         """It is on the disk when this returns. Raises CnmError."""
-        path = os.path.join(self._place, folder_of(volume.name))
+        return self._write(volume, os.path.join(self._place, folder_of(volume.name)))
+
+    def _write(self, volume: Volume, path: str) -> Volume:
         try:
             os.makedirs(path, mode=0o711, exist_ok=True)
             target = os.path.join(path, _RECORD)
@@ -90,6 +94,19 @@ class Records:
                 f"create {volume.name}: {error.filename}: {(error.strerror or '').lower()}"
             ) from None
         return volume
+
+    def take_in(self, volume: Volume, folder: str) -> None:
+        """A folder in the place, whose name begins with a dot, with the volume's content in it, becomes the volume's.
+
+        It is one step, and on the disk when this returns. Raises CnmError.
+        """
+        path = os.path.join(self._place, folder)
+        self._write(volume, path)
+        try:
+            os.rename(path, os.path.join(self._place, folder_of(volume.name)))
+            flush(self._place)
+        except OSError as error:
+            raise CnmError(f"create {volume.name}: {path}: {(error.strerror or '').lower()}") from None
 
     def delete(self, name: str) -> None:
         """The folder, with whatever is left in it; nothing there is fine. Raises CnmError."""

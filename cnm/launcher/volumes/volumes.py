@@ -7,16 +7,18 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from cnm.errors import CnmError, Conflict, NotFound
 from cnm.events import EventBus
 from cnm.launcher.changes import written
 from cnm.launcher.volumes import copy_up
-from cnm.launcher.volumes.drivers import LOCAL, Drivers, Kept, Plugins, VolumeDriver
+from cnm.launcher.volumes.drivers import LOCAL, Drivers, Kept, Plugins, Scope, VolumeDriver
+from cnm.launcher.volumes.held import Held
 from cnm.launcher.volumes.local import LocalDriver
 from cnm.launcher.volumes.named_locks import NamedLocks
+from cnm.launcher.volumes.other_hosts import NoOtherHosts, OtherHosts, as_known
 from cnm.launcher.volumes.records import Records, folder_of
 from cnm.launcher.volumes.use import Use
 from cnm.launcher.volumes.users import Users
@@ -39,8 +41,15 @@ class Listed(NamedTuple):
 class Volumes:
     """Thread-safe. Calls for one volume come one at a time."""
 
-    def __init__(self, place: str, events: EventBus, plugins: Plugins | None = None) -> None:
+    def __init__(
+        self,
+        place: str,
+        events: EventBus,
+        plugins: Plugins | None = None,
+        others: OtherHosts | None = None,
+    ) -> None:
         """`place` is the folder of all volumes, which must exist."""
+        self.others = others or NoOtherHosts()
         self._place = place
         self._events = events
         self._users = Users(place)
@@ -50,6 +59,7 @@ class Volumes:
         self._guard = threading.Lock()
         self._volumes: dict[str, Volume] = {}
         self._locked = NamedLocks()
+        self.held = Held()
 
     def load(self) -> None:
         """What was kept; what a kill left half made is finished, or goes."""
@@ -76,7 +86,7 @@ class Volumes:
                 return self._volumes[name]
         for driver in self.drivers.known():
             with contextlib.suppress(CnmError):
-                return _of_driver(driver, driver.get(name))
+                return self.others.described(_of_driver(driver, driver.get(name)))
         raise NotFound(f"get {name}: no such volume")
 
     def all(self) -> Listed:
@@ -92,7 +102,22 @@ class Volumes:
                         paths[kept.name] = kept.mountpoint
             except CnmError as error:
                 warnings.append(str(error))
-        return Listed([found[name] for name in sorted(found)], paths, warnings)
+        return self._as_elsewhere(Listed([found[name] for name in sorted(found)], paths, warnings))
+
+    def _as_elsewhere(self, listed: Listed) -> Listed:
+        """Of volumes that all hosts reach: what other hosts know counts here, and what one has removed is gone."""
+        if not any(volume.scope is Scope.GLOBAL for volume in listed.volumes):
+            return listed
+        shared = self.others.known()
+        volumes = [as_known(volume, shared) for volume in listed.volumes if not self._is_ghost(volume, listed)]
+        more = [shared.warning] if shared.warning else []
+        return listed._replace(volumes=volumes, warnings=[*listed.warnings, *more])
+
+    def _is_ghost(self, volume: Volume, listed: Listed) -> bool:
+        """Whether its driver, which answers, knows it no more."""
+        if volume.scope is not Scope.GLOBAL or listed.warnings or self.use.of(volume.name):
+            return False
+        return volume.name not in listed.paths
 
     def _recorded(self) -> dict[str, Volume]:
         with self._guard:
@@ -130,7 +155,8 @@ class Volumes:
             found = self._existing(name, driver, is_new=ANONYMOUS in (labels or {}))
             volume = found or self._create(name, driver, options, labels)
             if container:
-                self.use.add(name, container)
+                self.held.check(name, "volume")
+                self._take(volume, container)
             return volume, found is None
 
     def _existing(self, name: str, driver: str, *, is_new: bool) -> Volume | None:
@@ -139,6 +165,8 @@ class Volumes:
             known = self._volumes.get(name)
         if known is None:
             return None if is_new else self._elsewhere(name, driver)
+        if known.scope is Scope.GLOBAL and self._is_gone(known):
+            return self._elsewhere(name, driver)
         if driver not in ("", known.driver):
             self.drivers.find(driver)
             raise Conflict(
@@ -146,17 +174,32 @@ class Volumes:
             )
         return known
 
+    def _is_gone(self, volume: Volume) -> bool:
+        """Whether another host has removed it; its record goes then."""
+        try:
+            self.drivers.find(volume.driver).get(volume.name)
+        except NotFound:
+            if self.use.of(volume.name):
+                return False
+            self._records.delete(volume.name)
+            with self._guard:
+                self._volumes.pop(volume.name, None)
+            return True
+        except CnmError:
+            return False
+        return False
+
     def _elsewhere(self, name: str, driver: str) -> Volume | None:
         """One that another host has made, or that was made at its driver; without a driver at any, as with Docker."""
         if driver not in ("", LOCAL):
             with contextlib.suppress(NotFound):
                 wanted = self.drivers.find(driver)
-                return self._keep(_of_driver(wanted, wanted.get(name)))
+                return self._keep(self.others.described(_of_driver(wanted, wanted.get(name))))
         if driver:
             return None
         for each in self.drivers.known()[1:]:
             with contextlib.suppress(CnmError):
-                return self._keep(_of_driver(each, each.get(name)))
+                return self._keep(self.others.described(_of_driver(each, each.get(name))))
         return None
 
     def _create(
@@ -182,6 +225,8 @@ class Volumes:
             self._records.delete(name)
             raise
         self._tell("create", volume)
+        if volume.scope is Scope.GLOBAL:
+            self.others.tell(volume, (), new=True)
         return volume
 
     def _keep(self, volume: Volume) -> Volume:
@@ -198,9 +243,11 @@ class Volumes:
         with self._locked(name):
             try:
                 volume = self.find(name)
+                self.held.check(name, "remove")
                 if users := self.use.of(name):
                     raise Conflict(f"remove {name}: volume is in use - [{', '.join(users)}]")
-                self._remove(volume, force=force and volume.driver != LOCAL)
+                with self._removing_everywhere(volume, force=force):
+                    self._remove(volume, force=force and volume.driver != LOCAL)
             except NotFound:
                 if not force:
                     raise
@@ -222,6 +269,90 @@ class Volumes:
         with self._guard:
             self._volumes.pop(volume.name, None)
         self._tell("destroy", volume)
+
+    # Of other hosts
+
+    def _take(self, volume: Volume, container: str) -> None:
+        """Raises Conflict where another host is removing it."""
+        self.use.add(volume.name, container)
+        try:
+            self._tell_hosts(volume)
+        except BaseException:
+            self.use.drop([volume.name], container)
+            raise
+
+    def let_go(self, names: Iterable[str], container: str) -> None:
+        """A container has them no more."""
+        self.use.drop(names, container)
+        recorded = self._recorded()
+        for name in names:
+            if name in recorded:
+                self._tell_hosts(recorded[name])
+
+    def _tell_hosts(self, volume: Volume) -> None:
+        if volume.scope is Scope.GLOBAL:
+            self.others.tell(volume, self.use.of(volume.name))
+
+    def agree_with_other_hosts(self) -> None:
+        """They know which volumes containers of this host have, whatever could not be told. Never fails."""
+        shared = [volume for volume in self._recorded().values() if volume.scope is Scope.GLOBAL]
+        self.others.agree([(volume, self.use.of(volume.name)) for volume in shared])
+
+    @contextlib.contextmanager
+    def _removing_everywhere(self, volume: Volume, *, force: bool) -> Iterator[None]:
+        """Raises Conflict where another host has it, Unavailable where that is not known, unless `force`."""
+        if volume.scope is not Scope.GLOBAL:
+            yield
+            return
+        self.others.begin_removal(volume, force=force)
+        removed = False
+        try:
+            yield
+            removed = True
+        finally:
+            self.others.end_removal(volume, removed=removed)
+
+    def used_elsewhere(self, volume: Volume) -> dict[str, Sequence[str]]:
+        """Ids of containers that have it, by other hosts of the cluster."""
+        if volume.scope is not Scope.GLOBAL:
+            return {}
+        return dict(self.others.known().users.get((volume.driver, volume.name), {}))
+
+    def hold(self, name: str, reason: str, check: Callable[[Volume], object]) -> Volume:
+        """Nobody uses or removes it from now on. `check` raises where it may not be held. Raises NotFound, Conflict."""
+        with self._locked(name):
+            volume = self.find(name)
+            check(volume)
+            self.held.add(name, reason)
+            return volume
+
+    def recorded(self) -> list[Volume]:
+        """Those of which this host has a record."""
+        return list(self._recorded().values())
+
+    def folder(self, name: str) -> str:
+        """Where its record is."""
+        return os.path.join(self._place, folder_of(name))
+
+    def check_new(self, name: str) -> None:
+        """Raises Conflict where there is a volume of the name."""
+        with contextlib.suppress(NotFound):
+            found = self.find(name)
+            raise Conflict(f"there is a volume {name} of the driver {found.driver} already")
+
+    def take_in(self, volume: Volume, folder: str) -> None:
+        """One that came from another host, into a folder of the place whose name begins with a dot. Raises CnmError."""
+        with self._locked(volume.name):
+            self.check_new(volume.name)
+            self._records.take_in(volume, folder)
+            with self._guard:
+                self._volumes[volume.name] = volume
+            self._tell("create", volume)
+
+    def hand_over(self, name: str) -> None:
+        """It is on another host, and goes here, held or not. Raises CnmError."""
+        with self._locked(name):
+            self._remove(self.find(name), force=False)
 
     def prune(self, selects: Callable[[Volume], bool]) -> tuple[list[str], int]:
         """Removes those of this host's own that no container has; (names, bytes that were freed).
@@ -250,6 +381,7 @@ class Volumes:
         """The path of its content, which stays until `unmount` of the same user, a container's id. Raises CnmError."""
         with self._locked(name):
             volume = self.find(name)
+            self.held.check(name, "volume")
             driver = self.drivers.find(volume.driver)
             folder = folder_of(name)
             self._users.add(folder, user, durable=driver is not self.drivers.local)
