@@ -1,8 +1,8 @@
 """What a move notes down in a volume's folder, on both hosts: with the volume it goes, and no power cut takes it away.
 
 The host that a volume leaves writes `leaving.json` before it has the other one commit, and asks that one what has
-become of it for as long as it is there. The host where it arrives has `arrival.json` in the folder before that becomes the
-volume's by one rename: this is the moment from which on the volume is there, and nowhere else.
+become of it for as long as it is there. The host where it arrives has `arrival.json` in the folder before that becomes
+the volume's by one rename: from this moment on the volume is there, and nowhere else.
 """
 
 from __future__ import annotations
