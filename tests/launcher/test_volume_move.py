@@ -4,24 +4,37 @@ from __future__ import annotations
 
 import json
 import os
-import socket
-import stat
 import subprocess
+import sys
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.cluster.hosts import NEEDS_ETCD, ClusterLab, eventually, joined_lab, together
+from cnm.cluster import certificates
+from tests.cluster.hosts import NEEDS_ETCD, ClusterLab, joined_lab
 from tests.support import launcher as lab
+from tests.support.cnmd import UnixConnection
 from tests.support.launcher import IMAGE, Launcher
+from tests.support.moved_volumes import (
+    Pair,
+    await_listening,
+    beside_all,
+    cleared,
+    content,
+    fill_oddly,
+    filled,
+    moved,
+    place,
+    refused,
+    shown,
+    tree,
+    volumes,
+)
 from tests.support.unpacked import lacking
 
 pytestmark = NEEDS_ETCD
 
-Pair = tuple[Launcher, Launcher]
 _SLEEP = ("sleep", "1000")
 
 
@@ -35,24 +48,8 @@ def cluster() -> Iterator[ClusterLab]:
 
 @pytest.fixture(scope="module")
 def launchers(cluster: ClusterLab) -> Iterator[Pair]:
-    with ExitStack() as stack:
-        here, there = together(
-            list(cluster.h.values()), lambda host: stack.enter_context(lab.beside(host.cnmd))
-        )
-        together((here, there), lambda launcher: eventually(lambda: listens(launcher)))
-        yield here, there
-
-
-def listens(launcher: Launcher) -> bool:
-    """For volumes of other hosts."""
-    assert launcher.cnmd.process is not None
-    table = subprocess.run(
-        ["nsenter", f"--net=/proc/{launcher.cnmd.process.pid}/ns/net", "ss", "-Hltn", "sport", "=", "2381"],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return bool(table.stdout.strip())
+    with beside_all(cluster) as found:
+        yield found[0], found[1]
 
 
 @pytest.fixture
@@ -60,109 +57,8 @@ def pair(launchers: Pair) -> Iterator[Pair]:
     """Both without containers and volumes, before and after."""
     yield launchers
     for launcher in launchers:
-        launcher.clear()
-        if names := volumes(launcher):
-            launcher.docker("volume", "rm", *names)
+        cleared(launcher)
         assert os.listdir(place(launcher)) == []
-
-
-def volumes(launcher: Launcher) -> list[str]:
-    return launcher.docker("volume", "ls", "-q").split()
-
-
-def place(launcher: Launcher) -> Path:
-    return launcher.place / "root/launcher/volumes"
-
-
-def content(launcher: Launcher, name: str = "data") -> Path:
-    return place(launcher) / name / "_data"
-
-
-def move(launcher: Launcher, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return launcher.cnmd.cnmctl("volume", "move", *arguments)
-
-
-def moved(launcher: Launcher, *arguments: str) -> str:
-    done = move(launcher, *arguments)
-    assert done.returncode == 0, f"{done.stderr}\n{launcher.log[-3000:]}"
-    return done.stdout
-
-
-def refused(launcher: Launcher, *arguments: str) -> str:
-    done = move(launcher, *arguments)
-    assert done.returncode == 1, done.stdout
-    return done.stderr.strip().removeprefix("Error response from daemon: ")
-
-
-def shown(launcher: Launcher, name: str = "data") -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(launcher.docker("volume", "inspect", name))[0]
-    return found
-
-
-def filled(launcher: Launcher, name: str = "data") -> None:
-    launcher.docker("run", "--rm", "-v", f"{name}:/d", IMAGE, "sh", "-c", "echo kept >/d/file")
-
-
-def tree(top: Path) -> dict[str, Any]:
-    """Everything that can be told of a directory tree, by path."""
-    first: dict[int, str] = {}
-    found = {}
-    for path in [top, *sorted(top.rglob("*"))]:
-        status = path.lstat()
-        name = str(path.relative_to(top))
-        same = first.setdefault(status.st_ino, name)
-        told: list[Any] = [status.st_mode, status.st_uid, status.st_gid, status.st_mtime_ns, status.st_rdev]
-        told += [same, {key: os.getxattr(path, key, follow_symlinks=False) for key in _attributes(path)}]
-        if stat.S_ISREG(status.st_mode):
-            told += [status.st_size, path.read_bytes() if status.st_size < 1 << 24 else b""]
-        if stat.S_ISLNK(status.st_mode):
-            told.append(os.readlink(path))
-        found[name] = told
-    return found
-
-
-def _attributes(path: Path) -> list[str]:
-    return sorted(os.listxattr(path, follow_symlinks=False))
-
-
-def fill_oddly(top: Path) -> None:
-    """With everything that a file system can hold."""
-    (top / "plain").write_text("plain\n")
-    (top / "large").write_bytes(os.urandom(3_000_001))
-    (top / "empty").touch()
-    (top / "deep/er/est").mkdir(parents=True)
-    (top / "deep/er/est/file").write_text("below")
-    os.link(top / "plain", top / "deep/second name")
-    os.symlink("/etc/passwd", top / "outside")
-    os.symlink("plain", top / "inside")
-    os.mkfifo(top / "fifo", 0o640)
-    os.mknod(top / "device", stat.S_IFCHR | 0o600, os.makedev(1, 3))
-    with socket.socket(socket.AF_UNIX) as listener:
-        before = os.getcwd()
-        os.chdir(top)  # a socket's path has 107 bytes at most
-        try:
-            listener.bind("socket")
-        finally:
-            os.chdir(before)
-    with open(top / "holes", "wb") as file:
-        file.truncate(1 << 30)
-        file.seek(1 << 29)
-        file.write(b"in the middle")
-    (top / "name with \n and ü").write_text("x")
-    os.mknod(os.fsencode(top) + b"/not \xff utf-8")
-    os.setxattr(top / "plain", "user.note", b"a \xff value")
-    os.setxattr(top / "deep", "trusted.note", b"of a directory")
-    (top / "set").write_text("x")
-    os.chown(top / "set", 1234, 5678)
-    os.chmod(top / "set", 0o6751)
-    os.setxattr(top / "set", "security.capability", bytes.fromhex("0100000200040000000000000000000000000000"))
-    os.lchown(top / "outside", 33, 44)
-    os.chmod(top / "deep", 0o1770)
-    os.chown(top / "deep/er", 7, 8)
-    for path in (top / "deep/er/est", top / "deep", top / "plain", top):
-        os.utime(path, ns=(10**18 + 5, 10**18 + 123_456_789))
-    os.chown(top, 99, 98)
-    os.chmod(top, 0o2775)
 
 
 def test_a_volume_comes_with_its_data_and_goes_back(pair: Pair) -> None:
@@ -194,3 +90,184 @@ def test_whatever_a_volume_can_hold_arrives(pair: Pair) -> None:
 
     assert tree(content(there)) == before
     assert (content(there) / "holes").stat().st_blocks * 512 < 1 << 20
+
+
+def test_the_client_is_told_how_far_it_is(pair: Pair) -> None:
+    here, _ = pair
+    here.docker("volume", "create", "data")
+    (content(here) / "large").write_bytes(os.urandom(40_000_000))
+    connection = UnixConnection(here.socket)
+    connection.request(
+        "POST", "/cnm/v1/volumes/data/move", json.dumps({"Host": "h2"}), {"Content-Type": "application/json"}
+    )
+
+    lines = [json.loads(line) for line in connection.getresponse().read().splitlines()]
+    connection.close()
+
+    details = [line["progressDetail"] for line in lines if "progressDetail" in line]
+    assert lines[0] == {"status": "Moving to h2", "id": "data"}
+    assert lines[-1] == {"status": "Moved to h2", "id": "data"}
+    assert all(0 <= each["current"] <= each["total"] for each in details)
+    assert all(each["total"] >= 40_000_000 for each in details)
+
+
+def test_a_volume_without_anything_is_moved_and_so_are_its_mode_and_owner(pair: Pair) -> None:
+    here, there = pair
+    here.docker("volume", "create", "data")
+    os.chown(content(here), 1000, 1001)
+    os.chmod(content(here), 0o2750)
+    before = tree(content(here))
+
+    assert moved(here, "-q", "data", "h2") == ""
+
+    assert tree(content(there)) == before
+
+
+def test_an_anonymous_volume_stays_one(pair: Pair) -> None:
+    here, there = pair
+    name = here.docker("volume", "create")
+
+    moved(here, name, "h2")
+
+    there.docker("volume", "prune", "-f")
+    assert volumes(there) == []
+
+
+# Used
+
+
+def test_a_running_container_keeps_its_volume(pair: Pair) -> None:
+    here, there = pair
+    here.docker("run", "-d", "--name", "db", "-v", "data:/d", IMAGE, *_SLEEP)
+
+    said = refused(here, "--force", "data", "h2")
+
+    assert said == "volume data is in use by running container db: stop it first"
+    assert (volumes(here), volumes(there)) == (["data"], [])
+    here.docker("exec", "db", "touch", "/d/file")
+
+
+def test_a_container_that_does_not_run_keeps_it_unless_it_is_forced(pair: Pair) -> None:
+    here, there = pair
+    filled(here)
+    here.docker("create", "--name", "db", "-v", "data:/d", IMAGE, "cat", "/d/file")
+
+    assert refused(here, "data", "h2") == (
+        "volume data is in use by container db, which cannot start here without it: remove it first, or say --force"
+    )
+
+    moved(here, "--force", "data", "h2")
+    assert "get data: no such volume" in here.fails("start", "db")[1]
+    moved(there, "data", "h1")
+    here.docker("start", "db")
+    assert here.docker("logs", "db") == "kept"
+
+
+# Refused
+
+
+def test_what_cannot_be_moved_is_told_why(pair: Pair) -> None:
+    here, there = pair
+    here.docker("volume", "create", "-o", "type=tmpfs", "-o", "device=tmpfs", "fast")
+    for launcher in pair:
+        launcher.docker("volume", "create", "both")
+
+    assert refused(here, "nothing", "h2") == "get nothing: no such volume"
+    assert refused(here, "both", "h9") == "no host h9 in the cluster: see 'cnmctl cluster status'"
+    assert refused(here, "both", "h1").startswith("h1 is this host: name another one")
+    assert refused(here, "fast", "h2").startswith("volume fast has no data of its own")
+    assert refused(here, "both", "h2") == "host h2: there is a volume both of the driver local already"
+    assert (volumes(here), volumes(there)) == (["both", "fast"], ["both"])
+
+
+def test_a_host_that_is_away_is_named(pair: Pair) -> None:
+    here, there = pair
+    filled(here)
+    there.stop()
+
+    said = refused(here, "data", "h2")
+
+    assert said == (
+        "cannot reach host h2 at 192.0.2.2:2381: connection refused: does cnm-launcher run there?"
+    )
+    assert here.docker("run", "--rm", "-v", "data:/d", IMAGE, "cat", "/d/file") == "kept"
+    there.start()
+    await_listening(there)
+
+
+def test_a_full_disk_on_the_other_host_is_told(pair: Pair, cluster: ClusterLab) -> None:
+    here, there = pair
+    here.docker("volume", "create", "data")
+    (content(here) / "large").write_bytes(bytes(20_000_000))
+    there.stop()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "none", place(there)], check=True)
+    try:
+        there.start()
+        await_listening(there)
+
+        said = refused(here, "data", "h2")
+
+        assert said.startswith(
+            "host h2: no space left on device: volume data takes 19.1 MiB, and 8.0 MiB are "
+        )
+        assert os.listdir(place(there)) == []
+    finally:
+        there.stop()
+        subprocess.run(["umount", place(there)], check=True)
+        there.start()
+        await_listening(there)
+    moved(here, "data", "h2")
+
+
+def test_a_host_in_no_cluster_moves_nothing(launcher: Launcher) -> None:
+    launcher.docker("volume", "create", "data")
+
+    said = refused(launcher, "data", "h2")
+
+    assert said == "this host is in no cluster: join one with 'cnmctl cluster join'"
+    launcher.docker("volume", "rm", "data")
+
+
+# Strangers
+
+_ASK = """
+import http.client, ssl, sys
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+if len(sys.argv) > 1:
+    context.load_cert_chain(sys.argv[1])
+connection = http.client.HTTPSConnection("192.0.2.2", 2381, context=context, timeout=10)
+try:
+    connection.request("POST", "/cnm/v1/arrivals/%s/offer" % ("ab" * 32), '{"name":"evil"}')
+    print(connection.getresponse().read().decode())
+except OSError as error:
+    print("refused:", error)
+"""
+
+
+def test_only_nodes_of_the_cluster_bring_volumes(pair: Pair, cluster: ClusterLab, tmp_path: Path) -> None:
+    _, there = pair
+    authority = certificates.new_authority("ab" * 32)
+    foreign = tmp_path / "foreign.pem"
+    foreign.write_text(certificates.root_credential(authority, "h1.0123abcd"))
+
+    for shown_ in ((), (str(foreign),)):
+        asked = cluster.h[1].net.run([sys.executable, "-c", _ASK, *shown_])
+        assert asked.stdout.startswith("refused:"), asked.stdout
+    assert volumes(there) == []
+
+
+def test_a_certificate_that_was_replaced_brings_nothing(
+    pair: Pair, cluster: ClusterLab, tmp_path: Path
+) -> None:
+    here, there = pair
+    old = tmp_path / "old.pem"
+    old.write_text((cluster.h[1].home / "node.pem").read_text())
+    cluster.h[1].says("rotate")
+
+    asked = cluster.h[1].net.run([sys.executable, "-c", _ASK, str(old)])
+
+    assert "was replaced by another" in asked.stdout
+    filled(here)
+    moved(here, "data", "h2")
+    moved(there, "data", "h1")
