@@ -36,6 +36,8 @@ class Launcher(DaemonLife):
     """Of its run directory: another than cnmd's has a `cnm.sock` of the test's making."""
     before: str = ""
     """Python, run in the launcher's process before anything else."""
+    settings: str = ""
+    """Lines of the file of settings that are no launcher's alone."""
     process: Process | None = field(default=None, init=False)
 
     @property
@@ -63,7 +65,7 @@ class Launcher(DaemonLife):
         config = self.place / "launcher.toml"
         settings = {"cgroup-parent": f"/{self.cgroup}", "seccomp-profile": str(SECCOMP)}
         lines = [f'{key} = "{value}"' for key, value in settings.items()]
-        config.write_text("\n".join(["[launcher]", *lines, self.config]))
+        config.write_text("\n".join([self.settings, "[launcher]", *lines, self.config]))
         program = ["-m", "cnm.launcher.daemon"]
         if self.before:
             program = [
@@ -160,9 +162,9 @@ def running(
 
 
 @contextmanager
-def beside(cnmd: Cnmd, config: str = "", before: str = "") -> Iterator[Launcher]:
+def beside(cnmd: Cnmd, config: str = "", before: str = "", settings: str = "") -> Iterator[Launcher]:
     """A launcher on the host of a cnmd that runs, with the image busybox; ends with all containers gone."""
-    launcher = Launcher(cnmd, popen=cnmd.popen, config=config, before=before)
+    launcher = Launcher(cnmd, popen=cnmd.popen, config=config, before=before, settings=settings)
     try:
         launcher.start()
         launcher.import_busybox()

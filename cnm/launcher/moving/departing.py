@@ -308,6 +308,8 @@ class Departure:
                     yield None
         finally:
             self._given_up.set()
+            if not self._ended.is_set():
+                log.info("volume %s: nobody waits for its move any more", name)
         if self._end.failure is not None:
             raise self._end.failure
         yield progress.message(f"Moved to {self.peer.name}", name)

@@ -27,12 +27,14 @@ _AGAIN_SECONDS = 5.0
 
 
 class Shared(NamedTuple):
-    """What the cluster knows of volumes; nothing in no cluster."""
+    """What the cluster knows of volumes; nothing in no cluster, or where it is away."""
 
     volumes: Mapping[tuple[str, str], Volume]
     """By driver and name."""
     users: Mapping[tuple[str, str], Mapping[str, Sequence[str]]]
     """Ids of containers by host, of other hosts."""
+    is_known: bool = False
+    """Whether this is all that there is."""
     warning: str = ""
     """Why it is not known, where it is not."""
 
@@ -49,6 +51,10 @@ class OtherHosts(Protocol):
 
     def described(self, volume: Volume) -> Volume:
         """With what was asked for on the host that made it. Never fails."""
+        ...
+
+    def find(self, name: str) -> Volume | None:
+        """One that the cluster knows. Never fails."""
         ...
 
     def tell(self, volume: Volume, containers: Iterable[str], *, new: bool = False) -> None:
@@ -79,6 +85,9 @@ class NoOtherHosts:
 
     def described(self, volume: Volume) -> Volume:
         return volume
+
+    def find(self, name: str) -> Volume | None:
+        return None
 
     def tell(self, volume: Volume, containers: Iterable[str], *, new: bool = False) -> None:
         return
@@ -112,8 +121,8 @@ class ClusterHosts:
         except Forbidden:  # in no cluster
             return NOTHING
         except CnmError as error:
-            return Shared(
-                {}, {}, f"what other hosts know of volumes, and whether they use them, is not known: {error}"
+            return NOTHING._replace(
+                warning=f"what other hosts know of volumes, and whether they use them, is not known: {error}"
             )
         volumes = {_key(each): _volume(each) for each in told["Volumes"]}
         users = {
@@ -122,7 +131,10 @@ class ClusterHosts:
             }
             for each in told["Volumes"]
         }
-        return Shared(volumes, users)
+        return Shared(volumes, users, is_known=True)
+
+    def find(self, name: str) -> Volume | None:
+        return next((volume for (_, named), volume in self.known().volumes.items() if named == name), None)
 
     def described(self, volume: Volume) -> Volume:
         return as_known(volume, self.known()) if volume.scope is Scope.GLOBAL else volume

@@ -18,7 +18,7 @@ from cnm.launcher.volumes.drivers import LOCAL, Drivers, Kept, Plugins, Scope, V
 from cnm.launcher.volumes.held import Held
 from cnm.launcher.volumes.local import LocalDriver
 from cnm.launcher.volumes.named_locks import NamedLocks
-from cnm.launcher.volumes.other_hosts import NoOtherHosts, OtherHosts, as_known
+from cnm.launcher.volumes.other_hosts import NoOtherHosts, OtherHosts, Shared, as_known
 from cnm.launcher.volumes.records import Records, folder_of
 from cnm.launcher.volumes.use import Use
 from cnm.launcher.volumes.users import Users
@@ -87,6 +87,8 @@ class Volumes:
         for driver in self.drivers.known():
             with contextlib.suppress(CnmError):
                 return self.others.described(_of_driver(driver, driver.get(name)))
+        if (found := self.others.find(name)) is not None:
+            return found
         raise NotFound(f"get {name}: no such volume")
 
     def all(self) -> Listed:
@@ -106,18 +108,22 @@ class Volumes:
 
     def _as_elsewhere(self, listed: Listed) -> Listed:
         """Of volumes that all hosts reach: what other hosts know counts here, and what one has removed is gone."""
-        if not any(volume.scope is Scope.GLOBAL for volume in listed.volumes):
-            return listed
         shared = self.others.known()
-        volumes = [as_known(volume, shared) for volume in listed.volumes if not self._is_ghost(volume, listed)]
-        more = [shared.warning] if shared.warning else []
-        return listed._replace(volumes=volumes, warnings=[*listed.warnings, *more])
+        found = {volume.name: volume for _, volume in sorted(shared.volumes.items())}
+        for volume in listed.volumes:
+            if not shared.is_known or not self._is_ghost(volume, listed, shared):
+                found[volume.name] = as_known(volume, shared)
+        has_global = any(volume.scope is Scope.GLOBAL for volume in found.values())
+        more = [shared.warning] if shared.warning and has_global else []
+        return listed._replace(
+            volumes=[found[name] for name in sorted(found)], warnings=[*listed.warnings, *more]
+        )
 
-    def _is_ghost(self, volume: Volume, listed: Listed) -> bool:
-        """Whether its driver, which answers, knows it no more."""
+    def _is_ghost(self, volume: Volume, listed: Listed, shared: Shared) -> bool:
+        """Whether nobody else knows it any more: neither its driver, which answers, nor the cluster."""
         if volume.scope is not Scope.GLOBAL or listed.warnings or self.use.of(volume.name):
             return False
-        return volume.name not in listed.paths
+        return volume.name not in listed.paths and (volume.driver, volume.name) not in shared.volumes
 
     def _recorded(self) -> dict[str, Volume]:
         with self._guard:
@@ -195,12 +201,21 @@ class Volumes:
             with contextlib.suppress(NotFound):
                 wanted = self.drivers.find(driver)
                 return self._keep(self.others.described(_of_driver(wanted, wanted.get(name))))
+            return self._of_cluster(name, driver)
         if driver:
             return None
         for each in self.drivers.known()[1:]:
             with contextlib.suppress(CnmError):
                 return self._keep(self.others.described(_of_driver(each, each.get(name))))
-        return None
+        return self._of_cluster(name, driver)
+
+    def _of_cluster(self, name: str, driver: str) -> Volume | None:
+        """One that another host has made, of which this host's plugin has to be told: it has a list of its own."""
+        found = self.others.find(name)
+        if found is None or driver not in ("", found.driver):
+            return None
+        self.drivers.find(found.driver).create(name, found.options or {})
+        return self._keep(found)
 
     def _create(
         self, name: str, driver: str, options: Mapping[str, str] | None, labels: Mapping[str, str] | None
