@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import os
 import stat
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -129,7 +128,7 @@ def volumes(place: Path) -> Volumes:
 
 
 @pytest.fixture
-def arriving(place: Path, volumes: Volumes) -> Iterator[Arriving]:
+def arriving(place: Path, volumes: Volumes) -> Arriving:
     return Arriving(str(place), volumes)
 
 
