@@ -270,4 +270,5 @@ def test_a_certificate_that_was_replaced_brings_nothing(
     assert "was replaced by another" in asked.stdout
     filled(here)
     moved(here, "data", "h2")
+    await_listening(here)
     moved(there, "data", "h1")

@@ -72,7 +72,8 @@ class Stage(NamedTuple):
             await_listening(launcher)
         eventually(lambda: len(self.has()) == 1, 60)
         assert tree(content(self.launchers[self.has()[0]])) == self.before
-        eventually(lambda: self._usable(), 60)
+        eventually(self._usable, 60)
+        eventually(self._all_ready)
 
         moved(here, "data", "h2")
 
@@ -80,6 +81,10 @@ class Stage(NamedTuple):
         assert tree(content(there)) == self.before
         assert os.listdir(place(here)) == []
         assert [name for name in os.listdir(place(there)) if not name.startswith(".arrived-")] == ["data"]
+
+    def _all_ready(self) -> bool:
+        """As h1 sees the cluster."""
+        return [node["State"] for node in self.hosts[0].status()["Nodes"]] == ["ready", "ready"]
 
     def _usable(self) -> bool:
         launcher = self.launchers[self.has()[0]]

@@ -11,7 +11,7 @@ import logging
 import secrets
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from functools import partial
 from typing import NamedTuple
@@ -78,16 +78,16 @@ class Departures:
         if note is not None and self._settle(name):
             if note.node != peer.name:
                 raise Conflict(f"volume {name} is on host {note.node}: move it from there")
-            return Departure.done(name, peer)
+            return _done(name, peer)
         try:
             volume = self._volumes.hold(
                 name, f"it is on its way to host {peer.name}", partial(self._check, force=force)
             )
         except NotFound:
             if self._came(name, peer):
-                return Departure.done(name, peer)
+                return _done(name, peer)
             raise
-        made = Departure(self, volume, peer)
+        made = Departure(volume, peer, self._send_all)
         made.start()
         return made
 
@@ -129,9 +129,9 @@ class Departures:
                 found.append(f"{running}container {container.name}")
         return ", ".join(found) or "somebody who copies files"
 
-    # What a departure calls
+    # In a departure's thread
 
-    def send(self, departure: Departure) -> None:
+    def _send_all(self, departure: Departure) -> None:
         """All of it. Raises CnmError; the volume is this host's then, or held where nobody knows."""
         volume, peer = departure.volume, departure.peer
         try:
@@ -258,33 +258,24 @@ class _End(NamedTuple):
 class Departure:
     """One volume that leaves, in a thread of its own."""
 
-    def __init__(self, departures: Departures, volume: Volume, peer: Peer) -> None:
+    def __init__(self, volume: Volume, peer: Peer, send: Callable[[Departure], object]) -> None:
+        """`send` does it, and raises CnmError."""
         self.volume, self.peer = volume, peer
         self.move = _new_move()
         self.total = 0
         """Bytes that the volume takes of the disk."""
-        self._departures = departures
+        self._send = send
         self._sent = 0
         self._given_up = threading.Event()
         self._ended = threading.Event()
         self._end = _End()
-
-    @classmethod
-    def done(cls, name: str, peer: Peer) -> Departure:
-        """It had arrived before."""
-        made = cls.__new__(cls)
-        made.volume, made.peer, made.total = Volume(name=name), peer, 0
-        made._sent, made._end, made._ended = 0, _End(), threading.Event()
-        made._given_up = threading.Event()
-        made._ended.set()
-        return made
 
     def start(self) -> None:
         threading.Thread(target=self._run, name="volume leaves", daemon=True).start()
 
     def _run(self) -> None:
         try:
-            self._departures.send(self)
+            self._send(self)
             log.info("volume %s is on host %s now", self.volume.name, self.peer.name)
         except CnmError as error:
             self._end = _End(error)
@@ -326,6 +317,13 @@ class Departure:
         """Raises Unavailable where the client has gone."""
         if self._given_up.is_set():
             raise Unavailable(f"volume {self.volume.name} is not moved: the client went away")
+
+
+def _done(name: str, peer: Peer) -> Departure:
+    """It had arrived before."""
+    made = Departure(Volume(name=name), peer, lambda departure: None)
+    made.start()
+    return made
 
 
 def _new_move() -> str:
