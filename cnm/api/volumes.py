@@ -41,7 +41,8 @@ def remove_volume(call: Call[VolumeRemoval]) -> None:
     if asked.step == "begin":
         volumes.begin_removal(asked.driver, asked.name)
     elif asked.step in ("removed", "kept"):
-        volumes.end_removal(asked.driver, asked.name, removed=asked.step == "removed")
+        removed = asked.step == "removed"
+        volumes.end_removal(asked.driver, asked.name, removed=removed, created=asked.created)
     else:
         raise InvalidParameter(f"invalid step {asked.step[:40]!r}: it is begin, removed or kept")
 

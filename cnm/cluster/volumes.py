@@ -106,15 +106,19 @@ class SharedVolumes:
                 found.append(f"host {node} - [{', '.join(users)}]")
         return ", ".join(found)
 
-    def end_removal(self, driver: str, name: str, *, removed: bool) -> None:
-        """`removed`: it is gone at its driver; else it is as before."""
+    def end_removal(self, driver: str, name: str, *, removed: bool, created: int = 0) -> None:
+        """`removed`: it is gone at its driver; else it is as before.
+
+        One that was removed by force, and so without a beginning, is known by when it was made (`created`).
+        """
         etcd, node, key = self._etcd(), self._node(), keys.volume(driver, name)
         for _ in range(_TRIES):
             found = etcd.get(key)
             if found is None:
                 return
             volume = records.decode(found.value, SharedVolume)
-            if volume.removing != node:
+            is_forced = removed and not volume.removing and volume.created == created
+            if volume.removing != node and not is_forced:
                 return
             back = records.encode(msgspec.structs.replace(volume, removing=""))
             if _done(etcd, key, found, [Delete(key)] if removed else [Put(key, back)]):

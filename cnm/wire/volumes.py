@@ -32,11 +32,15 @@ class VolumeTaken(_Request, kw_only=True):
 
 
 class VolumeRemoval(_Request, kw_only=True):
-    """Body of POST /cnm/v1/volumes/removal; `step` is begin, then removed, or kept where its driver did not do it."""
+    """Body of POST /cnm/v1/volumes/removal; `step` is begin, then removed, or kept where its driver did not do it.
+
+    `created` is the volume's own, as in `SharedVolume`: another volume of its name is not meant.
+    """
 
     driver: str
     name: str
     step: str
+    created: int = 0
 
 
 class SharedVolume(_Record, kw_only=True):

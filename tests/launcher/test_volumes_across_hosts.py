@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 
 from tests.cluster.hosts import NEEDS_ETCD, ClusterLab, eventually, joined_lab, short_place
 from tests.support import launcher as lab
+from tests.support.cnmd import UnixConnection
 from tests.support.easyfuse import Easyfuse, easyfuse, easyfuse_is_lacking
 from tests.support.launcher import IMAGE, Launcher
 from tests.support.moved_volumes import Pair, refused
@@ -54,14 +56,15 @@ def launchers(cluster: ClusterLab, folder: Path) -> Iterator[Pair]:
 @contextmanager
 def _with_plugins(cnmd: Any, place: Path) -> Iterator[Launcher]:
     """A launcher that finds the plugins of its own host only."""
-    place.mkdir()
+    place.mkdir(exist_ok=True)
     settings = f'remote-plugin-dirs = ["{place}"]\nremote-plugin-spec-dirs = ["{place}"]'
     with lab.beside(cnmd, settings=settings) as launcher:
         yield launcher
 
 
 @pytest.fixture
-def pair(launchers: Pair) -> Iterator[Pair]:
+def pair(launchers: Pair, store: ScriptedVolumes) -> Iterator[Pair]:
+    """Without containers and volumes, before and after."""
     yield launchers
     for launcher in launchers:
         launcher.clear()
@@ -70,13 +73,23 @@ def pair(launchers: Pair) -> Iterator[Pair]:
             launcher.docker("volume", "rm", *names)
 
 
-@pytest.fixture
+class _Store(ScriptedVolumes):
+    """What is removed is gone."""
+
+    def _VolumeDriver_Remove(self, body: dict[str, Any]) -> Any:
+        if (folder := self.volumes.get(body["Name"])) is not None:
+            shutil.rmtree(folder)
+        return super()._VolumeDriver_Remove(body)
+
+
+@pytest.fixture(scope="module")
 def store(folder: Path) -> Iterator[ScriptedVolumes]:
     """One plugin that both hosts reach, by the name of `store`: what it keeps is the same for both."""
     path = folder / "store.socket"
-    made = ScriptedVolumes(path, folder / "stored")
+    made = _Store(path, folder / "stored")
     made.capabilities = {"Capabilities": {"Scope": "global"}}
     for host in ("h1", "h2"):
+        (folder / host).mkdir(exist_ok=True)
         (folder / host / "store.spec").write_text(f"unix://{path}")
     yield made
     made.stop()
@@ -151,7 +164,7 @@ def test_what_another_host_has_removed_is_made_anew(pair: Pair, store: ScriptedV
 
     here.docker("volume", "create", "-d", "store", "far")
 
-    assert shown(there)["Labels"] is None
+    assert shown(there)["Labels"] == {}
     assert list(store.volumes) == ["far"]
 
 
@@ -184,30 +197,56 @@ def test_a_launcher_that_is_killed_has_what_its_containers_have(pair: Pair, stor
     there.docker("volume", "rm", "far")
 
 
+def test_without_cnmd_local_work_goes_on(pair: Pair, store: ScriptedVolumes, cluster: ClusterLab) -> None:
+    here, there = pair
+    made_far(here)
+    one = there.docker("run", "-d", "-v", "far:/d", "-v", "own:/o", IMAGE, *_SLEEP)
+    cluster.h[2].cnmd.kill()
+    try:
+        there.docker("exec", one, "touch", "/d/file", "/o/file")
+        assert volumes(there) == ["far", "own"]
+        two = there.docker("create", "--network", "none", "-v", "far:/d", IMAGE, *_SLEEP)
+        answer = UnixConnection(there.socket)
+        answer.request("GET", "/volumes")
+        (warning,) = json.loads(answer.getresponse().read())["Warnings"]
+        answer.close()
+        assert warning.startswith(
+            "what other hosts know of volumes, and whether they use them, is not known: "
+        )
+    finally:
+        cluster.h[2].start()
+
+    eventually(lambda: sorted(_users_elsewhere(here).get("h2", [])) == sorted([one, two]))
+    there.docker("rm", "-f", one, two)
+    eventually(lambda: _users_elsewhere(here) == {})
+
+
+def _users_elsewhere(launcher: Launcher) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = shown(launcher)["Status"].get("UsedElsewhere", {})
+    return found
+
+
 def test_without_the_cluster_local_work_goes_on(
     pair: Pair, store: ScriptedVolumes, cluster: ClusterLab
 ) -> None:
     here, there = pair
     made_far(here)
-    there.docker("volume", "create", "own")
-    cluster.h[2].cnmd.kill()
+    cluster.h[1].kill_etcd(signal.SIGSTOP)
     try:
-        one = there.docker("create", "--network", "none", "-v", "far:/d", "-v", "own:/o", IMAGE, *_SLEEP)
-        there.docker("start", one)
-        assert volumes(there) == ["far", "own"]
-        told = there.cnmd.cnmctl("volume", "ls")
-        assert told.returncode == 0
-        there.docker("rm", "-f", one)
+        one = there.docker("run", "-d", "-v", "far:/d", IMAGE, *_SLEEP)
         said = there.fails("volume", "rm", "far")[1]
-        assert "remove far: whether another host uses it is not known: cannot connect to cnmd" in said
-        there.docker("volume", "rm", "own")
-        two = there.docker("create", "--network", "none", "-v", "far:/d", IMAGE, *_SLEEP)
+        assert f"volume is in use - [{one}]" in said
+        there.docker("volume", "create", "-d", "store", "other")
+        said = there.fails("volume", "rm", "other")[1]
+        assert "remove other: whether another host uses it is not known: " in said
+        there.docker("volume", "rm", "-f", "other")
     finally:
-        cluster.h[2].start()
+        cluster.h[1].kill_etcd(signal.SIGCONT)
 
-    eventually(lambda: shown(here)["Status"].get("UsedElsewhere") == {"h2": [two]})
-    there.docker("rm", two)
-    eventually(lambda: "UsedElsewhere" not in shown(here)["Status"])
+    eventually(lambda: _users_elsewhere(here) == {"h2": [one]}, 40)
+    there.docker("rm", "-f", one)
+    eventually(lambda: _users_elsewhere(here) == {}, 40)
+    eventually(lambda: volumes(here) == ["far"])
 
 
 def test_a_volume_that_all_hosts_have_is_not_moved(pair: Pair, store: ScriptedVolumes) -> None:
@@ -258,9 +297,12 @@ def test_a_file_system_in_user_space_is_shared_by_containers_of_two_hosts(
     here.docker("wait", "one")
     assert there.docker("exec", "two", "cat", "/d/file") == "written here\nand there"
     assert [fuse.mounted() for fuse in fuses] == [[], ["far"]]
+    here.clear()
+    assert "volume is in use on host h2" in here.fails("volume", "rm", "far")[1]
+    there.clear()
     for launcher in pair:
-        launcher.clear()
         launcher.docker("volume", "rm", "far")
+    assert [volumes(each) for each in pair] == [[], []]
     assert os.listdir(remote) == ["file"]
 
 

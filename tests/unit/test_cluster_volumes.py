@@ -92,6 +92,18 @@ def test_a_host_that_began_a_removal_and_died_may_use_it_again(here: SharedVolum
     assert here.all()[0].volume.removing == ""
 
 
+def test_what_was_removed_by_force_is_forgotten_and_nothing_newer(
+    here: SharedVolumes, there: SharedVolumes
+) -> None:
+    here.take(FAR, (), new=True)
+
+    there.end_removal("fuse", "far/away", removed=True, created=8)
+    assert len(here.all()) == 1
+
+    there.end_removal("fuse", "far/away", removed=True, created=7)
+    assert here.all() == []
+
+
 class _Racing(MemoryEtcd):
     """Another host takes the volume after it was looked whether anybody has it."""
 

@@ -169,7 +169,12 @@ class ClusterHosts:
         self._try(volume, lambda: self._remove(volume, "removed" if removed else "kept"))
 
     def _remove(self, volume: Volume, step: str) -> None:
-        body = {"Driver": volume.driver, "Name": volume.name, "Step": step}
+        body = {
+            "Driver": volume.driver,
+            "Name": volume.name,
+            "Step": step,
+            "Created": volume.created,
+        }
         self._cnmd.ask("POST", f"{_PATH}/removal", body)
 
     def _try(self, volume: Volume, act: Callable[[], object]) -> None:

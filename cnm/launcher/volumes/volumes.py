@@ -82,8 +82,9 @@ class Volumes:
     def find(self, name: str) -> Volume:
         """Also one that only its driver knows of. Raises NotFound in Docker's words."""
         with self._guard:
-            if name in self._volumes:
-                return self._volumes[name]
+            known = self._volumes.get(name)
+        if known is not None and not self._has_gone_elsewhere(known):
+            return known
         for driver in self.drivers.known():
             with contextlib.suppress(CnmError):
                 return self.others.described(_of_driver(driver, driver.get(name)))
@@ -171,7 +172,7 @@ class Volumes:
             known = self._volumes.get(name)
         if known is None:
             return None if is_new else self._elsewhere(name, driver)
-        if known.scope is Scope.GLOBAL and self._is_gone(known):
+        if self._has_gone_elsewhere(known):
             return self._elsewhere(name, driver)
         if driver not in ("", known.driver):
             self.drivers.find(driver)
@@ -180,20 +181,28 @@ class Volumes:
             )
         return known
 
-    def _is_gone(self, volume: Volume) -> bool:
-        """Whether another host has removed it; its record goes then."""
+    def _has_gone_elsewhere(self, volume: Volume) -> bool:
+        """Whether another host has removed it; its record here goes then."""
+        if volume.scope is not Scope.GLOBAL or self.use.of(volume.name):
+            return False
         try:
-            self.drivers.find(volume.driver).get(volume.name)
+            keeper = self.drivers.find(volume.driver)
+        except CnmError:
+            return False
+        try:
+            keeper.get(volume.name)
         except NotFound:
-            if self.use.of(volume.name):
-                return False
-            self._records.delete(volume.name)
-            with self._guard:
-                self._volumes.pop(volume.name, None)
+            self._forget(volume)
             return True
         except CnmError:
             return False
         return False
+
+    def _forget(self, volume: Volume) -> None:
+        with self._locked(volume.name):
+            self._records.delete(volume.name)
+            with self._guard:
+                self._volumes.pop(volume.name, None)
 
     def _elsewhere(self, name: str, driver: str) -> Volume | None:
         """One that another host has made, or that was made at its driver; without a driver at any, as with Docker."""
