@@ -9,6 +9,7 @@ from cnm.errors import InvalidParameter
 from cnm.wire.volumes import SharedVolume, SharedVolumes, VolumeRemoval, VolumeTaken
 
 NOBODY: Users = {}
+_LONGEST = 255
 
 routes = Routes()
 
@@ -24,6 +25,7 @@ def list_volumes(call: Call[None]) -> SharedVolumes:
 def take_volume(call: Call[VolumeTaken]) -> SharedVolume:
     """Tell the cluster of a volume, and which containers of this host have it."""
     asked = call.body
+    _check(asked.driver, asked.name)
     volume = records.SharedVolume(
         driver=asked.driver,
         name=asked.name,
@@ -38,6 +40,7 @@ def take_volume(call: Call[VolumeTaken]) -> SharedVolume:
 def remove_volume(call: Call[VolumeRemoval]) -> None:
     """Remove a volume of the whole cluster, before and after its driver does: refused while a host has it."""
     asked, volumes = call.body, call.backend.shared_volumes
+    _check(asked.driver, asked.name)
     if asked.step == "begin":
         volumes.begin_removal(asked.driver, asked.name)
     elif asked.step in ("removed", "kept"):
@@ -45,6 +48,13 @@ def remove_volume(call: Call[VolumeRemoval]) -> None:
         volumes.end_removal(asked.driver, asked.name, removed=removed, created=asked.created)
     else:
         raise InvalidParameter(f"invalid step {asked.step[:40]!r}: it is begin, removed or kept")
+
+
+def _check(driver: str, name: str) -> None:
+    """Raises InvalidParameter."""
+    for what, given in (("Driver", driver), ("Name", name)):
+        if not 0 < len(given) <= _LONGEST:
+            raise InvalidParameter(f"{what} has between 1 and {_LONGEST} characters")
 
 
 def _shown(volume: records.SharedVolume, users: Users = NOBODY) -> SharedVolume:
