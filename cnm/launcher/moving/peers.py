@@ -9,7 +9,6 @@ from __future__ import annotations
 import socket
 import ssl
 from contextlib import ExitStack
-from datetime import UTC, datetime
 from http.client import HTTPConnection
 from typing import Any, NamedTuple
 
@@ -142,20 +141,9 @@ def _fingerprint(certificate: bytes) -> str:
 
 
 def _is_signed(certificate: bytes, authority: str) -> bool:
-    """By the authority, and good today."""
-    from cryptography import x509
-    from cryptography.exceptions import InvalidSignature
+    from cnm.cluster import certificates
 
-    found = x509.load_der_x509_certificate(certificate)
-    if not found.not_valid_before_utc <= datetime.now(UTC) < found.not_valid_after_utc:
-        return False
-    for each in x509.load_pem_x509_certificates(authority.encode()):
-        try:
-            found.verify_directly_issued_by(each)
-        except (InvalidSignature, ValueError, TypeError):
-            continue
-        return True
-    return False
+    return certificates.is_signed(ssl.DER_cert_to_PEM_cert(certificate), authority)
 
 
 def _watch(connection: socket.socket) -> None:
