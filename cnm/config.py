@@ -55,6 +55,9 @@ class Launcher(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """HOST[:PORT] of registries whose certificates are not checked, or that have no TLS."""
     registry_mirrors: tuple[str, ...] = ()
     """URLs of registries that are asked before Docker Hub."""
+    volume_port: int = 2381
+    """TCP port, on the address that this host advertises in its cluster, where volumes of other hosts arrive; the same
+    on all hosts."""
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="kebab"):
@@ -194,6 +197,10 @@ def _check_launcher(launcher: Launcher, path: str) -> None:
         raise InvalidParameter(f"{path}: launcher.threads must be between 1 and 1024, not {launcher.threads}")
     if launcher.runtime not in ("runc", "crun"):
         raise InvalidParameter(f"{path}: launcher.runtime must be runc or crun, not {launcher.runtime}")
+    if not 1 <= launcher.volume_port <= 65535:
+        raise InvalidParameter(
+            f"{path}: launcher.volume_port must be between 1 and 65535, not {launcher.volume_port}"
+        )
 
 
 def _check_listening(settings: Settings, path: str) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 from cnm import clustered, ipam, overview, own_node, peering, probe, stale, wanted
 from cnm.cluster.etcd.contract import Etcd
+from cnm.cluster.volumes import SharedVolumes
 from cnm.cluster_health import ClusterHealth, Figures
 from cnm.dockerd_verbs import DockerdVerbs
 from cnm.doctor import Doctor
@@ -356,6 +357,14 @@ class Controller:
 
     def rotate_keys(self) -> None:
         self._r.encryption.rotate()
+
+    @property
+    def shared_volumes(self) -> SharedVolumes:
+        return self._r.cluster.volumes
+
+    @property
+    def node_name(self) -> str:
+        return self._r.cluster.node_name
 
     def cluster_figures(self) -> Figures | None:
         return self.health.figures()

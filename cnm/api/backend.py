@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
+from cnm.cluster.volumes import SharedVolumes
 from cnm.cluster_health import Figures
 from cnm.endpoint import Endpoint, EndpointRequest, PortMapping, PortRequest
 from cnm.events import Event
@@ -136,6 +137,14 @@ class Backend(Protocol):
 
     def rotate_keys(self) -> None:
         """Have all nodes replace their keys of encrypted networks; returns at once. Raises Conflict."""
+
+    @property
+    def shared_volumes(self) -> SharedVolumes:
+        """Those that all hosts of the cluster reach."""
+
+    @property
+    def node_name(self) -> str:
+        """This host's in its cluster, "" in none."""
 
     def cluster_figures(self) -> Figures | None:
         """For metrics; None where this host is in no cluster."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 
 from flask import Flask, Response, current_app, request
 
-from cnm.api import cluster, control, engine_absent, engine_networks, engine_system, overlay
+from cnm.api import cluster, control, engine_absent, engine_networks, engine_system, overlay, volumes
 from cnm.api.app import VERSION, ApiApp, answer, body, rule
 from cnm.api.backend import Backend, Cluster
 from cnm.api.metrics import CONTENT_TYPE, Metrics
@@ -40,7 +40,7 @@ def declared_routes() -> list[Route]:
         engine_absent.routes,
         control.routes,
     )
-    parts += (cluster.routes, overlay.routes, _own)
+    parts += (cluster.routes, overlay.routes, volumes.routes, _own)
     return [route for part in parts for route in part.declared]
 
 

@@ -11,6 +11,7 @@ from cnm.cli.launcher_client import launcher
 from cnm.cli.output import FORMAT_HELP, LIST_FORMAT, Listing, label_text, natural, show_inspected
 from cnm.cli.quantities import decimal_size
 from cnm.cli.report import for_each
+from cnm.cli.transfer_display import show
 from cnm.errors import InvalidParameter
 
 TYPE_CHECKING = False
@@ -136,6 +137,14 @@ def df(client: Client, arguments: Arguments) -> int:
     return 0
 
 
+def move(client: Client, arguments: Arguments) -> int:
+    name, host = arguments.operands
+    body = {"Host": host, "Force": arguments["force"]}
+    told = launcher(client).stream(f"/cnm/v1{_path(name)}/move", method="POST", body=body)
+    show(told, quiet=arguments["quiet"])
+    return 0
+
+
 def _space(volume: dict[str, Any]) -> dict[str, str]:
     status = volume["Status"]
     known = volume["UsageData"]["Size"] >= 0
@@ -194,6 +203,16 @@ GROUP = Group(
             "",
             (_FILTER, LIST_FORMAT, Flag("quiet", BOOLEAN, "Show names only", "q")),
             ("list",),
+        ),
+        Command(
+            "move",
+            "Take a volume with its data to another host of the cluster",
+            move,
+            "VOLUME HOST",
+            (
+                Flag("force", BOOLEAN, "Also where containers have it that do not run", "f"),
+                Flag("quiet", BOOLEAN, "Do not show how far it is", "q"),
+            ),
         ),
         Command(
             "prune",

@@ -170,6 +170,20 @@ def check(credential_text: str, authority: str, what: str) -> None:
         raise InvalidParameter(f"{what} expired on {expired:%Y-%m-%d}: remove this node, and join again")
 
 
+def is_signed(certificate: str, authority: str) -> bool:
+    """Whether one of the certificates in `authority` has issued it, and it is good today."""
+    found = _certificate(certificate, "the certificate")
+    if not life(certificate).begins <= datetime.now(UTC) < life(certificate).expires:
+        return False
+    for each in _all(authority, "the cluster's authority"):
+        try:
+            found.verify_directly_issued_by(each)
+        except (InvalidSignature, ValueError, TypeError):
+            continue
+        return True
+    return False
+
+
 def check_authority(certificate: str, key: str) -> None:
     """That `key` is the authority's. Raises InvalidParameter."""
     public = _certificate(certificate, "the cluster's authority").public_key()

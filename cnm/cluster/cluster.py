@@ -24,6 +24,7 @@ from cnm.cluster.segment import Segment, end_of
 from cnm.cluster.session import Session
 from cnm.cluster.shared_ipam import SharedIpam
 from cnm.cluster.tally import Tally
+from cnm.cluster.volumes import SharedVolumes
 from cnm.driver import Underlay
 from cnm.errors import Forbidden
 from cnm.kernel.contract import Kernel
@@ -73,6 +74,7 @@ class Cluster:
         self.listeners = Listeners(lambda ident, network: None, lambda ident, peers: None)
         self.ipam = SharedIpam(self.etcd, lambda: self.node_name, lambda: (*avoid(), *self._underlays()))
         self.ipam.doubted = lambda: self.listeners.recovered()
+        self.volumes = SharedVolumes(self.etcd, lambda: self.node_name)
         self.nodes = Nodes(self._node_changed, self._nodes_known)
         self.tally = Tally()
         self.probe: ProbeSegment | None = None

@@ -16,7 +16,7 @@ from cnm.cluster import keys, records
 from cnm.cluster.etcd.contract import Etcd, EtcdError, Event, Following, Listener, Watch
 from cnm.cluster.etcd.roles import Access, Permission
 from cnm.cluster.identity import role_of
-from cnm.cluster.registry import Users
+from cnm.cluster.registry import Users, own_permissions
 from cnm.errors import CnmError, NotFound
 
 log = logging.getLogger("cnm.cluster")
@@ -116,9 +116,10 @@ class Grants:
         """Make the node's role as it should be. One that was removed meanwhile has none."""
         role = role_of(node)
         try:
-            there = {
-                each.key for each in self._users.permissions(role) if each.key.startswith(keys.ENDPOINTS)
-            }
+            allowed = self._users.permissions(role)
+            there = {each.key for each in allowed if each.key.startswith(keys.ENDPOINTS)}
+            for lacking in sorted(set(own_permissions(node)) - set(allowed)):
+                self._users.grant(role, lacking)  # enrolled by a version that knew less
             wanted = self._wanted(
                 node
             )  # afterwards: what another member has just granted is known here by then

@@ -6,6 +6,8 @@ version of the format has another prefix; within one, records only get new field
 
 from __future__ import annotations
 
+from urllib.parse import quote, unquote
+
 ROOT = "/cnm/v1/"
 
 CLUSTER = ROOT + "cluster"
@@ -34,6 +36,12 @@ PARTICIPANTS = ROOT + "part/"
 """Which node takes part in which network: /part/NODE/NETWORK. A member answers it by letting the node write there."""
 ENDPOINTS = ROOT + "ep/"
 """Endpoints that packets can be sent to (`records.SharedEndpoint`): /ep/NETWORK/NODE/ENDPOINT, under a node's lease."""
+
+VOLUMES = ROOT + "volume/"
+"""Volumes of drivers of global scope (`records.SharedVolume`): /volume/DRIVER/NAME."""
+VOLUME_USERS = ROOT + "voluse/"
+"""Containers that have such a volume (`records.VolumeUsers`): /voluse/NODE/DRIVER/NAME; not under a lease: a host that
+is away keeps what its containers use."""
 
 
 def registration(node: str) -> str:
@@ -98,3 +106,27 @@ def endpoints_of(network_id: str, node_name: str) -> str:
 
 def endpoint(network_id: str, node_name: str, endpoint_id: str) -> str:
     return endpoints_of(network_id, node_name) + endpoint_id
+
+
+def volume(driver: str, name: str) -> str:
+    """Names of both may hold anything, slashes too."""
+    return VOLUMES + _quoted(driver, name)
+
+
+def volume_users_of(node_name: str) -> str:
+    """The prefix of all volumes that a node's containers have."""
+    return f"{VOLUME_USERS}{node_name}/"
+
+
+def volume_users(node_name: str, driver: str, name: str) -> str:
+    return volume_users_of(node_name) + _quoted(driver, name)
+
+
+def volume_used(key: str) -> tuple[str, str, str]:
+    """(node, driver, name) of a key below `VOLUME_USERS`."""
+    node_name, driver, name = key.removeprefix(VOLUME_USERS).split("/")
+    return node_name, unquote(driver), unquote(name)
+
+
+def _quoted(driver: str, name: str) -> str:
+    return f"{quote(driver, safe='')}/{quote(name, safe='')}"

@@ -159,6 +159,27 @@ class SharedEndpoint(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     """What it is called on the network, its sandbox's name first; lower case."""
 
 
+class SharedVolume(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A volume that every host's plugin of this name reaches; what was asked for when it was made."""
+
+    driver: str
+    name: str
+    created: int = 0
+    """Nanoseconds since 1970; 0 where nobody of the cluster has made it."""
+    options: dict[str, str] | None = None
+    labels: dict[str, str] | None = None
+    node: str = ""
+    """Who told of it first."""
+    removing: str = ""
+    """The node that is removing it at its driver: nobody may use it any more."""
+
+
+class VolumeUsers(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Ids of containers, running or not."""
+
+    containers: tuple[str, ...]
+
+
 def encode(record: msgspec.Struct) -> bytes:
     return _ENCODER.encode(record)
 

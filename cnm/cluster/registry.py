@@ -77,7 +77,8 @@ def own_permissions(node: str) -> list[Permission]:
     """What a node may do anyway. Writing endpoints is granted for each network that it takes part in (`grants`)."""
     prefixes = (
         keys.participants_of(node),
-        *(keys.NETWORKS, keys.NETWORK_NAMES, keys.VNIS, keys.POOLS, keys.ADDRESSES),
+        keys.volume_users_of(node),
+        *(keys.NETWORKS, keys.NETWORK_NAMES, keys.VNIS, keys.POOLS, keys.ADDRESSES, keys.VOLUMES),
     )
     return [
         Permission(keys.ROOT, Access.READ),
@@ -226,6 +227,7 @@ class Registry:
             network = participation.key.removeprefix(keys.participants_of(name))
             self._etcd.delete(keys.endpoints_of(network, name), prefix=True)
         self._etcd.delete(keys.participants_of(name), prefix=True)
+        self._etcd.delete(keys.volume_users_of(name), prefix=True)
         self._free_claims(name)
         self._etcd.delete(keys.registration(name))
 

@@ -67,7 +67,7 @@ class ContainerVolumes:
         if not container.volumes:
             return container
         self._p.registry.keep(container)
-        undo.callback(self._volumes.use.drop, container.volumes, container.id)
+        undo.callback(self._volumes.let_go, container.volumes, container.id)
         made = _replace(
             container, mounts=tuple(self._made(each, container, undo) for each in container.points)
         )
@@ -123,7 +123,7 @@ class ContainerVolumes:
 
     def _take_back(self, volume: Volume, point: MountPoint, container: Container) -> None:
         """Docker keeps those that have names."""
-        self._volumes.use.drop([volume.name], container.id)
+        self._volumes.let_go([volume.name], container.id)
         if point.is_anonymous:
             self._remove_unused(volume.name)
 
@@ -199,7 +199,7 @@ class ContainerVolumes:
     def release(self, container: Container) -> None:
         """It has its volumes no more; those that nobody has named go with it where its state says so."""
         self.unmount(container)
-        self._volumes.use.drop(container.volumes, container.id)
+        self._volumes.let_go(container.volumes, container.id)
         if container.state.takes_volumes:
             for name in dict.fromkeys(point.name for point in container.points if point.is_anonymous):
                 self._remove_unused(name)

@@ -33,6 +33,7 @@ from cnm.launcher.registries import Registries
 from cnm.launcher.registry import Registry
 from cnm.launcher.runtime import Runtime
 from cnm.launcher.sandboxes import Sandboxes
+from cnm.launcher.volumes.other_hosts import ClusterHosts
 from cnm.launcher.volumes.plugins import VolumePlugins
 from cnm.launcher.volumes.volumes import Volumes
 from cnm.service_manager import notify
@@ -111,7 +112,9 @@ def make_engine(settings: Settings, places: Places, clock: RealClock | None = No
         programs=programs,
         registry=Registry(Records(places)),
         images=Images(places.storage, places.storage_run, programs, registries),
-        volumes=Volumes(places.volumes, events, _volume_plugins(settings, clock or RealClock())),
+        volumes=Volumes(
+            places.volumes, events, _volume_plugins(settings, clock or RealClock()), ClusterHosts(cnmd)
+        ),
         cnmd=cnmd,
         sandboxes=Sandboxes(cnmd),
         monitors={name: Monitor(runtime, places.exits) for name, runtime in runtimes.items()},
@@ -120,7 +123,12 @@ def make_engine(settings: Settings, places: Places, clock: RealClock | None = No
         events=events,
         host=read_host(programs),
     )
-    return Engine(parts, cgroup_parent=table.cgroup_parent, runtime=table.runtime)
+    return Engine(
+        parts,
+        cgroup_parent=table.cgroup_parent,
+        runtime=table.runtime,
+        volume_port=table.volume_port,
+    )
 
 
 def _volume_plugins(settings: Settings, clock: RealClock) -> VolumePlugins:

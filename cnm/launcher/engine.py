@@ -30,6 +30,10 @@ from cnm.launcher.joining import Joining
 from cnm.launcher.links import Links
 from cnm.launcher.log_options import keeps_log
 from cnm.launcher.modes import shared_with
+from cnm.launcher.moving.arriving import Arriving
+from cnm.launcher.moving.departing import Departures
+from cnm.launcher.moving.listener import ArrivalsApp, Listening
+from cnm.launcher.moving.peers import ClusterPeers
 from cnm.launcher.namespaces import Namespaces
 from cnm.launcher.parts import Parts
 from cnm.launcher.pulling import Pulls
@@ -55,7 +59,14 @@ log = logging.getLogger("cnm.launcher")
 class Engine:
     """Thread-safe."""
 
-    def __init__(self, parts: Parts, *, cgroup_parent: str = "/cnm", runtime: str = "runc") -> None:
+    def __init__(
+        self,
+        parts: Parts,
+        *,
+        cgroup_parent: str = "/cnm",
+        runtime: str = "runc",
+        volume_port: int = 2381,
+    ) -> None:
         self.parts = parts
         self._cgroup_parent, self.default_runtime = cgroup_parent, runtime
         self.registry = parts.registry
@@ -82,6 +93,15 @@ class Engine:
         self.saves = Saves(parts.images, self.image_events)
         self._visits = Visits(parts)
         self.builds = Builds(parts, self.image_events, cgroup_parent, self._running)
+        peers = ClusterPeers(parts.places.root, parts.cnmd, volume_port)
+        self.departures = Departures(parts.volumes, parts.registry, peers)
+        self._arriving = Arriving(parts.places.volumes, parts.volumes)
+        self._listening = Listening(
+            ArrivalsApp(self._arriving, peers),
+            peers,
+            joined=parts.volumes.agree_with_other_hosts,
+            idle=self._settle_moves,
+        )
 
     def start(self) -> None:
         """Take up what there is: containers run on while no launcher does."""
@@ -89,16 +109,27 @@ class Engine:
         self.volumes.load()
         self.builds.start()  # its podmans work on, and hold layers
         self.parts.images.settle()
+        self._arriving.load()
+        self.departures.load()
         self._recovery.run()
+        self._listening.start()
+
+    def _settle_moves(self) -> None:
+        """Of volumes between this host and others: what was cut off, or could not be told."""
+        self._arriving.sweep()
+        self.departures.settle_all()
+        self.parts.volumes.others.tell_again()
 
     def cnmd_is_back(self) -> None:
         """What could not be done while it was away."""
         self._recovery.agree_with_cnmd()
+        self.parts.volumes.agree_with_other_hosts()
         self.builds.cnmd_is_back()
 
     def close(self) -> None:
         """Containers run on; builds end."""
         self.builds.close()
+        self._listening.close()
         self._ender.restarts.close()
         self.parts.exits.close()
 

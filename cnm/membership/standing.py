@@ -168,6 +168,7 @@ def _node(registration: records.Registration, value: bytes | None) -> ClusterNod
         transport=node.transport if node else "",
         keys_since=node.wireguard_since if node else "",
         tunnel="",
+        fingerprint=registration.fingerprint,
     )
 
 

@@ -172,6 +172,8 @@ class ClusterNode(_Record, kw_only=True):
     transport: str
     keys_since: str
     tunnel: str
+    fingerprint: str = ""
+    """SHA-256 of its newest certificate (DER), in hex digits."""
 
 
 class ClusterStatus(_Record, kw_only=True):

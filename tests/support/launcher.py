@@ -162,9 +162,9 @@ def running(
 
 
 @contextmanager
-def beside(cnmd: Cnmd, config: str = "", before: str = "") -> Iterator[Launcher]:
+def beside(cnmd: Cnmd, config: str = "", before: str = "", settings: str = "") -> Iterator[Launcher]:
     """A launcher on the host of a cnmd that runs, with the image busybox; ends with all containers gone."""
-    launcher = Launcher(cnmd, popen=cnmd.popen, config=config, before=before)
+    launcher = Launcher(cnmd, popen=cnmd.popen, config=config, before=before, settings=settings)
     try:
         launcher.start()
         launcher.import_busybox()

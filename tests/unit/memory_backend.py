@@ -12,6 +12,8 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
+from cnm.cluster.etcd.memory import MemoryEtcd, MemoryStore
+from cnm.cluster.volumes import SharedVolumes
 from cnm.cluster_health import Figures
 from cnm.endpoint import Endpoint, EndpointRequest, EndpointState, PortMapping, PortRequest
 from cnm.errors import Conflict, Forbidden, InvalidParameter, NotFound
@@ -41,6 +43,8 @@ class MemoryBackend:
         self.figures: Figures | None = None
         self.tunnel_states: dict[str, str] = {}
         self.rotations = 0
+        etcd = MemoryEtcd(MemoryStore())
+        self._volumes = SharedVolumes(lambda: etcd, lambda: self.node_name)
         self._subnets = itertools.count(18)
         self._hosts = itertools.count(2)
         self._host_ports = itertools.count(32768)
@@ -150,6 +154,14 @@ class MemoryBackend:
 
     def rotate_keys(self) -> None:
         self.rotations += 1
+
+    @property
+    def shared_volumes(self) -> SharedVolumes:
+        return self._volumes
+
+    @property
+    def node_name(self) -> str:
+        return "h1"
 
     def cluster_figures(self) -> Figures | None:
         return self.figures

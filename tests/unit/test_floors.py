@@ -59,6 +59,7 @@ _APART = {
     "launcher": {
         *("wire", "errors", "config", "events", "http", "api", "service_manager", "daemon_process"),
         *("kernel", "neighbours", "store", "hosts_file", "ignored_files"),
+        "cluster",  # who this node is, and its certificate: other hosts' launchers are asked with that
     },
 }
 """Processes of their own, and all that they may import."""

@@ -16,6 +16,7 @@ from cnm.launcher.api import (
     containers,
     execs,
     images,
+    moving,
     networks,
     registry,
     streams,
@@ -36,7 +37,7 @@ def create_app(engine: Engine) -> Flask:
 
 def declared_routes() -> list[Route]:
     """All routes, in the order of docs/api.md."""
-    parts = (system, containers, streams, execs, archives, images, build, registry, networks, volumes)
+    parts = (system, containers, streams, execs, archives, images, build, registry, networks, volumes, moving)
     return [route for part in parts for route in part.routes.declared]
 
 

@@ -125,9 +125,11 @@ def _status(call: Call[None], volume: Volume, told: Mapping[str, Any], size: int
     volumes = call.engine.parts.volumes
     last = volumes.last_use(volume.name)
     own = {"Size": size if size != UNKNOWN_SIZE else "unknown"} if volumes.is_own(volume) else {}
+    elsewhere = volumes.used_elsewhere(volume)
     return {
         **told,
         **own,
+        **({"UsedElsewhere": elsewhere} if elsewhere else {}),
         "LastUsedAt": moment(last) if last else "",
         "MountedBy": _names(call, volumes.mounted_by(volume.name)),
         "UsedBy": _names(call, volumes.use.of(volume.name)),

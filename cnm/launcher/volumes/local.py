@@ -132,7 +132,9 @@ def _mount(device: local_options.Device, path: str) -> None:
             detach(path)
         shown = _PASSWORD.sub(r"\1********", device.data)
         data = f", data: {shown}" if shown else ""
-        lacks = f": the kernel has no file system {device.kind}" if error.errno == errno.ENODEV else ""
+        lacks = ""
+        if error.errno == errno.ENODEV:
+            lacks = f": the kernel has no file system {device.kind}: load its module, or use a plugin that mounts it"
         raise CnmError(
             f"error while mounting volume '{path}': failed to mount local volume: mount {device.source}:{path}, "
             f"flags: 0x{device.flags:x}{data}: {(error.strerror or '').lower()}{lacks}"

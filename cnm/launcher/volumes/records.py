@@ -61,7 +61,7 @@ class Records:
             if os.path.isdir(os.path.join(self._place, folder)) and _is_ours(folder):
                 if found := self._looked_at(folder):
                     yield found
-            elif not folder.startswith("."):
+            elif not folder.startswith("."):  # which is something that arrives from another host
                 log.warning("%s/%s is no volume's: it is left alone", self._place, folder)
 
     def _looked_at(self, folder: str) -> Volume | None:
@@ -121,7 +121,9 @@ class Records:
 
     def write(self, volume: Volume) -> Volume:
         """It is on the disk when this returns. Raises CnmError."""
-        path = os.path.join(self._place, folder_of(volume.name))
+        return self._write(volume, os.path.join(self._place, folder_of(volume.name)))
+
+    def _write(self, volume: Volume, path: str) -> Volume:
         target = os.path.join(path, _RECORD)
         try:
             os.makedirs(path, mode=0o711, exist_ok=True)
@@ -136,6 +138,19 @@ class Records:
         except OSError as error:
             raise CnmError(f"create {volume.name}: {said(error, target)}") from None
         return volume
+
+    def take_in(self, volume: Volume, folder: str) -> None:
+        """A folder in the place, whose name begins with a dot, with the volume's content in it, becomes the volume's.
+
+        It is one step, and on the disk when this returns. Raises CnmError.
+        """
+        path = os.path.join(self._place, folder)
+        self._write(volume, path)
+        try:
+            os.rename(path, os.path.join(self._place, folder_of(volume.name)))
+            flush(self._place)
+        except OSError as error:
+            raise CnmError(f"create {volume.name}: {said(error, path)}") from None
 
     def set_aside(self, name: str) -> str:
         """The volume is no more, after a power cut too: what `delete` is to be given. Raises CnmError, Conflict.

@@ -8,17 +8,20 @@ import math
 import os
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from cnm.errors import CnmError, Conflict, NotFound
 from cnm.events import EventBus
 from cnm.launcher.changes import written
 from cnm.launcher.volumes import copy_up
-from cnm.launcher.volumes.drivers import LOCAL, Drivers, Kept, Plugins, VolumeDriver
+from cnm.launcher.volumes.drivers import LOCAL, Drivers, Kept, Plugins, Scope, VolumeDriver
+from cnm.launcher.volumes.held import Held
 from cnm.launcher.volumes.listing import Listed, listed, of_driver
 from cnm.launcher.volumes.local import LocalDriver
 from cnm.launcher.volumes.named_locks import NamedLocks
+from cnm.launcher.volumes.other_hosts import NoOtherHosts, OtherHosts
 from cnm.launcher.volumes.records import Records, folder_of
+from cnm.launcher.volumes.sharing import Sharing
 from cnm.launcher.volumes.use import Use
 from cnm.launcher.volumes.users import Users
 from cnm.launcher.volumes.volume import ANONYMOUS, Volume, new_name
@@ -34,17 +37,26 @@ _REMOVER = "removal"
 class Volumes:
     """Thread-safe. Calls for one volume come one at a time."""
 
-    def __init__(self, place: str, events: EventBus, plugins: Plugins | None = None) -> None:
+    def __init__(
+        self,
+        place: str,
+        events: EventBus,
+        plugins: Plugins | None = None,
+        others: OtherHosts | None = None,
+    ) -> None:
         """`place` is the folder of all volumes, which must exist."""
+        self.others = others or NoOtherHosts()
         self._place = place
         self._events = events
         self._users = Users(place)
         self._records = Records(place)
         self.drivers = Drivers(LocalDriver(place, self._users, self._options), plugins)
         self.use = Use()
+        self._sharing = Sharing(self.others, self.use)
         self._guard = threading.Lock()
         self._volumes: dict[str, Volume] = {}
         self._locked = NamedLocks()
+        self.held = Held()
 
     def load(self) -> None:
         """What was kept; what a kill left half made is finished, or goes."""
@@ -76,16 +88,19 @@ class Volumes:
     def find(self, name: str) -> Volume:
         """Also one that only its driver knows of. Raises NotFound in Docker's words."""
         with self._guard:
-            if name in self._volumes:
-                return self._volumes[name]
+            known = self._volumes.get(name)
+        if known is not None and not self._has_gone_elsewhere(known):
+            return known
         for driver in self.drivers.known():
             with contextlib.suppress(CnmError):
-                return of_driver(driver, driver.get(name))
+                return self.others.described(of_driver(driver, driver.get(name)))
+        if (found := self.others.find(name)) is not None:
+            return found
         raise NotFound(f"get {name}: no such volume")
 
     def all(self) -> Listed:
         """By name; with those that drivers tell of."""
-        return listed(self._recorded(), self.drivers, self.fault, self.path)
+        return self._sharing.listed(listed(self._recorded(), self.drivers, self.fault, self.path))
 
     def _recorded(self) -> dict[str, Volume]:
         with self._guard:
@@ -136,7 +151,8 @@ class Volumes:
             found = self._existing(name, driver, is_new=ANONYMOUS in (labels or {}))
             volume = found or self._create(name, driver, options, labels)
             if container:
-                self.use.add(name, container)
+                self.held.check(name, "volume")
+                self._sharing.take(volume, container)
             return volume, found is None
 
     def _existing(self, name: str, driver: str, *, is_new: bool) -> Volume | None:
@@ -147,9 +163,9 @@ class Volumes:
             return None if is_new else self._elsewhere(name, driver)
         self._check(known)
         if self._is_gone(known):
-            log.warning("volume %s is made anew: driver %s has it no more", name, known.driver)
-            self._delete(known)
-            return None
+            log.warning("volume %s: driver %s has it no more", name, known.driver)
+            self._forget(known)
+            return self._elsewhere(name, driver)
         if driver not in ("", known.driver):
             self.drivers.find(driver)
             raise Conflict(
@@ -172,18 +188,40 @@ class Volumes:
                 return all(kept.name != volume.name for kept in keeper.list())
         return False
 
+    def _has_gone_elsewhere(self, volume: Volume) -> bool:
+        """Whether another host has removed it; its record here goes then."""
+        if volume.scope is not Scope.GLOBAL or not self._is_gone(volume):
+            return False
+        self._forget(volume)
+        return True
+
+    def _forget(self, volume: Volume) -> None:
+        """Unless it has been made anew, or taken, since it was looked at. Raises CnmError."""
+        with self._locked(volume.name):
+            if self._recorded().get(volume.name) is volume and not self.use.of(volume.name):
+                self._delete(volume)
+
     def _elsewhere(self, name: str, driver: str) -> Volume | None:
         """One that another host has made, or that was made at its driver; without a driver at any, as with Docker."""
         if driver not in ("", LOCAL):
             with contextlib.suppress(NotFound):
                 wanted = self.drivers.find(driver)
-                return self._keep(of_driver(wanted, wanted.get(name)))
+                return self._keep(self.others.described(of_driver(wanted, wanted.get(name))))
+            return self._of_cluster(name, driver)
         if driver:
             return None
         for each in self.drivers.known()[1:]:
             with contextlib.suppress(CnmError):
-                return self._keep(of_driver(each, each.get(name)))
-        return None
+                return self._keep(self.others.described(of_driver(each, each.get(name))))
+        return self._of_cluster(name, driver)
+
+    def _of_cluster(self, name: str, driver: str) -> Volume | None:
+        """One that another host has made, of which this host's plugin has to be told: it has a list of its own."""
+        found = self.others.find(name)
+        if found is None or driver not in ("", found.driver):
+            return None
+        self.drivers.find(found.driver).create(name, found.options or {})
+        return self._keep(found)
 
     def _create(
         self, name: str, driver: str, options: Mapping[str, str] | None, labels: Mapping[str, str] | None
@@ -207,6 +245,7 @@ class Volumes:
             self._undo(keeper, name)
             raise
         self._tell("create", volume)
+        self._sharing.made(volume)
         return volume
 
     def _undo(self, keeper: VolumeDriver, name: str) -> None:
@@ -232,13 +271,15 @@ class Volumes:
         with self._locked(name):
             try:
                 volume = self.find(name)
+                self.held.check(name, "remove")
                 if users := self.use.of(name):
                     raise Conflict(f"remove {name}: volume is in use - [{', '.join(users)}]")
                 if not force:
                     self._check(volume)
                 if self.fault(name):
                     self._delete(volume)
-                else:
+                    return
+                with self._sharing.removing(volume, force=force):
                     self._remove(volume, force=force and volume.driver != LOCAL)
             except NotFound:
                 if not force:
@@ -285,6 +326,68 @@ class Volumes:
                 self._volumes[aside] = Volume(name=aside)
             raise CnmError(f"remove {volume.name}: {error}: it is listed as {aside} now") from None
 
+    # Of other hosts
+
+    def let_go(self, names: Iterable[str], container: str) -> None:
+        """A container has them no more."""
+        self.use.drop(names, container)
+        recorded = self._recorded()
+        for name in names:
+            if name in recorded:
+                self._sharing.tell(recorded[name])
+
+    def agree_with_other_hosts(self) -> None:
+        """They know which volumes containers of this host have, whatever could not be told. Never fails."""
+        self._sharing.agree(self.recorded())
+
+    def used_elsewhere(self, volume: Volume) -> dict[str, Sequence[str]]:
+        """Ids of containers that have it, by other hosts of the cluster."""
+        return self._sharing.users(volume)
+
+    def hold(self, name: str, reason: str, check: Callable[[Volume], object]) -> Volume:
+        """Nobody uses or removes it from now on. `check` raises where it may not be held; it is this host's own.
+
+        Raises NotFound, Conflict, CnmError.
+        """
+        with self._locked(name):
+            volume = self._check(self.find(name))
+            check(volume)
+            self._finish_copy(name, self.path(volume))
+            self.held.add(name, reason)
+            return volume
+
+    def recorded(self) -> list[Volume]:
+        """Those of which this host has a record."""
+        return list(self._recorded().values())
+
+    def folder(self, name: str) -> str:
+        """Where its record is."""
+        return self._records.path(name)
+
+    def check_new(self, name: str) -> None:
+        """Raises Conflict where there is a volume of the name."""
+        with contextlib.suppress(NotFound):
+            found = self.find(name)
+            raise Conflict(f"there is a volume {name} of the driver {found.driver} already")
+
+    def take_in(self, volume: Volume, folder: str) -> None:
+        """One that came from another host, into a folder of the place whose name begins with a dot. Raises CnmError."""
+        with self._locked(volume.name):
+            self.check_new(volume.name)
+            self._records.take_in(volume, folder)
+            with self._guard:
+                self._volumes[volume.name] = volume
+            self._tell("create", volume)
+
+    def hand_over(self, name: str) -> None:
+        """It is on another host, and goes here, held or not. Raises CnmError."""
+        with self._locked(name):
+            volume = self.find(name)
+            if self.fault(name):
+                self._delete(volume)
+            else:
+                self._remove(volume, force=False)
+
     def prune(self, selects: Callable[[Volume], bool]) -> tuple[list[str], int]:
         """Removes those of this host's own that no container has; (names, bytes that were freed).
 
@@ -315,6 +418,7 @@ class Volumes:
         """The path of its content, which stays until `unmount` of the same user, a container's id. Raises CnmError."""
         with self._locked(name):
             volume = self._check(self.find(name))
+            self.held.check(name, "volume")
             driver = self.drivers.find(volume.driver)
             self._users.add(folder_of(name), user, durable=driver is not self.drivers.local)
             try:
