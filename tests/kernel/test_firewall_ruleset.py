@@ -173,3 +173,31 @@ def test_counters_and_elements_are_no_damage(nft: Nft, topology: Topology) -> No
 
 def test_tables_that_were_never_started_are_broken(nft: Nft) -> None:
     assert nft.broken_tables() == (("inet", "cnm"), ("bridge", "cnm"))
+
+
+_FORMER = """
+table inet cnm {
+    chain redirects {
+        type filter hook output priority filter - 1; policy accept;
+        icmp type redirect drop
+    }
+    chain overlay_nodes {
+        counter drop
+    }
+    chain overlay_in {
+        type filter hook input priority filter - 1; policy accept;
+        udp dport 4789 goto overlay_nodes
+    }
+}
+"""
+
+
+def test_chains_of_an_earlier_version_go(topology: Topology) -> None:
+    host = topology.hosts["host"]
+    host.run(["nft", "-f", "-"], input=_FORMER)
+
+    host.run(["nft", "-f", "-"], input=ruleset.start_text(()))
+
+    listed = host.run(["nft", "list", "chains", "inet"]).stdout
+    assert "chain leaving {" in listed
+    assert not [name for name in ("redirects", "overlay_in", "overlay_nodes") if f"chain {name} {{" in listed]
