@@ -13,9 +13,10 @@ import logging
 import select
 import socket
 import ssl
+import sys
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_to_bytes
@@ -57,6 +58,8 @@ _NEXT_REQUEST_SECONDS = 0.05
 """For which a worker that nobody else waits for stays with a connection: it saves two changes of threads."""
 _DRAINED = 16 * 1024 * 1024
 """Bytes of a refused body that are read and dropped, so that its sender comes to read the refusal."""
+_PIECE = 32 << 10
+"""Bytes; Go's clients send bodies in chunks of so many."""
 _LINGER_SECONDS = 1.0
 """For which a body that nobody wants is taken off its sender, who has the answer by then: Go's waits half of it."""
 
@@ -345,11 +348,17 @@ class _Body:
         self._chunks = chunks
 
     def read(self, size: int | None = None) -> bytes:
+        """Of at most `size` bytes, of all without it. Raises OSError."""
         try:
-            content: bytes = self._chunks.read(size)
+            return b"".join(self._pieces(sys.maxsize if size is None else size))
         except ValueError as error:
             raise ConnectionResetError(f"the client does not end its body: {error}") from None
-        return content
+
+    def _pieces(self, size: int) -> Iterator[bytes]:
+        """Small ones: what the library reads it puts together by adding each chunk to all that came before."""
+        while size > 0 and (piece := self._chunks.read(min(size, _PIECE))):
+            yield piece
+            size -= len(piece)
 
 
 class _Gateway(wsgi.Gateway_10):

@@ -54,8 +54,7 @@ class ImageLoader:
     def _copied(self, place: str, source: str) -> Generator[Progress | None, None, str]:
         """The id of an image of Docker's archive; `podman load` would take that for OCI's first, and unpack it."""
         podman = self._store.podman
-        environment = {**podman.environment(), "TMPDIR": place}
-        with Transfer(podman.command("pull", source), environment) as transfer:
+        with Transfer(podman.command("pull", source), podman.environment_from_disk(place)) as transfer:
             try:
                 yield from transfer
             except TransferFailed as error:

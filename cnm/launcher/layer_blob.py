@@ -78,8 +78,9 @@ def chunks(stream: IO[bytes]) -> Iterator[bytes]:
 @contextmanager
 def decompressed(stream: BinaryIO) -> Iterator[IO[bytes]]:
     """What gzip, bzip2 or xz made smaller, and anything else as it is."""
-    peeked = io.BufferedReader(cast(io.RawIOBase, _Readable(stream)), _CHUNK)
-    magic = peeked.peek(_MAGIC)[:_MAGIC]
+    source = _Source(stream)
+    magic = source.begin(_MAGIC)
+    peeked = io.BufferedReader(cast(io.RawIOBase, source), _CHUNK)
     if magic.startswith(b"\x1f\x8b"):
         yield cast(IO[bytes], gzip.GzipFile(fileobj=peeked))
     elif magic.startswith(b"BZh"):
@@ -87,7 +88,7 @@ def decompressed(stream: BinaryIO) -> Iterator[IO[bytes]]:
     elif magic.startswith(b"\xfd7zXZ"):
         yield lzma.LZMAFile(peeked)  # noqa: SIM115 - `peeked` is the caller's to close
     else:
-        yield peeked
+        yield cast(IO[bytes], source)
 
 
 def require_tar(path: str) -> None:
@@ -100,19 +101,36 @@ def require_tar(path: str) -> None:
             raise InvalidParameter(f"the archive cannot be read: {error}") from None
 
 
-class _Readable(io.RawIOBase):
-    """Any object with `read`, for a buffer to read from. What it fails with is no fault of the archive's."""
+class _Source(io.RawIOBase):
+    """Any object with `read`. What it fails with is no fault of the archive's."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
+        self._first = b""
+
+    def begin(self, size: int) -> bytes:
+        """The first bytes, which are read once more later."""
+        while len(self._first) < size and (more := self._taken(size - len(self._first))):
+            self._first += more
+        return self._first
 
     def readable(self) -> bool:
         return True
 
+    def read(self, size: int = -1) -> bytes:
+        """At most `size` bytes, none at the end; as they come, without the copies of a buffer."""
+        if size < 0:
+            return self.readall()
+        first, self._first = self._first[:size], self._first[size:]
+        return first or self._taken(size)
+
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        try:
-            data = self._stream.read(len(buffer))
-        except OSError as error:
-            raise CnmError(f"the archive does not come any more: {error.strerror or error}") from None
+        data = self.read(len(buffer))
         buffer[: len(data)] = data
         return len(data)
+
+    def _taken(self, size: int) -> bytes:
+        try:
+            return self._stream.read(size)
+        except OSError as error:
+            raise CnmError(f"the archive does not come any more: {error.strerror or error}") from None

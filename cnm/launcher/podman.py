@@ -36,8 +36,13 @@ events_logger = "none"
 lock_type = "file"
 network_cmd_path = ""
 """
+_FROM_DISK = f"""\
+{_CONTAINERS}image_parallel_copies = 2
+"""
+"""A layer is unpacked while the next is read; of its own accord it reads all before it unpacks the first."""
 # Whose images are taken is decided by who may talk to the launcher, which is root.
 _POLICY = '{"default": [{"type": "insecureAcceptAnything"}]}\n'
+_CONF_FROM_DISK = "from-disk.conf"
 _POLICY_OF_HOME = ".config/containers/policy.json"
 """Where it is looked for below HOME; `podman push` takes no other."""
 _BROKEN_LAYER = re.compile(r"processing tar file\((.*)\): exit status")
@@ -79,6 +84,7 @@ class Podman:
             "storage.conf": _STORAGE.format(root=self._root, run=self._run),
             "registries.conf": self.registries.settings(),
             "containers.conf": _CONTAINERS,
+            _CONF_FROM_DISK: _FROM_DISK,
             _POLICY_OF_HOME: _POLICY,
         }
         for name, text in texts.items():
@@ -154,6 +160,11 @@ class Podman:
             "HOME": self._settings,
             "TMPDIR": self._scratch,
         }
+
+    def environment_from_disk(self, place: str) -> dict[str, str]:
+        """For taking in what lies on this disk; `place` is for what it writes meanwhile."""
+        settings = os.path.join(self._settings, _CONF_FROM_DISK)
+        return {**self.environment(), "CONTAINERS_CONF": settings, "TMPDIR": place}
 
 
 def _short_name(run: str) -> str:

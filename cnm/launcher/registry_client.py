@@ -54,8 +54,8 @@ class RegistryClient:
     @contextmanager
     def loading(self, place: str, archive: str) -> Iterator[Transfer]:
         """Of a file, not a registry; `place` is for what podman writes meanwhile. Raises CnmError."""
-        env = {**self._podman.environment(), "TMPDIR": place}
-        with Transfer(self._podman.command("load", "--input", archive), env) as transfer:
+        command = self._podman.command("load", "--input", archive)
+        with Transfer(command, self._podman.environment_from_disk(place)) as transfer:
             try:
                 yield transfer
             except TransferFailed as error:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import random
 import socket
 import threading
 from collections.abc import Iterable, Iterator
@@ -44,6 +46,12 @@ class _App:
         except OSError:
             self.read_failed.set()
             raise
+
+    def _parts(self, environ: WSGIEnvironment) -> list[bytes]:
+        """The sizes of what reading so many bytes at a time gives, then all that is left."""
+        read = environ["wsgi.input"].read
+        parts = [read(size) for size in (0, 1, 100_000, 50_000)]
+        return [str([len(part) for part in parts]).encode(), b" ", *parts, read()]
 
     def _stream(self, environ: WSGIEnvironment) -> Iterator[bytes]:
         environ[LONG_STREAM] = True
@@ -137,6 +145,17 @@ def test_a_client_that_leaves_amid_its_body_is_an_error_of_reading(tmp_path: Pat
         client.close()
 
         assert served.app.read_failed.wait(PATIENCE)
+
+
+def test_a_body_in_chunks_is_read_in_any_sizes(tmp_path: Path) -> None:
+    body = random.Random(1).randbytes(200_000)
+    ends = (0, 7, 40_000, 140_000, 140_001, 200_000)
+    chunks = [body[start:end] for start, end in itertools.pairwise(ends)]
+    with _serving(tmp_path) as served:
+        sent = b"".join(b"%x\r\n%b\r\n" % (len(chunk), chunk) for chunk in [*chunks, b""])
+        client = served.dial(_CHUNKED.replace(b"/read", b"/parts") + sent)
+
+        assert answer(client, "POST") == (200, b"[0, 1, 100000, 50000] " + body)
 
 
 def test_the_sender_of_a_body_that_nobody_reads_comes_to_read_the_answer(tmp_path: Path) -> None:
