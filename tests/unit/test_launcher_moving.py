@@ -222,6 +222,39 @@ def test_what_the_source_knows_need_not_be_remembered(arriving: Arriving, place:
     assert os.listdir(place) == ["data"]
 
 
+def test_of_a_volume_whose_record_is_damaged_it_is_known_that_it_came(
+    arriving: Arriving, place: Path
+) -> None:
+    _arrives(arriving)
+    (place / f".arrived-{MOVE}").unlink()
+    (place / "data/volume.json").write_text("{")
+
+    volumes, arriving = _again(place)
+
+    assert arriving.settle(MOVE, "h1", "data")
+    with pytest.raises(Conflict, match=r"^there is a volume data "):
+        arriving.offer(OTHER, "h1", Offer(name="data"))
+    volumes.remove("data", force=True)
+    _arrives(arriving, OTHER)
+    assert volumes.fault("data") == ""
+
+
+def test_a_copy_that_was_cut_off_is_settled_before_its_volume_leaves(volumes: Volumes, place: Path) -> None:
+    volumes.create("data")
+    staging = ".cnm-copy-up-0123456789abcdef"
+    (place / "data/copying-up").write_text(staging)
+    (place / "data/_data" / staging).mkdir()
+
+    volumes.hold("data", "it is on its way to host h2", lambda volume: None)
+
+    assert os.listdir(place / "data/_data") == []
+    for act in (lambda: volumes.mount("data", "c1"), lambda: volumes.remove("data")):
+        with pytest.raises(Conflict, match=r"data: it is on its way to host h2$"):
+            act()
+    volumes.hand_over("data")
+    assert os.listdir(place) == []
+
+
 def test_a_name_that_is_taken_is_refused(arriving: Arriving, volumes: Volumes, place: Path) -> None:
     volumes.create("data")
     with pytest.raises(Conflict, match=r"^there is a volume data of the driver local already$"):

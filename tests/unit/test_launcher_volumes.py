@@ -122,6 +122,7 @@ def test_a_volume_whose_record_says_nothing_is_shown_and_left_alone(
         lambda: found.create("data"),
         lambda: found.mount("data", "c1"),
         lambda: found.remove("data"),
+        lambda: found.hold("data", "it is on its way to host h2", lambda volume: None),
     ]
     for act in acts:
         with pytest.raises(Conflict, match="or remove it with docker volume rm --force data"):

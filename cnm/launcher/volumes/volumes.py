@@ -13,15 +13,16 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from cnm.errors import CnmError, Conflict, NotFound
 from cnm.events import EventBus
 from cnm.launcher.changes import written
-from cnm.launcher.volumes import copy_up
 from cnm.launcher.volumes.drivers import LOCAL, Drivers, Kept, Plugins, Scope, VolumeDriver
 from cnm.launcher.volumes.held import Held
-from cnm.launcher.volumes.listing import Listed, listed, of_driver
+from cnm.launcher.volumes.listing import Listed, listed
 from cnm.launcher.volumes.local import LocalDriver
+from cnm.launcher.volumes.mounting import Mounting
 from cnm.launcher.volumes.named_locks import NamedLocks
 from cnm.launcher.volumes.other_hosts import NoOtherHosts, OtherHosts
 from cnm.launcher.volumes.records import Records, folder_of
 from cnm.launcher.volumes.sharing import Sharing
+from cnm.launcher.volumes.unrecorded import Unrecorded
 from cnm.launcher.volumes.use import Use
 from cnm.launcher.volumes.users import Users
 from cnm.launcher.volumes.volume import ANONYMOUS, Volume, new_name
@@ -48,9 +49,11 @@ class Volumes:
         self.others = others or NoOtherHosts()
         self._place = place
         self._events = events
-        self._users = Users(place)
+        users = Users(place)
         self._records = Records(place)
-        self.drivers = Drivers(LocalDriver(place, self._users, self._options), plugins)
+        self.drivers = Drivers(LocalDriver(place, users, self._options), plugins)
+        self._mounting = Mounting(self.drivers, self._records, users)
+        self._unrecorded = Unrecorded(self.drivers, self.others)
         self.use = Use()
         self._sharing = Sharing(self.others, self.use)
         self._guard = threading.Lock()
@@ -64,7 +67,7 @@ class Volumes:
             self._volumes[volume.name] = volume
             if volume.driver == LOCAL and not volume.options and not self.fault(volume.name):
                 try:
-                    self._finish_copy(volume.name, self.drivers.local.path(volume.name))
+                    self._mounting.finish_copy(volume.name, self.drivers.local.path(volume.name))
                 except CnmError as error:
                     log.error("volume %s: %s", volume.name, error)
 
@@ -74,15 +77,6 @@ class Volumes:
             known = self._volumes.get(name)
         return (known.options if known else None) or {}
 
-    def _finish_copy(self, name: str, path: str) -> None:
-        """What a kill left of `fill`. Raises CnmError."""
-        if copy_up.is_interrupted(note := self._note(name)):
-            log.info("volume %s: the copy of the image's files is settled", name)
-            copy_up.finish(path, note)
-
-    def _note(self, name: str) -> str:
-        return os.path.join(self._records.path(name), "copying-up")
-
     # Found
 
     def find(self, name: str) -> Volume:
@@ -91,10 +85,7 @@ class Volumes:
             known = self._volumes.get(name)
         if known is not None and not self._has_gone_elsewhere(known):
             return known
-        for driver in self.drivers.known():
-            with contextlib.suppress(CnmError):
-                return self.others.described(of_driver(driver, driver.get(name)))
-        if (found := self.others.find(name)) is not None:
+        if (found := self._unrecorded.find(name)) is not None:
             return found
         raise NotFound(f"get {name}: no such volume")
 
@@ -175,18 +166,7 @@ class Volumes:
 
     def _is_gone(self, volume: Volume) -> bool:
         """Whether its driver knows nothing of it, and no container has it; as Docker finds out, too."""
-        if volume.driver == LOCAL or self.use.of(volume.name):
-            return False
-        try:
-            keeper = self.drivers.find(volume.driver)
-        except CnmError:
-            return False
-        with contextlib.suppress(CnmError):
-            try:
-                keeper.get(volume.name)
-            except NotFound:
-                return all(kept.name != volume.name for kept in keeper.list())
-        return False
+        return not self.use.of(volume.name) and self._unrecorded.is_gone(volume)
 
     def _has_gone_elsewhere(self, volume: Volume) -> bool:
         """Whether another host has removed it; its record here goes then."""
@@ -202,26 +182,9 @@ class Volumes:
                 self._delete(volume)
 
     def _elsewhere(self, name: str, driver: str) -> Volume | None:
-        """One that another host has made, or that was made at its driver; without a driver at any, as with Docker."""
-        if driver not in ("", LOCAL):
-            with contextlib.suppress(NotFound):
-                wanted = self.drivers.find(driver)
-                return self._keep(self.others.described(of_driver(wanted, wanted.get(name))))
-            return self._of_cluster(name, driver)
-        if driver:
-            return None
-        for each in self.drivers.known()[1:]:
-            with contextlib.suppress(CnmError):
-                return self._keep(self.others.described(of_driver(each, each.get(name))))
-        return self._of_cluster(name, driver)
-
-    def _of_cluster(self, name: str, driver: str) -> Volume | None:
-        """One that another host has made, of which this host's plugin has to be told: it has a list of its own."""
-        found = self.others.find(name)
-        if found is None or driver not in ("", found.driver):
-            return None
-        self.drivers.find(found.driver).create(name, found.options or {})
-        return self._keep(found)
+        """One that another host has made, or that was made at its driver."""
+        found = self._unrecorded.reach(name, driver)
+        return self._keep(found) if found else None
 
     def _create(
         self, name: str, driver: str, options: Mapping[str, str] | None, labels: Mapping[str, str] | None
@@ -287,7 +250,7 @@ class Volumes:
 
     def _unmount_left(self, volume: Volume) -> None:
         """For containers that are gone, when the driver could not be told. Raises CnmError."""
-        if copy_up.is_interrupted(self._note(volume.name)):
+        if self._mounting.is_copied_in_part(volume.name):
             self._finish_copy_elsewhere(volume)
         for user in self.mounted_by(volume.name):
             try:
@@ -352,7 +315,7 @@ class Volumes:
         with self._locked(name):
             volume = self._check(self.find(name))
             check(volume)
-            self._finish_copy(name, self.path(volume))
+            self._mounting.finish_copy(name, self.path(volume))
             self.held.add(name, reason)
             return volume
 
@@ -419,26 +382,12 @@ class Volumes:
         with self._locked(name):
             volume = self._check(self.find(name))
             self.held.check(name, "volume")
-            driver = self.drivers.find(volume.driver)
-            self._users.add(folder_of(name), user, durable=driver is not self.drivers.local)
-            try:
-                path = driver.mount(name, user)
-                self._finish_copy(name, path)
-                return path
-            except BaseException:
-                self._give_up(driver, volume, user)
-                raise
+            return self._mounting.mount(volume, user)
 
     def may_be_empty(self, name: str) -> bool:
         """As far as that can be seen without mounting it; a copy into it that is under way is waited for."""
         with self._locked(name):
-            volume = self.find(name)
-            if volume.driver != LOCAL or copy_up.is_interrupted(self._note(name)):
-                return True
-            try:
-                return not os.listdir(self.path(volume))
-            except OSError:
-                return True
+            return self._mounting.may_be_empty(self.find(name))
 
     def fill(self, name: str, user: str, source: int) -> bool:
         """An empty volume takes what is in the directory of the descriptor `source`. Raises CnmError.
@@ -448,29 +397,17 @@ class Volumes:
         with self._locked(name):
             target = self.mount(name, user)
             try:
-                return copy_up.copy_up(source, target, self._note(name))
+                return self._mounting.copy_up(name, source, target)
             finally:
                 self.unmount(name, user)
 
     def unmount(self, name: str, user: str) -> bool:
         """False where the user does not have it. Raises CnmError where the driver fails: it is to be tried again."""
         with self._locked(name):
-            if user not in self._users.of(folder_of(name)):
+            if user not in self.mounted_by(name):
                 return False
-            volume = self._check(self.find(name))
-            self._unmount(self.drivers.find(volume.driver), volume, user)
+            self._mounting.unmount(self._check(self.find(name)), user)
             return True
-
-    def _give_up(self, driver: VolumeDriver, volume: Volume, user: str) -> None:
-        """Why it was not mounted is what is told; a driver that does not unmount either is asked again by `sweep`."""
-        try:
-            self._unmount(driver, volume, user)
-        except CnmError as error:
-            log.warning("%s", error)
-
-    def _unmount(self, driver: VolumeDriver, volume: Volume, user: str) -> None:
-        driver.unmount(volume.name, user)
-        self._users.drop(folder_of(volume.name), user)
 
     def sweep(self, running: Collection[str]) -> None:
         """Who does not run has nothing mounted, whatever a kill or a power cut kept from being said."""
@@ -485,14 +422,11 @@ class Volumes:
 
     def mounted_by(self, name: str) -> list[str]:
         """Ids of those who have it mounted now."""
-        return self._users.of(self._folder(name))
+        return self._mounting.users(name)
 
     def last_use(self, name: str) -> int:
         """When somebody mounted or unmounted it last, nanoseconds since 1970; 0 for never."""
-        return self._users.last_use(self._folder(name))
-
-    def _folder(self, name: str) -> str:
-        return os.path.basename(self._records.path(name))
+        return self._mounting.last_use(name)
 
     def size(self, volume: Volume, seconds: float = math.inf) -> int:
         """Bytes of its files, also of one with a fault.
