@@ -1,4 +1,7 @@
-"""Who has a volume mounted: noted on the disk before its driver is asked to, and until that has unmounted it."""
+"""Volumes are mounted, and never with half of a copy in them.
+
+Who has one mounted is on the disk before its driver is asked to, and until that has unmounted it.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ import os
 from cnm.errors import CnmError
 from cnm.launcher.volumes import copy_up
 from cnm.launcher.volumes.drivers import LOCAL, Drivers, VolumeDriver
-from cnm.launcher.volumes.records import Records, folder_of
+from cnm.launcher.volumes.registry import Registry
 from cnm.launcher.volumes.users import Users
 from cnm.launcher.volumes.volume import Volume
 
@@ -18,15 +21,15 @@ log = logging.getLogger("cnm.launcher")
 class Mounting:
     """Callers hold the volume's lock; users are ids of containers."""
 
-    def __init__(self, drivers: Drivers, records: Records, users: Users) -> None:
+    def __init__(self, drivers: Drivers, registry: Registry, users: Users) -> None:
         self._drivers = drivers
-        self._records = records
+        self._registry = registry
         self._users = users
 
     def mount(self, volume: Volume, user: str) -> str:
         """The path of its content, in which no copy is half made. Raises CnmError."""
         driver = self._drivers.find(volume.driver)
-        self._users.add(folder_of(volume.name), user, durable=driver is not self._drivers.local)
+        self._users.add(self._folder(volume.name), user, durable=driver is not self._drivers.local)
         try:
             path = driver.mount(volume.name, user)
             self.finish_copy(volume.name, path)
@@ -48,7 +51,7 @@ class Mounting:
 
     def _unmount(self, driver: VolumeDriver, volume: Volume, user: str) -> None:
         driver.unmount(volume.name, user)
-        self._users.drop(folder_of(volume.name), user)
+        self._users.drop(self._folder(volume.name), user)
 
     def users(self, name: str) -> list[str]:
         """Those who have it mounted now."""
@@ -59,7 +62,7 @@ class Mounting:
         return self._users.last_use(self._folder(name))
 
     def _folder(self, name: str) -> str:
-        return os.path.basename(self._records.path(name))
+        return os.path.basename(self._registry.folder(name))
 
     # Filled
 
@@ -86,4 +89,4 @@ class Mounting:
             copy_up.finish(path, self._note(name))
 
     def _note(self, name: str) -> str:
-        return os.path.join(self._records.path(name), "copying-up")
+        return os.path.join(self._registry.folder(name), "copying-up")
