@@ -77,7 +77,7 @@ class ArrivalRequests:
         return {"arrived": self._arriving.settle(move, node_name(certificate), _name(environ))}
 
     def _confirm(self, move: str, certificate: bytes, environ: WSGIEnvironment) -> dict[str, Any]:
-        self._arriving.confirm(move, _name(environ))
+        self._arriving.confirm(move, node_name(certificate), _name(environ))
         return {}
 
     def _origin(self, move: str, certificate: bytes, environ: WSGIEnvironment) -> dict[str, Any]:
