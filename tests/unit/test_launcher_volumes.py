@@ -303,7 +303,7 @@ class Remote:
     def create(self, name: str, options: Mapping[str, str]) -> None:
         self.volumes.setdefault(name, set())
 
-    def remove(self, name: str) -> None:
+    def remove(self, name: str, *, force: bool = False) -> None:
         self._fail()
         self.volumes.pop(name, None)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from cnm.errors import CnmError, Conflict
+from cnm.errors import CnmError, Conflict, Unavailable
 from cnm.launcher.volumes.drivers import LOCAL, Drivers
 from cnm.launcher.volumes.mounting import Mounting
 from cnm.launcher.volumes.registry import Registry
@@ -57,22 +57,28 @@ class Removing:
     def _remove(self, volume: Volume, *, force: bool) -> None:
         """With `force` also where its driver fails. Raises CnmError."""
         try:
-            self._unmount_left(volume)
-            self._drivers.find(volume.driver).remove(volume.name)
+            self._unmount_left(volume, force=force)
+            self._drivers.find(volume.driver).remove(volume.name, force=force)
         except CnmError as error:
             if not force:
                 raise
             log.warning("volume %s is forgotten, though its driver fails: %s", volume.name, error)
         self._registry.delete(volume)
 
-    def _unmount_left(self, volume: Volume) -> None:
-        """For containers that are gone, when the driver could not be told. Raises CnmError."""
+    def _unmount_left(self, volume: Volume, *, force: bool) -> None:
+        """For containers that are gone, when the driver could not be told. Raises CnmError.
+
+        With `force` one that refuses is asked to remove it nevertheless; one that is away is not waited for again.
+        """
         if self._mounting.is_copied_in_part(volume.name):
             self._finish_copy(volume)
         for user in self._mounting.users(volume.name):
             try:
                 self._mounting.unmount(volume, user)
             except CnmError as error:
+                if force and not isinstance(error, Unavailable):
+                    log.warning("%s", error)
+                    continue
                 raise type(error)(f"remove {volume.name}: {error}") from None
 
     def _finish_copy(self, volume: Volume) -> None:
