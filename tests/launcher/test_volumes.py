@@ -335,6 +335,23 @@ def test_prune_takes_what_no_container_has(docker: Launcher) -> None:
     assert _names(docker) == ["kept", "used"]
 
 
+def test_a_prune_goes_on_behind_a_volume_that_cannot_be_removed(docker: Launcher) -> None:
+    for name in ("first", "second", "third"):
+        _sh(docker, "-v", f"{name}:/d", IMAGE, "head -c 3000 /dev/zero >/d/zeros")
+    place = docker.docker("volume", "inspect", "--format", "{{.Mountpoint}}", "second")
+    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", place], check=True)
+
+    try:
+        pruned = docker.docker("volume", "prune", "-f")
+        said = docker.fails("volume", "rm", "second")[1]
+    finally:
+        subprocess.run(["umount", place], check=True)
+
+    assert pruned == "Deleted Volumes:\nfirst\nthird\n\nTotal reclaimed space: 6kB"
+    assert said.endswith(f"remove second: {place} is a mount: unmount it first")
+    assert docker.docker("run", "--rm", "-v", "second:/d", IMAGE, "ls", "/d") == "zeros"
+
+
 def test_the_space_that_volumes_take_is_told(docker: Launcher) -> None:
     docker.docker("create", "-v", "used:/u", IMAGE)
     _sh(docker, "-v", "unused:/u", IMAGE, "head -c 3000 /dev/zero >/u/zeros")

@@ -21,6 +21,7 @@ from cnm.launcher.volumes.drivers import Kept, NoPlugins, Scope, VolumeDriver
 from cnm.launcher.volumes.local_options import Device, check, device
 from cnm.launcher.volumes.records import folder_of
 from cnm.launcher.volumes.size import UNKNOWN_SIZE
+from cnm.launcher.volumes.volume import Volume
 from cnm.launcher.volumes.volumes import Volumes
 
 
@@ -203,6 +204,31 @@ def test_what_cannot_be_deleted_of_a_volume_is_listed_until_it_can(volumes: Volu
     subprocess.run(["chattr", "-i", Path(_place(volumes), left.name, "_data/file")], check=True)
     again.remove(left.name, force=True)
     assert os.listdir(_place(volumes)) == ["data"]
+
+
+def test_a_prune_goes_on_behind_what_cannot_be_removed(
+    volumes: Volumes, immutable: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("good", "mounted", "taken"):
+        Path(volumes.path(volumes.create(name)[0]), "file").write_bytes(bytes(3000))
+    mounted = volumes.path(volumes.find("mounted"))
+    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", mounted], check=True)
+
+    def selects(_volume: Volume) -> bool:
+        """Meanwhile a container has come that has one."""
+        volumes.use.add("taken", "c1")
+        return True
+
+    try:
+        assert volumes.prune(selects) == (["good"], 3000)
+    finally:
+        subprocess.run(["umount", mounted], check=True)
+
+    (left,) = [each.name for each in volumes.all().volumes if each.name.startswith(".going-")]
+    assert {each.name for each in volumes.all().volumes} == {"mounted", "taken", left}
+    assert "volume mounted is not pruned: remove mounted: " in caplog.text
+    assert f"volume data is not pruned: remove data: {_place(volumes)}/{left}: " in caplog.text
+    assert volumes.prune(lambda _volume: True) == (["mounted"], 3000)
 
 
 def test_a_size_is_that_of_the_files(volumes: Volumes) -> None:

@@ -135,7 +135,8 @@ class Volumes:
     def prune(self, selects: Callable[[Volume], bool]) -> tuple[list[str], int]:
         """Removes those of this host's own that no container has; (names, bytes that were freed).
 
-        As with Docker what plugins keep stays: somebody else may have it, another daemon or another host.
+        What goes wrong with one does not keep the others. As with Docker what plugins keep stays: somebody else may
+        have it, another daemon or another host.
         """
         removed, space = [], 0
         for volume in self.recorded():
@@ -143,7 +144,7 @@ class Volumes:
                 try:
                     size = max(self.size(volume), 0)
                     self.remove(volume.name)
-                except (NotFound, Conflict):
+                except NotFound:
                     continue
                 except CnmError as error:
                     log.warning("volume %s is not pruned: %s", volume.name, error)
