@@ -230,7 +230,7 @@ GROUP = Group(
             "Remove volumes and everything in them",
             rm,
             "VOLUME [VOLUME...]",
-            (Flag("force", BOOLEAN, "Be silent about volumes that do not exist", "f"),),
+            (Flag("force", BOOLEAN, "Also damaged ones; silent about what is not there", "f"),),
             ("remove",),
         ),
     ),

@@ -114,7 +114,7 @@ class ContainerVolumes:
     def _give(self, volume: Volume, container: Container) -> None:
         """To root of the container's user namespace. Raises CnmError."""
         mapping = user_mapping(container.host.userns_mode)
-        if mapping is not None and volume.driver == LOCAL and not volume.options:
+        if mapping is not None and volume.is_own:
             path = self._volumes.path(volume)
             try:
                 os.chown(path, mapping.host_id, mapping.host_id)

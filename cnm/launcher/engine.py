@@ -32,7 +32,7 @@ from cnm.launcher.log_options import keeps_log
 from cnm.launcher.modes import shared_with
 from cnm.launcher.moving.arriving import Arriving
 from cnm.launcher.moving.departing import Departures
-from cnm.launcher.moving.listener import ArrivalsApp, Listening
+from cnm.launcher.moving.listener import ArrivalRequests, Listening
 from cnm.launcher.moving.peers import ClusterPeers
 from cnm.launcher.namespaces import Namespaces
 from cnm.launcher.parts import Parts
@@ -97,7 +97,7 @@ class Engine:
         self.departures = Departures(parts.volumes, parts.registry, peers)
         self._arriving = Arriving(parts.places.volumes, parts.volumes)
         self._listening = Listening(
-            ArrivalsApp(self._arriving, peers),
+            ArrivalRequests(self._arriving, peers),
             peers,
             joined=parts.volumes.agree_with_other_hosts,
             idle=self._settle_moves,

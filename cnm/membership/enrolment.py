@@ -10,7 +10,7 @@ import logging
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cnm.cluster import certificates, tokens
@@ -18,14 +18,15 @@ from cnm.cluster.addresses import parse
 from cnm.cluster.home import EtcdKind, Home
 from cnm.cluster.identity import node_of
 from cnm.cluster.registry import Applicant, Registry
-from cnm.errors import CnmError, Forbidden, InvalidParameter, NotFound, Unavailable
+from cnm.errors import InvalidParameter, NotFound, Unavailable
+from cnm.http.json_app import JsonApp, body, shown_certificate
 from cnm.http.listener import TlsPlace
-from cnm.http.server import PEER_CERTIFICATE, Server
+from cnm.http.server import Server
 from cnm.wire import codec
 from cnm.wire.cluster import Authority, Enrol, Enrolled, Renew, Renewed
 
 if TYPE_CHECKING:
-    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+    from _typeshed.wsgi import WSGIApplication, WSGIEnvironment
 
 log = logging.getLogger("cnm.cluster")
 
@@ -37,17 +38,6 @@ _BURST, _PER_SECOND = 30.0, 2.0
 """Requests of one host at once, and in the long run."""
 _ALL_BURST, _ALL_PER_SECOND = 100.0, 20.0
 """Of all together."""
-_REASONS = {
-    200: "OK",
-    400: "Bad Request",
-    403: "Forbidden",
-    404: "Not Found",
-    409: "Conflict",
-    413: "Content Too Large",
-    500: "Internal Server Error",
-    501: "Not Implemented",
-    503: "Service Unavailable",
-}
 
 
 class Where(NamedTuple):
@@ -60,7 +50,7 @@ class Where(NamedTuple):
 
 
 class Enrolment:
-    """The requests, as a WSGI application."""
+    """The requests; `app` is the WSGI application of them."""
 
     def __init__(self, registry: Registry, home: Home, where: Callable[[], Where]) -> None:
         self._registry = registry
@@ -75,26 +65,14 @@ class Enrolment:
             ("POST", "/cnm/v1/leave"): self._leave,
         }
 
-    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        path, peer = environ.get("PATH_INFO", ""), environ.get("REMOTE_ADDR", "")
-        try:
-            status, body = 200, self._answer(path, peer, environ)
-        except CnmError as error:
-            log.warning("%s of %s is refused: %s", path[:40], peer, error)
-            status, body = error.status if error.status in _REASONS else 500, {"message": str(error)}
-        except Exception:
-            log.exception("%s of %s failed", path[:40], peer)
-            status, body = 500, {"message": "internal error: see the member's log"}
-        content = codec.encode(body)
-        headers = [("Content-Type", "application/json"), ("Content-Length", str(len(content)))]
-        start_response(f"{status} {_REASONS[status]}", headers)
-        return [content]
+    def app(self) -> WSGIApplication:
+        return JsonApp(self._answer, log, whose_log="the member's log")
 
-    def _answer(self, path: str, peer: str, environ: WSGIEnvironment) -> Any:
-        answer = self._answers.get((environ["REQUEST_METHOD"], path))
+    def _answer(self, environ: WSGIEnvironment) -> Any:
+        answer = self._answers.get((environ["REQUEST_METHOD"], environ.get("PATH_INFO", "")))
         if answer is None:
             raise NotFound("page not found")
-        if not self._limit.passes(peer):
+        if not self._limit.passes(environ.get("REMOTE_ADDR", "")):
             raise Unavailable("too many requests from this host: try again in a few seconds")
         return answer(environ)
 
@@ -104,7 +82,7 @@ class Enrolment:
         )
 
     def _enrol(self, environ: WSGIEnvironment) -> Enrolled:
-        asked = codec.decode(_body(environ), Enrol)
+        asked = codec.decode(body(environ, MAX_BODY), Enrol)
         if not 0 < len(asked.addresses) <= MAX_ADDRESSES:
             raise InvalidParameter(f"a node has between 1 and {MAX_ADDRESSES} addresses")
         addresses = [parse(each) for each in asked.addresses]
@@ -136,7 +114,7 @@ class Enrolment:
 
     def _renew(self, environ: WSGIEnvironment) -> Renewed:
         user = certificates.user(_shown(environ))
-        asked = codec.decode(_body(environ), Renew)
+        asked = codec.decode(body(environ, MAX_BODY), Renew)
         certificate = self._registry.renew(user, asked.csr)
         log.info("the certificate of %s is renewed", node_of(user))
         return Renewed(certificate=certificate)
@@ -164,7 +142,7 @@ class Listener:
         self._tls.verify_mode = ssl.CERT_OPTIONAL
         self._tls.load_verify_locations(str(home.authority))
         self.reload()
-        self._server = Server(app, TlsPlace(address, port, self._tls), threads=_THREADS)
+        self._server = Server(app.app(), TlsPlace(address, port, self._tls), threads=_THREADS)
         self._thread: threading.Thread | None = None
 
     def reload(self) -> None:
@@ -208,23 +186,6 @@ class RateLimit:
         return left >= 1
 
 
-def _body(environ: WSGIEnvironment) -> bytes:
-    length = environ.get("CONTENT_LENGTH") or ""
-    if length.isdecimal() and int(length) > MAX_BODY:
-        raise _TooLong(f"the request's body is larger than {MAX_BODY} bytes")
-    body: bytes = environ["wsgi.input"].read(MAX_BODY + 1)
-    if len(body) > MAX_BODY:
-        raise _TooLong(f"the request's body is larger than {MAX_BODY} bytes")
-    return body
-
-
-class _TooLong(InvalidParameter):
-    status = 413
-
-
 def _shown(environ: WSGIEnvironment) -> str:
-    """The certificate that the client showed, PEM; the handshake has looked whether it is of our authority."""
-    found: bytes | None = environ.get(PEER_CERTIFICATE)
-    if not found:
-        raise Forbidden("this is asked with the node's certificate, and none was shown")
-    return ssl.DER_cert_to_PEM_cert(found)
+    """The certificate that the client showed, PEM. Raises Forbidden."""
+    return ssl.DER_cert_to_PEM_cert(shown_certificate(environ))

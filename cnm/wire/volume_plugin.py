@@ -28,9 +28,16 @@ class CreateVolume(Record, kw_only=True):
 
 
 class VolumeRef(Record, kw_only=True):
-    """Body of Remove, Path and Get."""
+    """Body of Path and Get."""
 
     name: str | None = ""
+
+
+class RemoveVolume(Record, kw_only=True, omit_defaults=True):
+    """Body of Remove. `force` is ours, and Docker's has none: the user wants what was refused without it."""
+
+    name: str | None = ""
+    force: bool | None = False
 
 
 class MountRef(Record, kw_only=True):

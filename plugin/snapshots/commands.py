@@ -61,6 +61,12 @@ def create(volumes: Volumes, options: argparse.Namespace) -> None:
     print(options.volume)
 
 
+def remove(volumes: Volumes, options: argparse.Namespace) -> None:
+    for volume in options.volumes:
+        volumes.remove(volume, force=options.force)
+        print(volume)
+
+
 def unmount(volumes: Volumes, options: argparse.Namespace) -> None:
     volumes.forget(options.volume, options.user)
 

@@ -25,7 +25,7 @@ class Driver:
     def calls(self) -> dict[str, Call]:
         methods = {
             "Create": Call(wire.CreateVolume, self.create),
-            "Remove": Call(wire.VolumeRef, self.remove),
+            "Remove": Call(wire.RemoveVolume, self.remove),
             "Mount": Call(wire.MountRef, self.mount),
             "Unmount": Call(wire.MountRef, self.unmount),
             "Path": Call(wire.VolumeRef, self.path),
@@ -58,8 +58,8 @@ class Driver:
                 raise InvalidParameter(f"unknown option {name!r}: there is {FROM}=VOLUME[@POINT]")
         return self._points.copied_from(parse_source(options[FROM])) if FROM in options else None
 
-    def remove(self, body: wire.VolumeRef) -> None:
-        self._volumes.remove(body.name or "")
+    def remove(self, body: wire.RemoveVolume) -> None:
+        self._volumes.remove(body.name or "", force=bool(body.force))
 
     def mount(self, body: wire.MountRef) -> wire.Mounted:
         return wire.Mounted(mountpoint=self._volumes.mount(body.name or "", _user(body)))

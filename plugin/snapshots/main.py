@@ -93,6 +93,9 @@ def _add_volumes(group: Any) -> None:
         metavar="VOLUME[@POINT]",
         help="begin with a copy of this content",
     )
+    remove = _command(group, "rm", "remove volumes, with everything in them", commands.remove)
+    remove.add_argument("volumes", metavar="VOLUME", nargs="+")
+    remove.add_argument("--force", "-f", action="store_true", help="also those whose record cannot be read")
     unmount = _command(
         group, "unmount", "forget that somebody has a volume mounted who is gone", commands.unmount
     )

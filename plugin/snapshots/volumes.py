@@ -41,7 +41,7 @@ class Volume(NamedTuple):
     folder: str
     record: VolumeRecord
     fault: str = ""
-    """Why its record cannot be read: it is only shown then."""
+    """Why its record cannot be read: it is only shown then, and removed by force."""
 
     @property
     def data(self) -> str:
@@ -109,7 +109,10 @@ class Volumes:
             why = f"{folder} has no record"
         except CnmError as error:
             why = str(error)
-        fault = f"{why}: put a record back that can be read, or move the folder away"
+        fault = (
+            f"{why}: put a record back that can be read, or remove the volume with "
+            f"cnm-volume-snapshots rm --force {name}"
+        )
         return Volume(name, folder, VolumeRecord(created=""), fault)
 
     def get(self, name: str) -> Volume:
@@ -119,7 +122,7 @@ class Volumes:
             record = read(folder, VolumeRecord)
         except FileNotFoundError:
             raise NotFound(f"no such volume: {name}") from None
-        if record.doubted and not is_mounted(f"/volumes/{name}/data"):
+        if record.doubted and not _is_mounted(name):
             record = record.without(*record.doubted)
         return Volume(name, folder, record)
 
@@ -143,9 +146,15 @@ class Volumes:
             flush_names(self._root)
             return True
 
-    def remove(self, name: str) -> None:
-        """Raises NotFound; Conflict while somebody has it mounted, or while it has restore points."""
-        with self.replacing(name) as volume, self.staging.folder() as staged:
+    def remove(self, name: str, *, force: bool = False) -> None:
+        """Raises NotFound; Conflict while somebody has it mounted, or while it has restore points.
+
+        Also for one with a fault, which goes with `force` only.
+        """
+        with self.unread(name) as volume, self.staging.folder() as staged:
+            if not force:
+                _check(volume)
+            _check_unused(volume)
             if points := volume.point_names():
                 raise Conflict(
                     f"volume {name} has restore points ({', '.join(points)}): "
@@ -186,24 +195,21 @@ class Volumes:
     @contextmanager
     def reading(self, name: str) -> Iterator[Volume]:
         """The volume stays, and its content is not replaced. Raises NotFound, Unavailable."""
-        with self._held(name, exclusive=False) as volume:
+        with self._held(name, self.get, exclusive=False) as volume:
             yield volume
 
     @contextmanager
     def replacing(self, name: str, hint: str = "") -> Iterator[Volume]:
-        """Nobody else does anything with it. Raises NotFound, Unavailable, Conflict while it is mounted."""
+        """Nobody else does anything with it. Raises NotFound, Unavailable, Conflict where it is mounted or faulty."""
         with self.unread(name) as volume:
-            if users := volume.record.users:
-                raise Conflict(
-                    f"volume {name} is in use - [{', '.join(users)}]: stop the containers first{hint}; "
-                    f"a user that is gone is forgotten by: cnm-volume-snapshots unmount {name} USER"
-                )
+            _check(volume)
+            _check_unused(volume, hint)
             yield volume
 
     @contextmanager
     def unread(self, name: str) -> Iterator[Volume]:
-        """Nothing of it is being copied, though it may be mounted. Raises NotFound, Unavailable."""
-        with self._held(name, exclusive=True) as volume:
+        """Nothing of it is being copied, though it may be mounted, or have a fault. Raises NotFound, Unavailable."""
+        with self._held(name, self.look, exclusive=True) as volume:
             yield volume
 
     def replace(self, volume: Volume, data: str) -> None:
@@ -215,11 +221,11 @@ class Volumes:
         self._discard(replaced)
 
     @contextmanager
-    def _held(self, name: str, *, exclusive: bool) -> Iterator[Volume]:
+    def _held(self, name: str, found: Callable[[str], Volume], *, exclusive: bool) -> Iterator[Volume]:
         with worded(f"volume {name}"):
             self._put_back(name)
             with self._lock(name, exclusive=exclusive):
-                yield self.get(name)
+                yield found(name)
 
     @contextmanager
     def _lock(self, name: str, *, exclusive: bool) -> Iterator[None]:
@@ -254,6 +260,27 @@ class Volumes:
     def _folder(self, name: str) -> str:
         check_name("volume", name)
         return os.path.join(self._root, name)
+
+
+def _check(volume: Volume) -> None:
+    if volume.fault:
+        raise Conflict(f"volume {volume.name}: {volume.fault}")
+
+
+def _check_unused(volume: Volume, hint: str = "") -> None:
+    """`hint` is what else there is to do. Where the record cannot say who has it, the kernel is asked."""
+    name = volume.name
+    if users := volume.record.users:
+        raise Conflict(
+            f"volume {name} is in use - [{', '.join(users)}]: stop the containers first{hint}; "
+            f"a user that is gone is forgotten by: cnm-volume-snapshots unmount {name} USER"
+        )
+    if volume.fault and _is_mounted(name):
+        raise Conflict(f"volume {name} is mounted: stop the containers first")
+
+
+def _is_mounted(name: str) -> bool:
+    return is_mounted(f"/volumes/{name}/data")
 
 
 def _replaced(folder: str) -> str:

@@ -169,6 +169,19 @@ def test_docker_is_told_what_is_refused(lab: Lab, volume: str) -> None:
     assert f"VolumeDriver.Remove: volume {volume} has restore points (p): delete them first" in said
 
 
+def test_docker_is_told_what_removes_a_damaged_volume(lab: Lab) -> None:
+    """Docker's --force does not reach a plugin."""
+    lab.create("damaged")
+    (lab.plugin.root / "volumes/damaged/record.json").write_text("{")
+
+    said = lab.refused("volume", "rm", "damaged")
+
+    assert said.endswith("or remove the volume with cnm-volume-snapshots rm --force damaged")
+    assert lab.plugin.say("rm", "--force", "damaged").strip() == "damaged"
+    lab.docker("volume", "rm", "--force", "damaged")
+    assert lab.docker("volume", "ls", "--quiet") == ""
+
+
 def test_two_containers_use_one_volume(lab: Lab, volume: str) -> None:
     one, two = lab.start(volume), lab.start(volume)
     lab.docker("exec", one, "sh", "-c", "echo hello >/v/f")

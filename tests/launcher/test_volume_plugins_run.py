@@ -150,6 +150,25 @@ def test_what_the_plugin_refuses_is_said(docker: Launcher, plugin: SnapshotPlugi
     )
 
 
+def test_a_volume_whose_record_is_damaged_goes_by_force(docker: Launcher, plugin: SnapshotPlugin) -> None:
+    sh(docker, "echo kept >/d/file")
+    folder = plugin.root / "volumes/vol"
+    (folder / "record.json").write_text("{")
+    assert "record.json cannot be read" in inspected(docker)["Status"]["Error"]
+
+    said = docker.fails("volume", "rm", "vol")[1]
+
+    assert said.startswith("Error response from daemon: remove vol: VolumeDriver.Remove: volume vol: ")
+    assert said.endswith("or remove the volume with cnm-volume-snapshots rm --force vol")
+    docker.docker("volume", "prune", "-f")
+    assert (folder / "data/file").read_text() == "kept\n"
+    docker.docker("volume", "rm", "-f", "vol")
+    assert docker.docker("volume", "ls", "-q") == ""
+    assert not folder.exists()
+    docker.docker("volume", "create", "-d", NAME, "vol")
+    assert sh(docker, "ls /d") == ""
+
+
 def test_a_mount_that_fails_leaves_no_user(docker: Launcher, plugin: SnapshotPlugin) -> None:
     container = docker.docker("create", "-v", "vol:/d", IMAGE, *_SLEEP)
     data = plugin.root / "volumes/vol/data"

@@ -257,6 +257,29 @@ def test_a_bind_volume_is_a_directory_of_the_host(docker: Launcher, tmp_path: Pa
     assert sorted(os.listdir(tmp_path)) == ["mine", "theirs"]
 
 
+def test_what_options_bind_can_be_read_only_and_has_what_is_mounted_below(
+    docker: Launcher, tmp_path: Path
+) -> None:
+    inner = tmp_path / "inner"
+    inner.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", inner], check=True)
+    try:
+        (inner / "mine").write_text("mine")
+        for name, option in (("bound", "bind,ro"), ("whole", "rbind")):
+            options = ("-o", "type=none", "-o", f"device={tmp_path}", "-o", f"o={option}")
+            docker.docker("volume", "create", *options, name)
+
+        _, text = docker.fails("run", "--rm", "-v", "bound:/b", IMAGE, "touch", "/b/theirs")
+        assert "Read-only file system" in text
+        assert _sh(docker, "-v", "bound:/b", IMAGE, "ls /b /b/inner") == "/b:\ninner\n\n/b/inner:"
+        assert _sh(docker, "-v", "whole:/b", IMAGE, "cat /b/inner/mine; touch /b/inner/theirs") == "mine"
+
+        docker.docker("volume", "rm", "bound", "whole")
+        assert sorted(os.listdir(inner)) == ["mine", "theirs"]
+    finally:
+        subprocess.run(["umount", inner], check=True)
+
+
 def test_options_can_be_given_with_the_mount(docker: Launcher, tmp_path: Path) -> None:
     options = f"volume-opt=type=none,volume-opt=o=bind,volume-opt=device={tmp_path}"
     mount = f"type=volume,src=inline,dst=/b,volume-driver=local,{options},volume-label=a=b"
@@ -333,6 +356,23 @@ def test_prune_takes_what_no_container_has(docker: Launcher) -> None:
 
     assert pruned.endswith("Total reclaimed space: 3kB")
     assert _names(docker) == ["kept", "used"]
+
+
+def test_a_prune_goes_on_behind_a_volume_that_cannot_be_removed(docker: Launcher) -> None:
+    for name in ("first", "second", "third"):
+        _sh(docker, "-v", f"{name}:/d", IMAGE, "head -c 3000 /dev/zero >/d/zeros")
+    place = docker.docker("volume", "inspect", "--format", "{{.Mountpoint}}", "second")
+    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", place], check=True)
+
+    try:
+        pruned = docker.docker("volume", "prune", "-f")
+        said = docker.fails("volume", "rm", "second")[1]
+    finally:
+        subprocess.run(["umount", place], check=True)
+
+    assert pruned == "Deleted Volumes:\nfirst\nthird\n\nTotal reclaimed space: 6kB"
+    assert said.endswith(f"remove second: {place} is a mount: unmount it first")
+    assert docker.docker("run", "--rm", "-v", "second:/d", IMAGE, "ls", "/d") == "zeros"
 
 
 def test_the_space_that_volumes_take_is_told(docker: Launcher) -> None:

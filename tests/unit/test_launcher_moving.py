@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cnm.errors import CnmError, Conflict, InvalidParameter, NotFound, Unavailable
+from cnm.errors import CnmError, Conflict, Forbidden, InvalidParameter, NotFound, Unavailable
 from cnm.events import EventBus
 from cnm.launcher.moving import frames, notes
 from cnm.launcher.moving.arriving import Arriving, Offer
@@ -195,7 +195,7 @@ def test_that_it_came_is_known_when_it_has_gone_on(arriving: Arriving, volumes: 
 
     assert arriving.settle(MOVE, "h1", "data")
     assert _again(place)[1].settle(MOVE, "h1", "data")
-    arriving.confirm(MOVE, "data")
+    arriving.confirm(MOVE, "h1", "data")
     assert os.listdir(place) == []
 
 
@@ -212,7 +212,7 @@ def test_a_launcher_that_was_killed_right_behind_the_commit_knows_it(arriving: A
 def test_what_the_source_knows_need_not_be_remembered(arriving: Arriving, place: Path) -> None:
     _arrives(arriving)
 
-    arriving.confirm(MOVE, "data")
+    arriving.confirm(MOVE, "h1", "data")
 
     assert os.listdir(place) == ["data"]
     note = notes.arrival(str(place / "data"))
@@ -220,6 +220,39 @@ def test_what_the_source_knows_need_not_be_remembered(arriving: Arriving, place:
     assert note.settled
     assert _again(place)[1].came_from("data") == "h1"
     assert os.listdir(place) == ["data"]
+
+
+def test_of_a_volume_whose_record_is_damaged_it_is_known_that_it_came(
+    arriving: Arriving, place: Path
+) -> None:
+    _arrives(arriving)
+    (place / f".arrived-{MOVE}").unlink()
+    (place / "data/volume.json").write_text("{")
+
+    volumes, arriving = _again(place)
+
+    assert arriving.settle(MOVE, "h1", "data")
+    with pytest.raises(Conflict, match=r"^there is a volume data "):
+        arriving.offer(OTHER, "h1", Offer(name="data"))
+    volumes.remove("data", force=True)
+    _arrives(arriving, OTHER)
+    assert volumes.fault("data") == ""
+
+
+def test_a_copy_that_was_cut_off_is_settled_before_its_volume_leaves(volumes: Volumes, place: Path) -> None:
+    volumes.create("data")
+    staging = ".cnm-copy-up-0123456789abcdef"
+    (place / "data/copying-up").write_text(staging)
+    (place / "data/_data" / staging).mkdir()
+
+    volumes.hold("data", "it is on its way to host h2", lambda volume: None)
+
+    assert os.listdir(place / "data/_data") == []
+    for act in (lambda: volumes.mount("data", "c1"), lambda: volumes.remove("data")):
+        with pytest.raises(Conflict, match=r"data: it is on its way to host h2$"):
+            act()
+    volumes.hand_over("data")
+    assert os.listdir(place) == []
 
 
 def test_a_name_that_is_taken_is_refused(arriving: Arriving, volumes: Volumes, place: Path) -> None:
@@ -254,6 +287,42 @@ def test_another_node_cannot_go_on_with_it(arriving: Arriving) -> None:
         arriving.receive(MOVE, "h3", _content())
 
 
+def test_another_node_cannot_end_it(arriving: Arriving, volumes: Volumes, place: Path) -> None:
+    arriving.offer(MOVE, "h1", Offer(name="data"))
+    with pytest.raises(Forbidden, match=f"^move {MOVE[:12]} is not of h3$"):
+        arriving.settle(MOVE, "h3", "data")
+
+    arriving.receive(MOVE, "h1", _content())
+    arriving.commit(MOVE, "h1")
+
+    assert volumes.find("data")
+
+
+@pytest.mark.parametrize("has_gone_on", [False, True])
+def test_another_node_cannot_say_that_the_source_knows(
+    arriving: Arriving, place: Path, has_gone_on: bool
+) -> None:
+    """Or the source would be told that the volume never came, and go on with its own."""
+    _arrives(arriving)
+    volumes, arriving = _again(place)
+    if has_gone_on:
+        volumes.remove("data")
+
+    with pytest.raises(Forbidden, match=f"^move {MOVE[:12]} is not of h3$"):
+        arriving.confirm(MOVE, "h3", "data")
+
+    assert _again(place)[1].settle(MOVE, "h1", "data")
+    arriving.confirm(MOVE, "h1", "data")
+    arriving.confirm(MOVE, "h1", "data")
+    assert os.listdir(place) == ([] if has_gone_on else ["data"])
+
+
+def test_of_a_move_that_nobody_knows_nothing_is_said(arriving: Arriving, place: Path) -> None:
+    arriving.confirm(MOVE, "h1", "data")
+    assert not arriving.settle(MOVE, "h1", "data")
+    assert os.listdir(place) == []
+
+
 def test_what_is_cut_off_leaves_nothing(arriving: Arriving, place: Path) -> None:
     arriving.offer(MOVE, "h1", Offer(name="data"))
     cut = io.BytesIO(_content().getvalue()[:-3])
@@ -274,8 +343,13 @@ def test_what_does_not_fit_is_refused_before_it_comes(arriving: Arriving, place:
 
 @pytest.mark.parametrize("move", ["", "../../etc", "AB" * 32, "ab" * 31])
 def test_a_move_is_called_as_moves_are(arriving: Arriving, move: str) -> None:
-    with pytest.raises(InvalidParameter):
-        arriving.offer(move, "h1", Offer(name="data"))
+    for act in (
+        lambda: arriving.offer(move, "h1", Offer(name="data")),
+        lambda: arriving.settle(move, "h1", "data"),
+        lambda: arriving.confirm(move, "h1", "data"),
+    ):
+        with pytest.raises(InvalidParameter, match=r"^a move has 64 hex digits$"):
+            act()
 
 
 def test_a_name_that_no_local_volume_has_is_refused(arriving: Arriving) -> None:

@@ -20,7 +20,9 @@ from cnm.launcher.volumes.copy_up import copy_up
 from cnm.launcher.volumes.drivers import Kept, NoPlugins, Scope, VolumeDriver
 from cnm.launcher.volumes.local_options import Device, check, device
 from cnm.launcher.volumes.records import folder_of
-from cnm.launcher.volumes.volumes import UNKNOWN_SIZE, Volumes
+from cnm.launcher.volumes.size import UNKNOWN_SIZE
+from cnm.launcher.volumes.volume import Volume
+from cnm.launcher.volumes.volumes import Volumes
 
 
 @pytest.fixture
@@ -29,9 +31,13 @@ def volumes(tmp_path: Path) -> Volumes:
     return Volumes(str(tmp_path / "volumes"), EventBus())
 
 
+def _place(volumes: Volumes) -> str:
+    return os.path.dirname(volumes.folder("any"))
+
+
 def _again(volumes: Volumes) -> Volumes:
     """As the next launcher finds them."""
-    found = Volumes(volumes._place, EventBus())
+    found = Volumes(_place(volumes), EventBus())
     found.load()
     return found
 
@@ -54,7 +60,7 @@ def test_of_a_volume_that_is_removed_nothing_stays(volumes: Volumes) -> None:
 
     volumes.remove("data")
 
-    assert os.listdir(volumes._place) == []
+    assert os.listdir(_place(volumes)) == []
     with pytest.raises(NotFound, match=r"^get data: no such volume$"):
         volumes.remove("data")
     volumes.remove("data", force=True)
@@ -74,24 +80,24 @@ def test_who_has_a_volume_keeps_it(volumes: Volumes) -> None:
 
 def test_a_removal_that_was_cut_off_is_finished(volumes: Volumes) -> None:
     volumes.create("data")
-    os.rename(Path(volumes._place, "data"), Path(volumes._place, ".going-1"))
+    os.rename(Path(_place(volumes), "data"), Path(_place(volumes), ".going-1"))
 
     assert _again(volumes).all().volumes == []
-    assert os.listdir(volumes._place) == []
+    assert os.listdir(_place(volumes)) == []
 
 
 def test_a_creation_that_was_cut_off_leaves_nothing(volumes: Volumes) -> None:
     volumes.create("data")
-    Path(volumes._place, "data", "volume.json").unlink()
+    Path(_place(volumes), "data", "volume.json").unlink()
 
     assert _again(volumes).all().volumes == []
-    assert os.listdir(volumes._place) == []
+    assert os.listdir(_place(volumes)) == []
 
 
 def test_content_without_a_record_becomes_a_volume(volumes: Volumes) -> None:
     volumes.create("data")
-    Path(volumes._place, "data", "volume.json").unlink()
-    Path(volumes._place, "data", "_data", "precious").write_text("x")
+    Path(_place(volumes), "data", "volume.json").unlink()
+    Path(_place(volumes), "data", "_data", "precious").write_text("x")
 
     assert [each.name for each in _again(volumes).all().volumes] == ["data"]
     assert [each.name for each in _again(volumes).all().volumes] == ["data"]
@@ -101,7 +107,7 @@ def _damaged(volumes: Volumes, text: str = "{") -> Volumes:
     """With content in the volume `data`, whose record says `text`, as the next launcher finds it."""
     volumes.create("data")
     Path(volumes.path(volumes.find("data")), "precious").write_bytes(bytes(3000))
-    Path(volumes._place, "data", "volume.json").write_text(text)
+    Path(_place(volumes), "data", "volume.json").write_text(text)
     return _again(volumes)
 
 
@@ -122,12 +128,13 @@ def test_a_volume_whose_record_says_nothing_is_shown_and_left_alone(
         lambda: found.create("data"),
         lambda: found.mount("data", "c1"),
         lambda: found.remove("data"),
+        lambda: found.hold("data", "it is on its way to host h2", lambda volume: None),
     ]
     for act in acts:
         with pytest.raises(Conflict, match="or remove it with docker volume rm --force data"):
             act()
     assert (found.prune(lambda _: True), found.mounted_by("data")) == (([], 0), [])
-    assert Path(volumes._place, "data", "_data", "precious").exists()
+    assert Path(_place(volumes), "data", "_data", "precious").exists()
 
 
 def test_a_volume_whose_record_says_nothing_is_removed_by_force(volumes: Volumes) -> None:
@@ -135,21 +142,21 @@ def test_a_volume_whose_record_says_nothing_is_removed_by_force(volumes: Volumes
 
     found.remove("data", force=True)
 
-    assert (found.all().volumes, os.listdir(volumes._place)) == ([], [])
+    assert (found.all().volumes, os.listdir(_place(volumes))) == ([], [])
     found.create("data")
     assert found.fault("data") == ""
 
 
 def test_without_its_damaged_record_a_volume_is_whole_again(volumes: Volumes) -> None:
     _damaged(volumes)
-    Path(volumes._place, "data", "volume.json").unlink()
+    Path(_place(volumes), "data", "volume.json").unlink()
 
     assert Path(_again(volumes).mount("data", "c1"), "precious").exists()
 
 
 @pytest.mark.parametrize("what", ["file", "folder/file", "_data"])
 def test_what_somebody_put_into_the_place_of_a_volume_is_never_deleted(volumes: Volumes, what: str) -> None:
-    theirs = Path(volumes._place, "data", what)
+    theirs = Path(_place(volumes), "data", what)
     theirs.parent.mkdir(parents=True)
     theirs.write_text("precious")
 
@@ -157,17 +164,17 @@ def test_what_somebody_put_into_the_place_of_a_volume_is_never_deleted(volumes: 
 
     assert theirs.read_text() == "precious"
     assert [each.name for each in listed.volumes] == ["data"]
-    assert f"it has no record, but {what.split('/')[0]} in {volumes._place}/data: move" in str(
+    assert f"it has no record, but {what.split('/')[0]} in {_place(volumes)}/data: move" in str(
         listed.statuses["data"]
     )
 
 
 def test_what_is_no_volume_s_is_left_alone(volumes: Volumes) -> None:
-    Path(volumes._place, "lost+found").mkdir()
-    Path(volumes._place, "README").write_text("mine")
+    Path(_place(volumes), "lost+found").mkdir()
+    Path(_place(volumes), "README").write_text("mine")
 
     assert _again(volumes).all().volumes == []
-    assert sorted(os.listdir(volumes._place)) == ["README", "lost+found"]
+    assert sorted(os.listdir(_place(volumes))) == ["README", "lost+found"]
 
 
 @pytest.fixture
@@ -179,7 +186,7 @@ def immutable(volumes: Volumes) -> Iterator[Path]:
     if subprocess.run(["chattr", "+i", path], capture_output=True, check=False).returncode:
         pytest.skip("this file system knows no immutable files")
     yield path
-    for left in Path(volumes._place).rglob("file"):
+    for left in Path(_place(volumes)).rglob("file"):
         subprocess.run(["chattr", "-i", left], check=True)
 
 
@@ -194,9 +201,34 @@ def test_what_cannot_be_deleted_of_a_volume_is_listed_until_it_can(volumes: Volu
     assert (again.size(left) >= 3000, again.create("data")[1]) == (True, True)
     with pytest.raises(CnmError, match="operation not permitted"):
         again.remove(left.name, force=True)
-    subprocess.run(["chattr", "-i", Path(volumes._place, left.name, "_data/file")], check=True)
+    subprocess.run(["chattr", "-i", Path(_place(volumes), left.name, "_data/file")], check=True)
     again.remove(left.name, force=True)
-    assert os.listdir(volumes._place) == ["data"]
+    assert os.listdir(_place(volumes)) == ["data"]
+
+
+def test_a_prune_goes_on_behind_what_cannot_be_removed(
+    volumes: Volumes, immutable: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("good", "mounted", "taken"):
+        Path(volumes.path(volumes.create(name)[0]), "file").write_bytes(bytes(3000))
+    mounted = volumes.path(volumes.find("mounted"))
+    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", mounted], check=True)
+
+    def selects(_volume: Volume) -> bool:
+        """Meanwhile a container has come that has one."""
+        volumes.use.add("taken", "c1")
+        return True
+
+    try:
+        assert volumes.prune(selects) == (["good"], 3000)
+    finally:
+        subprocess.run(["umount", mounted], check=True)
+
+    (left,) = [each.name for each in volumes.all().volumes if each.name.startswith(".going-")]
+    assert {each.name for each in volumes.all().volumes} == {"mounted", "taken", left}
+    assert "volume mounted is not pruned: remove mounted: " in caplog.text
+    assert f"volume data is not pruned: remove data: {_place(volumes)}/{left}: " in caplog.text
+    assert volumes.prune(lambda _volume: True) == (["mounted"], 3000)
 
 
 def test_a_size_is_that_of_the_files(volumes: Volumes) -> None:
@@ -218,10 +250,10 @@ def test_a_full_disk_is_told_with_the_file_that_it_keeps_from_being_written(
 
     monkeypatch.setattr("cnm.launcher.volumes.records.os.fsync", full)
 
-    where = f"{volumes._place}/data/volume.json"
+    where = f"{_place(volumes)}/data/volume.json"
     with pytest.raises(CnmError, match=f"^create data: {where}: no space left on device$"):
         volumes.create("data")
-    assert os.listdir(volumes._place) == []
+    assert os.listdir(_place(volumes)) == []
 
 
 # Users
@@ -253,15 +285,15 @@ def test_that_a_plugin_is_to_be_told_survives_a_power_cut(
     both.mount("theirs", "c1")
     both.mount("theirs", "c2")
 
-    folder = f"{both._place}/theirs"
-    assert flushed == [f"{folder}/users", folder, both._place, f"{folder}/users"]
+    folder = f"{_place(both)}/theirs"
+    assert flushed == [f"{folder}/users", folder, _place(both), f"{folder}/users"]
 
 
 def test_options_are_those_of_the_record(volumes: Volumes) -> None:
     """There is no other file that could be damaged, or say something else."""
     options = {"type": "none", "device": "/nosuch", "o": "bind"}
     volumes.create("bound", options=options)
-    assert sorted(os.listdir(Path(volumes._place, "bound"))) == ["_data", "volume.json"]
+    assert sorted(os.listdir(Path(_place(volumes), "bound"))) == ["_data", "volume.json"]
 
     again = _again(volumes)
 
@@ -297,7 +329,7 @@ class Remote:
     def create(self, name: str, options: Mapping[str, str]) -> None:
         self.volumes.setdefault(name, set())
 
-    def remove(self, name: str) -> None:
+    def remove(self, name: str, *, force: bool = False) -> None:
         self._fail()
         self.volumes.pop(name, None)
 
@@ -344,7 +376,7 @@ def remote() -> Remote:
 
 @pytest.fixture
 def both(volumes: Volumes, remote: Remote) -> Volumes:
-    return Volumes(volumes._place, EventBus(), OnlyRemote(remote))
+    return Volumes(_place(volumes), EventBus(), OnlyRemote(remote))
 
 
 def test_a_volume_of_another_host_is_seen_and_used(both: Volumes, remote: Remote) -> None:
@@ -393,7 +425,7 @@ def test_a_driver_that_was_away_is_told_of_the_end_of_a_mount_later(both: Volume
 
     assert remote.volumes == {"theirs": set()}
     both.remove("theirs")
-    assert (remote.volumes, os.listdir(both._place)) == ({}, [])
+    assert (remote.volumes, os.listdir(_place(both))) == ({}, [])
 
 
 def test_volumes_of_a_driver_that_is_not_found_are_listed_with_a_warning(both: Volumes) -> None:
@@ -433,7 +465,7 @@ def test_a_volume_whose_driver_is_gone_can_be_forgotten(both: Volumes, remote: R
 
     both.remove("theirs", force=True)
 
-    assert os.listdir(both._place) == []
+    assert os.listdir(_place(both)) == []
 
 
 # Names and options
@@ -452,7 +484,7 @@ def test_a_volume_whose_driver_is_gone_can_be_forgotten(both: Volumes, remote: R
 def test_a_name_that_is_no_volume_s_is_refused(volumes: Volumes, name: str, why: str) -> None:
     with pytest.raises(InvalidParameter, match=why):
         volumes.create(name)
-    assert os.listdir(volumes._place) == []
+    assert os.listdir(_place(volumes)) == []
 
 
 def test_folders_of_strange_names_stay_below_their_place() -> None:
@@ -664,7 +696,7 @@ def test_of_two_that_fill_a_volume_at_once_one_does_and_the_other_waits(
 
     assert answers == {"c1": True, "third": False}
     assert _look(Path(volumes.path(volumes.find("data")))) == _look(image)
-    assert sorted(os.listdir(Path(volumes._place, "data"))) == ["_data", "users", "volume.json"]
+    assert sorted(os.listdir(Path(_place(volumes), "data"))) == ["_data", "users", "volume.json"]
 
 
 def test_what_a_kill_left_of_a_copy_is_finished_at_the_next_mount(
@@ -672,7 +704,7 @@ def test_what_a_kill_left_of_a_copy_is_finished_at_the_next_mount(
 ) -> None:
     """Where a volume's content is not there before."""
     both.create("theirs", "remote")
-    Path(both._place, "theirs", "copying-up").write_text(_STAGING)
+    Path(_place(both), "theirs", "copying-up").write_text(_STAGING)
     (target / _STAGING / "whole").mkdir(parents=True)
     (target / _STAGING / "whole" / "file").write_text("x")
     remote.place = str(target)

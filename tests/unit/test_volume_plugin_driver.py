@@ -294,6 +294,44 @@ def test_removing_what_only_the_list_shows_is_refused(driver: PluginDriver, plug
         driver.remove("v")
 
 
+def test_what_is_refused_is_asked_for_by_force_where_that_is_wanted(
+    driver: PluginDriver, plugin: ScriptedVolumes
+) -> None:
+    """And not before: a plugin of somebody else's may refuse a key that Docker never sends."""
+    driver.create("v", {})
+    plugin.script("VolumeDriver.Remove", error("its record is damaged"))
+    with pytest.raises(CnmError, match="its record is damaged"):
+        driver.remove("v")
+    assert plugin.last("Remove") == {"Name": "v"}
+
+    plugin.script("VolumeDriver.Remove", error("its record is damaged"))
+    driver.remove("v", force=True)
+
+    assert [call.body for call in plugin.calls if call.method.endswith("Remove")] == [
+        {"Name": "v"},
+        {"Name": "v"},
+        {"Name": "v", "Force": True},
+    ]
+    assert plugin.volumes == {}
+    driver.create("v", {})
+    driver.remove("v", force=True)
+    assert plugin.last("Remove") == {"Name": "v"}
+
+
+def test_an_unmount_that_is_refused_keeps_nobody_from_removing_by_force(
+    volumes: Volumes, plugin: ScriptedVolumes
+) -> None:
+    volumes.create("v", "x")
+    volumes.mount("v", "c1")
+    plugin.script("VolumeDriver.Unmount", *[error("its record is damaged")] * 2)
+    with pytest.raises(CnmError, match=r"^remove v: error while unmounting volume 'v': "):
+        volumes.remove("v")
+
+    volumes.remove("v", force=True)
+
+    assert (plugin.volumes, volumes.all().volumes) == ({}, [])
+
+
 # Away and slow
 
 

@@ -105,8 +105,7 @@ def test_a_volume_with_restore_points_is_not_removed(
 def test_a_volume_whose_record_is_damaged_or_gone_is_shown(
     root: Path, volumes: Volumes, data: Path, text: str | None, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    record_file = root / "volumes/v/record.json"
-    record_file.unlink() if text is None else record_file.write_text(text)
+    _damage(data, text)
 
     (found,) = volumes.all()
     assert (found.name, found.data, str(root / "volumes/v") in found.fault) == ("v", str(data), True)
@@ -120,6 +119,98 @@ def test_a_volume_whose_record_is_damaged_or_gone_is_shown(
     with pytest.raises(CnmError):
         volumes.mount("v", "c1")
     assert (data / "f").read_text() == "old"
+
+
+@pytest.mark.parametrize("text", ["{", None])
+def test_a_volume_whose_record_is_damaged_or_gone_is_removed_by_force_alone(
+    root: Path, volumes: Volumes, data: Path, text: str | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _damage(data, text)
+    for act in (
+        lambda: volumes.remove("v"),
+        lambda: Driver(volumes).remove(wire.RemoveVolume(name="v")),
+    ):
+        with pytest.raises(
+            Conflict, match=r"^volume v: .* or remove the volume with cnm-volume-snapshots rm --force v$"
+        ):
+            act()
+    assert main.main(["--root", str(root), "rm", "v"]) == 1
+    assert (data / "f").read_text() == "old"
+
+    Driver(volumes).remove(wire.RemoveVolume(name="v", force=True))
+
+    assert (volumes.all(), os.listdir(root / "volumes"), nothing_is_staged(root)) == ([], [], True)
+    with pytest.raises(NotFound, match=r"^no such volume: v$"):
+        volumes.remove("v", force=True)
+
+
+def test_restore_points_of_a_damaged_volume_go_when_they_are_asked_to(
+    root: Path, volumes: Volumes, data: Path, points: RestorePoints, capsys: pytest.CaptureFixture[str]
+) -> None:
+    points.create("v", "p")
+    _damage(data)
+    with pytest.raises(Conflict, match=r"has restore points \(p\): delete them first"):
+        volumes.remove("v", force=True)
+
+    assert main.main(["--root", str(root), "point", "rm", "v", "p"]) == 0
+    assert main.main(["--root", str(root), "rm", "-f", "v"]) == 0
+
+    assert capsys.readouterr().out == "p\nv\n"
+    assert os.listdir(root / "volumes") == []
+
+
+def test_a_damaged_volume_that_is_mounted_is_not_removed(
+    volumes: Volumes, data: Path, tmp_path: Path
+) -> None:
+    """Its record cannot say who has it."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root: sudo make test")
+    inside = tmp_path / "inside"
+    inside.mkdir()
+    volumes.mount("v", "c1")
+    subprocess.run(["mount", "--bind", data, inside], check=True)
+    _damage(data)
+    with pytest.raises(Conflict, match=r"^volume v is mounted: stop the containers first$"):
+        volumes.remove("v", force=True)
+    assert (data / "f").read_text() == "old"
+
+    subprocess.run(["umount", inside], check=True)
+
+    volumes.remove("v", force=True)
+    assert not data.exists()
+
+
+def test_force_takes_no_volume_that_is_as_it_should_be(
+    volumes: Volumes, data: Path, points: RestorePoints
+) -> None:
+    volumes.mount("v", "c1")
+    with pytest.raises(Conflict, match=r"in use - \[c1\]"):
+        volumes.remove("v", force=True)
+    volumes.unmount("v", "c1")
+    points.create("v", "p")
+    with pytest.raises(Conflict, match="has restore points"):
+        volumes.remove("v", force=True)
+
+
+def test_a_backup_is_not_put_into_a_damaged_volume(
+    volumes: Volumes, data: Path, points: RestorePoints, tmp_path: Path
+) -> None:
+    archive = str(tmp_path / "b.tar")
+    backups.backup(points, parse_source("v"), archive)
+    _damage(data, None)
+    (data / "f").write_text("new")
+
+    for act in (lambda: backups.restore(volumes, "v", archive), lambda: points.create("v", "p")):
+        with pytest.raises(Conflict, match=r"^volume v: .*/v has no record: "):
+            act()
+
+    assert (data / "f").read_text() == "new"
+
+
+def _damage(data: Path, text: str | None = "{") -> None:
+    """The record of the volume; None: it is gone."""
+    record_file = data.parent / "record.json"
+    record_file.unlink() if text is None else record_file.write_text(text)
 
 
 def test_what_is_no_volume_s_is_left_alone(root: Path, volumes: Volumes) -> None:

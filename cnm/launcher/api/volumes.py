@@ -12,8 +12,8 @@ from cnm.api.routes import Routes
 from cnm.errors import CnmError, InvalidParameter
 from cnm.launcher.api.calls import Call
 from cnm.launcher.present import moment
+from cnm.launcher.volumes.size import UNKNOWN_SIZE
 from cnm.launcher.volumes.volume import Volume
-from cnm.launcher.volumes.volumes import UNKNOWN_SIZE
 from cnm.wire.keys import docker_key
 
 routes = Routes()
@@ -124,7 +124,7 @@ def _status(call: Call[None], volume: Volume, told: Mapping[str, Any], size: int
     """What its driver says of it (`told`), and what the launcher knows."""
     volumes = call.engine.parts.volumes
     last = volumes.last_use(volume.name)
-    own = {"Size": size if size != UNKNOWN_SIZE else "unknown"} if volumes.is_own(volume) else {}
+    own = {"Size": size if size != UNKNOWN_SIZE else "unknown"} if volume.is_own else {}
     elsewhere = volumes.used_elsewhere(volume)
     return {
         **told,

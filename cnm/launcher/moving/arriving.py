@@ -19,21 +19,20 @@ from typing import BinaryIO
 
 import msgspec
 
-from cnm.errors import CnmError, Conflict, InvalidParameter, NotFound, Unavailable
+from cnm.errors import CnmError, Conflict, Forbidden, InvalidParameter, NotFound, Unavailable
 from cnm.kernel import mounting
 from cnm.launcher.deleting import delete
 from cnm.launcher.moving import frames, notes
 from cnm.launcher.moving.notes import Arrival
 from cnm.launcher.moving.tree_write import write_tree
 from cnm.launcher.volumes.local import check_name
-from cnm.launcher.volumes.records import flush
 from cnm.launcher.volumes.volume import Volume
 from cnm.launcher.volumes.volumes import Volumes
 
 log = logging.getLogger("cnm.launcher")
 
-_ARRIVING, _ARRIVED = ".arriving-", ".arrived-"
-"""Beginnings of names among the volumes' folders: of what comes, and of what came and whose source may not know yet."""
+_ARRIVING = ".arriving-"
+"""Beginning of the names, among the volumes' folders, of what comes."""
 _MOVE = re.compile(r"[0-9a-f]{64}")
 _IDLE_SECONDS = 60.0
 """After which what nobody goes on with is dropped."""
@@ -89,14 +88,13 @@ class Arriving:
         for volume in self._volumes.recorded():
             note = self._arrival(volume.name)
             if note is not None and not note.settled:
-                self._mark(note.move)
+                self._mark(note.move, note.source)
 
     # What a source asks for, in this order
 
     def offer(self, move: str, source: str, offer: Offer) -> None:
         """Raises Conflict where the name is taken, Unavailable where the disk is too full, InvalidParameter."""
-        if not _MOVE.fullmatch(move):
-            raise InvalidParameter("a move has 64 hex digits")
+        _check_move(move)
         check_name(offer.name)
         self._volumes.check_new(offer.name)
         self._check_space(offer)
@@ -168,28 +166,37 @@ class Arriving:
             volume = Volume(name=offer.name, created=offer.created, labels=offer.labels)
             self._volumes.take_in(volume, _ARRIVING + move)
             del self._coming[move]
-            self._mark(move)
+            self._mark(move, source)
         log.info("volume %s has arrived from %s", offer.name, source)
 
     def settle(self, move: str, source: str, name: str) -> bool:
-        """Whether it has become a volume of this host's; if not, it never will."""
+        """Whether it has become a volume of this host's; if not, it never will. Raises Forbidden as `confirm`."""
+        _check_move(move)
         with self._lock:
-            if os.path.exists(self._marker(move)):
+            if self._marked(move) is not None or self._noted(move, name):
                 return True
-            note = self._arrival(name)
-            if note is not None and note.move == move:
-                return True
-            if move in self._coming:
+            if coming := self._coming.get(move):
+                _check_source(move, coming.source, source)
                 self._drop_locked(move)
             return False
 
-    def confirm(self, move: str, name: str) -> None:
-        """The source knows that it is here. Never fails."""
-        with self._lock, suppress(OSError):
-            note = self._arrival(name)
-            if note is not None and note.move == move:
-                notes.note_arrival(self._volumes.folder(name), msgspec.structs.replace(note, settled=True))
-            os.unlink(self._marker(move))
+    def confirm(self, move: str, source: str, name: str) -> None:
+        """The source knows that it is here, and is never told again. Raises Forbidden where somebody else says so.
+
+        A move of which nothing is known is fine.
+        """
+        _check_move(move)
+        with self._lock:
+            note = self._noted(move, name)
+            origin = note.source if note else self._marked(move)
+            if origin is None:
+                return
+            _check_source(move, origin, source)
+            with suppress(OSError):
+                if note is not None:
+                    settled = msgspec.structs.replace(note, settled=True)
+                    notes.note_arrival(self._volumes.folder(name), settled)
+                notes.forget_arrived(self._place, move)
 
     def came_from(self, name: str) -> str:
         """The node that a volume of this host's came from, "" for any other, and where there is none."""
@@ -240,20 +247,39 @@ class Arriving:
             log.error("volume %s: where it came from cannot be read: %s", name, error)
             return None
 
+    def _noted(self, move: str, name: str) -> Arrival | None:
+        """What the volume itself says of the move that it came by."""
+        note = self._arrival(name)
+        return note if note is not None and note.move == move else None
+
     def _folder(self, move: str) -> str:
         return os.path.join(self._place, _ARRIVING + move)
 
-    def _marker(self, move: str) -> str:
-        return os.path.join(self._place, _ARRIVED + move)
-
-    def _mark(self, move: str) -> None:
-        """Whatever becomes of the volume, its source is told that it came. A disk that takes no name does not matter:
+    def _mark(self, move: str, source: str) -> None:
+        """Whatever becomes of the volume, its source is told that it came. A disk that takes no more does not matter:
         the volume says it, too."""
         try:
-            os.close(os.open(self._marker(move), os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600))
-            flush(self._place)
+            notes.mark_arrived(self._place, move, source)
         except OSError as error:
-            log.error("%s: %s", self._marker(move), error.strerror)
+            log.error("that volume of move %s has come is not marked: %s", move[:12], error.strerror)
+
+    def _marked(self, move: str) -> str | None:
+        """The source of one that came, and that may not know of it yet. Raises CnmError."""
+        try:
+            return notes.arrived_from(self._place, move)
+        except OSError as error:
+            raise CnmError(f"{error.filename}: {(error.strerror or '').lower()}") from None
+
+
+def _check_move(move: str) -> None:
+    if not _MOVE.fullmatch(move):
+        raise InvalidParameter("a move has 64 hex digits")
+
+
+def _check_source(move: str, source: str, asks: str) -> None:
+    """Raises Forbidden where another node asks than the one that the volume comes from."""
+    if asks != source:
+        raise Forbidden(f"move {move[:12]} is not of {asks}")
 
 
 def _failed(name: str, error: Exception) -> CnmError:

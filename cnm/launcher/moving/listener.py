@@ -9,19 +9,20 @@ import logging
 import os
 import ssl
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from cnm.errors import CnmError, Forbidden, NotFound
+from cnm.errors import CnmError, NotFound
+from cnm.http.json_app import JsonApp, body, shown_certificate
 from cnm.http.listener import TlsPlace
-from cnm.http.server import PEER_CERTIFICATE, Server
+from cnm.http.server import Server
 from cnm.launcher.moving.arriving import Arriving, Offer
 from cnm.launcher.moving.peers import ClusterPeers, node_name
 from cnm.wire import codec
 
 if TYPE_CHECKING:
-    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+    from _typeshed.wsgi import WSGIApplication, WSGIEnvironment
 
 log = logging.getLogger("cnm.launcher")
 
@@ -30,19 +31,10 @@ MAX_OFFER = 1 << 20
 """Bytes: labels may be many."""
 _THREADS = 8
 _LOOK_SECONDS = 1.0
-_REASONS = {
-    200: "OK",
-    400: "Bad Request",
-    403: "Forbidden",
-    404: "Not Found",
-    409: "Conflict",
-    500: "Internal Server Error",
-    503: "Service Unavailable",
-}
 
 
-class ArrivalsApp:
-    """The requests, as a WSGI application: METHOD PREFIX{move}/{step}, in the order of `Arriving`'s methods."""
+class ArrivalRequests:
+    """The requests: POST PREFIX{move}/{step}, in the order of `Arriving`'s methods; `app` is the WSGI application."""
 
     def __init__(self, arriving: Arriving, peers: ClusterPeers) -> None:
         self._arriving = arriving
@@ -56,35 +48,21 @@ class ArrivalsApp:
             "origin": self._origin,
         }
 
-    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        path, peer = environ.get("PATH_INFO", ""), environ.get("REMOTE_ADDR", "")
-        try:
-            status, body = 200, self._answer(path, environ)
-        except CnmError as error:
-            log.warning("%s of %s is refused: %s", path.rpartition("/")[2][:40], peer, error)
-            status, body = error.status if error.status in _REASONS else 500, {"message": str(error)}
-        except Exception:
-            log.exception("%s of %s failed", path[:120], peer)
-            status, body = 500, {"message": "internal error: see the log of cnm-launcher there"}
-        content = codec.encode(body)
-        headers = [("Content-Type", "application/json"), ("Content-Length", str(len(content)))]
-        start_response(f"{status} {_REASONS[status]}", headers)
-        return [content]
+    def app(self) -> WSGIApplication:
+        return JsonApp(self._answer, log, whose_log="the log of cnm-launcher there")
 
-    def _answer(self, path: str, environ: WSGIEnvironment) -> Any:
+    def _answer(self, environ: WSGIEnvironment) -> Any:
+        path = environ.get("PATH_INFO", "")
         move, _, step = path.removeprefix(PREFIX).partition("/")
         answer = self._answers.get(step)
         if answer is None or not path.startswith(PREFIX) or environ["REQUEST_METHOD"] != "POST":
             raise NotFound("page not found")
-        certificate: bytes | None = environ.get(PEER_CERTIFICATE)
-        if not certificate:
-            raise Forbidden("this is asked with a node's certificate, and none was shown")
-        return answer(move, certificate, environ)
+        return answer(move, shown_certificate(environ), environ)
 
     def _offer(self, move: str, certificate: bytes, environ: WSGIEnvironment) -> dict[str, Any]:
         """Whoever is past this may go on, whatever becomes of cnmd meanwhile."""
         source = self._peers.check(certificate)
-        self._arriving.offer(move, source, codec.decode(environ["wsgi.input"].read(MAX_OFFER), Offer))
+        self._arriving.offer(move, source, codec.decode(body(environ, MAX_OFFER), Offer))
         return {}
 
     def _content(self, move: str, certificate: bytes, environ: WSGIEnvironment) -> dict[str, Any]:
@@ -99,7 +77,7 @@ class ArrivalsApp:
         return {"arrived": self._arriving.settle(move, node_name(certificate), _name(environ))}
 
     def _confirm(self, move: str, certificate: bytes, environ: WSGIEnvironment) -> dict[str, Any]:
-        self._arriving.confirm(move, _name(environ))
+        self._arriving.confirm(move, node_name(certificate), _name(environ))
         return {}
 
     def _origin(self, move: str, certificate: bytes, environ: WSGIEnvironment) -> dict[str, Any]:
@@ -108,7 +86,7 @@ class ArrivalsApp:
 
 
 def _name(environ: WSGIEnvironment) -> str:
-    return codec.decode(environ["wsgi.input"].read(MAX_OFFER), Offer).name
+    return codec.decode(body(environ, MAX_OFFER), Offer).name
 
 
 class _Where(NamedTuple):
@@ -125,13 +103,13 @@ class Listening:
 
     def __init__(
         self,
-        app: ArrivalsApp,
+        requests: ArrivalRequests,
         peers: ClusterPeers,
         *,
         joined: Callable[[], object],
         idle: Callable[[], object],
     ) -> None:
-        self._app = app
+        self._app = requests.app()
         self._peers = peers
         self._joined, self._idle = joined, idle
         self._server: Server | None = None

@@ -2,7 +2,8 @@
 
 The host that a volume leaves writes `leaving.json` before it has the other one commit, and asks that one what has
 become of it for as long as it is there. The host where it arrives has `arrival.json` in the folder before that becomes
-the volume's by one rename: from this moment on the volume is there, and nowhere else.
+the volume's by one rename: from this moment on the volume is there, and nowhere else. Beside the volumes that host has
+`.arrived-MOVE`, with the source's name in it, until the source knows: whatever becomes of the volume meanwhile.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import msgspec
 
 from cnm.launcher.volumes.records import flush
 
-_LEAVING, _ARRIVAL = "leaving.json", "arrival.json"
+_LEAVING, _ARRIVAL, _ARRIVED = "leaving.json", "arrival.json", ".arrived-"
 N = TypeVar("N", bound=msgspec.Struct)
 
 
@@ -63,6 +64,38 @@ def forget_leaving(folder: str) -> None:
     with suppress(FileNotFoundError):
         os.unlink(os.path.join(folder, _LEAVING))
         flush(folder)
+
+
+def mark_arrived(place: str, move: str, source: str) -> None:
+    """It is on the disk when this returns. Raises OSError."""
+    with open(_marker(place, move), "w", encoding="utf-8", opener=_private) as file:
+        file.write(source)
+        file.flush()
+        os.fsync(file.fileno())
+    flush(place)
+
+
+def arrived_from(place: str, move: str) -> str | None:
+    """The source of a move that is marked; "" where the disk did not take its name."""
+    try:
+        with open(_marker(place, move), encoding="utf-8", errors="replace") as file:
+            return file.read()
+    except FileNotFoundError:
+        return None
+
+
+def forget_arrived(place: str, move: str) -> None:
+    """One that is not there is fine. Raises OSError."""
+    with suppress(FileNotFoundError):
+        os.unlink(_marker(place, move))
+
+
+def _marker(place: str, move: str) -> str:
+    return os.path.join(place, _ARRIVED + move)
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def _read(path: str, kind: type[N]) -> N | None:

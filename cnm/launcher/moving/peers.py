@@ -128,10 +128,13 @@ class ClusterPeers:
 
 
 def node_name(certificate: bytes) -> str:
-    """Of a certificate in DER."""
+    """Of a certificate in DER. Raises Forbidden for one that is no node's."""
     from cnm.cluster import certificates  # costs 50 ms, which no host in no cluster has to pay
 
-    return node_of(certificates.user(ssl.DER_cert_to_PEM_cert(certificate)))
+    user = certificates.user(ssl.DER_cert_to_PEM_cert(certificate))
+    if name := node_of(user):
+        return name
+    raise Forbidden(f"the certificate of {user!r} is no node's")
 
 
 def _fingerprint(certificate: bytes) -> str:

@@ -24,6 +24,7 @@ _ERRORS: dict[int, type[CnmError]] = {
     403: Forbidden,
     404: NotFound,
     409: Conflict,
+    413: InvalidParameter,
     503: Unavailable,
 }
 

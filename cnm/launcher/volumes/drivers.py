@@ -52,8 +52,11 @@ class VolumeDriver(Protocol):
         """Raises InvalidParameter for a name or an option that it cannot take. One that is there already is fine."""
         ...
 
-    def remove(self, name: str) -> None:
-        """With everything in it; one that is not there is fine. Nobody has it mounted."""
+    def remove(self, name: str, *, force: bool = False) -> None:
+        """With everything in it; one that is not there is fine. Nobody has it mounted.
+
+        With `force` also what the driver would refuse to remove, as far as it can.
+        """
         ...
 
     def mount(self, name: str, user: str) -> str:

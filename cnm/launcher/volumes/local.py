@@ -53,7 +53,7 @@ class LocalDriver:
             os.rmdir(self.path(name))
             os.rmdir(self._folder(name))
 
-    def remove(self, name: str) -> None:
+    def remove(self, name: str, *, force: bool = False) -> None:
         """Raises Conflict where something is mounted in it that is none of ours.
 
         Its folder is that of its record, and goes with it in one step: a kill leaves both or none.

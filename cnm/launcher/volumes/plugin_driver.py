@@ -81,14 +81,20 @@ class PluginDriver:
                 request = wire.CreateVolume(name=name, opts=dict(options))
                 self._call("Create", request, Failure, _LONG)
 
-    def remove(self, name: str) -> None:
-        """A refusal counts where the plugin still has the volume, or does not say that it has not."""
+    def remove(self, name: str, *, force: bool = False) -> None:
+        """A refusal counts where the plugin still has the volume, or does not say that it has not.
+
+        What it refuses it is asked for once more with `force`, and not at once: a plugin of somebody else's may refuse
+        what has a key that Docker never sends.
+        """
         with _worded(f"remove {name}", self._name):
             try:
-                self._call("Remove", wire.VolumeRef(name=name), Failure)
+                self._call("Remove", wire.RemoveVolume(name=name), Failure)
             except PluginRefused:
                 if self._may_have(name):
-                    raise
+                    if not force:
+                        raise
+                    self._call("Remove", wire.RemoveVolume(name=name, force=True), Failure)
         self._paths.pop(name, None)
 
     def _may_have(self, name: str) -> bool:

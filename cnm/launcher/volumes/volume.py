@@ -29,6 +29,11 @@ class Volume(msgspec.Struct, frozen=True, kw_only=True):
     def is_anonymous(self) -> bool:
         return ANONYMOUS in (self.labels or {})
 
+    @property
+    def is_own(self) -> bool:
+        """Whether its files are in its folder on this host, and not where a plugin or its options have them."""
+        return self.driver == LOCAL and not self.options
+
 
 def new_name() -> str:
     """64 hex digits."""
