@@ -269,6 +269,25 @@ def test_a_name_that_is_taken_is_refused(arriving: Arriving, volumes: Volumes, p
     assert os.listdir(place / "data/_data") == []
 
 
+def test_what_may_not_survive_a_power_cut_has_not_arrived(
+    arriving: Arriving, volumes: Volumes, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arriving.offer(MOVE, "h1", Offer(name="data"))
+    arriving.receive(MOVE, "h1", _content())
+
+    def flush(folder: str) -> None:
+        if folder == str(place) and (place / "data").exists():
+            raise OSError(5, os.strerror(5))
+
+    with monkeypatch.context() as patched:
+        patched.setattr("cnm.launcher.volumes.records.flush", flush)
+        with pytest.raises(CnmError, match="input/output error"):
+            arriving.commit(MOVE, "h1")
+
+    assert not arriving.settle(MOVE, "h1", "data")
+    assert (os.listdir(place), volumes.all().volumes) == ([], [])
+
+
 def test_two_hosts_cannot_bring_the_same_name(arriving: Arriving, place: Path) -> None:
     arriving.offer(MOVE, "h1", Offer(name="data"))
     with pytest.raises(Conflict, match=r"^volume data is on its way from h1$"):

@@ -63,6 +63,12 @@ class Registry:
         self._remember(volume)
         return volume
 
+    def take_up(self, name: str) -> Volume | None:
+        """One that somebody has put among the volumes since the start. Raises CnmError."""
+        if (found := self._records.put_there(name)) is not None:
+            self._remember(found)
+        return found
+
     def add(self, volume: Volume) -> None:
         """One that is new. Raises CnmError."""
         self.keep(volume)
@@ -90,9 +96,9 @@ class Registry:
             self._remember(Volume(name=aside))
             raise CnmError(f"remove {volume.name}: {error}: it is listed as {aside} now") from None
 
-    def delete_folder(self, name: str) -> None:
-        """Of one whose record could not be written. Raises CnmError."""
-        self._records.delete(self._records.set_aside(name))
+    def undo(self, name: str) -> None:
+        """Of one that could not be added goes what was made of it; content stays. Raises CnmError."""
+        self._records.undo(name)
 
     def _tell(self, action: str, volume: Volume) -> None:
         self._events.publish("volume", action, volume.name, driver=volume.driver)
