@@ -11,6 +11,10 @@ from cnm.launcher.volumes.records import Records
 from cnm.launcher.volumes.volume import Volume
 
 
+class LeftBehind(CnmError):
+    """The volume is gone; of its files something is left, which is listed."""
+
+
 class Registry:
     """Thread-safe; whoever changes a volume holds its lock."""
 
@@ -85,7 +89,7 @@ class Registry:
             self._volumes[volume.name] = volume
 
     def delete(self, volume: Volume) -> None:
-        """With its folder. Raises CnmError; what is left then is listed."""
+        """With its folder. Raises CnmError; `LeftBehind`."""
         aside = self._records.set_aside(volume.name)
         with self._guard:
             self._volumes.pop(volume.name, None)
@@ -94,7 +98,7 @@ class Registry:
             self._records.delete(aside)
         except CnmError as error:
             self._remember(Volume(name=aside))
-            raise CnmError(f"remove {volume.name}: {error}: it is listed as {aside} now") from None
+            raise LeftBehind(f"remove {volume.name}: {error}: it is listed as {aside} now") from None
 
     def undo(self, name: str) -> None:
         """Of one that could not be added goes what was made of it; content stays. Raises CnmError."""
