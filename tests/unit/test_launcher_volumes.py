@@ -548,6 +548,22 @@ def test_a_name_that_is_no_volume_s_is_refused(volumes: Volumes, name: str, why:
     assert os.listdir(_place(volumes)) == []
 
 
+@pytest.mark.parametrize("name", ["data/../data", "data/.", ".arriving-1", "../volumes/data", "x", ""])
+def test_a_folder_that_is_called_as_no_volume_is_none(volumes: Volumes, name: str) -> None:
+    for folder in ("data", ".arriving-1", "x"):
+        Path(_place(volumes), folder, "_data").mkdir(parents=True)
+
+    acts: list[Callable[[], object]] = [
+        lambda: volumes.find(name),
+        lambda: volumes.remove(name),
+        lambda: volumes.mount(name, "c1"),
+        lambda: volumes.hold(name, "it is on its way to host h2", lambda volume: None),
+    ]
+    for act in acts:
+        with pytest.raises(NotFound, match=f"^get {name}: no such volume$"):
+            act()
+
+
 def test_folders_of_strange_names_stay_below_their_place() -> None:
     folders = [folder_of(name) for name in ("..", ".", "a/b", "%2E.", ".going-1", "data")]
 
