@@ -145,6 +145,11 @@ def move(client: Client, arguments: Arguments) -> int:
     return 0
 
 
+def keep(client: Client, arguments: Arguments) -> int:
+    daemon = launcher(client)
+    return for_each(arguments.operands, lambda name: daemon.post(f"/cnm/v1{_path(name)}/keep"))
+
+
 def _space(volume: dict[str, Any]) -> dict[str, str]:
     status = volume["Status"]
     known = volume["UsageData"]["Size"] >= 0
@@ -197,6 +202,12 @@ GROUP = Group(
             (Flag("format", STRING, FORMAT_HELP, "f"),),
         ),
         Command(
+            "keep",
+            "Have volumes again of which nobody can say whether they have come to another host",
+            keep,
+            "VOLUME [VOLUME...]",
+        ),
+        Command(
             "ls",
             "List volumes",
             ls,
@@ -230,7 +241,14 @@ GROUP = Group(
             "Remove volumes and everything in them",
             rm,
             "VOLUME [VOLUME...]",
-            (Flag("force", BOOLEAN, "Also damaged ones; silent about what is not there", "f"),),
+            (
+                Flag(
+                    "force",
+                    BOOLEAN,
+                    "Also those that have a fault, or whose plugin fails; be silent about what is not there",
+                    "f",
+                ),
+            ),
             ("remove",),
         ),
     ),

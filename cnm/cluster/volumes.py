@@ -70,7 +70,7 @@ class SharedVolumes:
             if users and known.removing not in ("", node):
                 raise Conflict(f"volume {volume.name} is being removed by host {known.removing}")
             value = found.value if found else records.encode(known)
-            if known.removing == node:
+            if known.removing == node and (users or new):  # who lets go says nothing of a removal under way
                 value = records.encode(msgspec.structs.replace(known, removing=""))
             is_known = found is not None or users or new
             if _done(etcd, key, found, [*([Put(key, value)] if is_known else []), change]):
@@ -121,7 +121,8 @@ class SharedVolumes:
             if volume.removing != node and not is_forced:
                 return
             back = records.encode(msgspec.structs.replace(volume, removing=""))
-            if _done(etcd, key, found, [Delete(key)] if removed else [Put(key, back)]):
+            gone: list[Operation] = [Delete(key), Delete(keys.volume_users(node, driver, name))]
+            if _done(etcd, key, found, gone if removed else [Put(key, back)]):
                 return
         raise _contended(name)
 

@@ -163,7 +163,7 @@ class ContainerVolumes:
             paths = {}
             for name in names:
                 self._volumes.use.add(name, user)
-                stack.callback(self._volumes.use.drop, [name], user)
+                stack.callback(self._volumes.let_go, [name], user)
                 paths[name] = self._volumes.mount(name, user)
                 stack.callback(self._volumes.unmount, name, user)
             inner = [

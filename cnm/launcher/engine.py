@@ -34,6 +34,7 @@ from cnm.launcher.moving.arriving import Arriving
 from cnm.launcher.moving.departing import Departures
 from cnm.launcher.moving.listener import ArrivalRequests, Listening
 from cnm.launcher.moving.peers import ClusterPeers
+from cnm.launcher.moving.settling import Settling
 from cnm.launcher.namespaces import Namespaces
 from cnm.launcher.parts import Parts
 from cnm.launcher.pulling import Pulls
@@ -94,7 +95,8 @@ class Engine:
         self._visits = Visits(parts)
         self.builds = Builds(parts, self.image_events, cgroup_parent, self._running)
         peers = ClusterPeers(parts.places.root, parts.cnmd, volume_port)
-        self.departures = Departures(parts.volumes, parts.registry, peers)
+        self.settling = Settling(parts.volumes, peers)
+        self.departures = Departures(parts.volumes, parts.registry, peers, self.settling)
         self._arriving = Arriving(parts.places.volumes, parts.volumes)
         self._listening = Listening(
             ArrivalRequests(self._arriving, peers),
@@ -110,14 +112,14 @@ class Engine:
         self.builds.start()  # its podmans work on, and hold layers
         self.parts.images.settle()
         self._arriving.load()
-        self.departures.load()
+        self.settling.load()
         self._recovery.run()
         self._listening.start()
 
     def _settle_moves(self) -> None:
         """Of volumes between this host and others: what was cut off, or could not be told."""
         self._arriving.sweep()
-        self.departures.settle_all()
+        self.settling.settle_all()
         self.parts.volumes.others.tell_again()
 
     def cnmd_is_back(self) -> None:

@@ -98,10 +98,11 @@ _cnmctl_grammar() {
         'sandbox list') flags='-f --filter --format --no-trunc -q --quiet' valued='-f --filter --format' ;;
         'sandbox rm') flags='-f --force --wait' operands='SANDBOX [SANDBOX...]' ;;
         'sandbox remove') flags='-f --force --wait' operands='SANDBOX [SANDBOX...]' ;;
-        'volume') operands='WORD' words='create df inspect ls move prune rm' ;;
+        'volume') operands='WORD' words='create df inspect keep ls move prune rm' ;;
         'volume create') flags='-d --driver --label --name -o --opt' valued='-d --driver --label --name -o --opt' operands='[VOLUME]' ;;
         'volume df') flags='-f --filter --format' valued='-f --filter --format' ;;
         'volume inspect') flags='-f --format' valued='-f --format' operands='VOLUME [VOLUME...]' ;;
+        'volume keep') operands='VOLUME [VOLUME...]' ;;
         'volume ls') flags='-f --filter --format -q --quiet' valued='-f --filter --format' ;;
         'volume list') flags='-f --filter --format -q --quiet' valued='-f --filter --format' ;;
         'volume move') flags='-f --force -q --quiet' operands='VOLUME HOST' ;;

@@ -80,7 +80,8 @@ class Stage(NamedTuple):
         assert self.has() == [1]
         assert tree(content(there)) == self.before
         assert os.listdir(place(here)) == []
-        assert [name for name in os.listdir(place(there)) if not name.startswith(".arrived-")] == ["data"]
+        others = {name for name in os.listdir(place(there)) if name.startswith((".arrived-", "own"))}
+        assert set(os.listdir(place(there))) - others == {"data"}
 
     def _all_ready(self) -> bool:
         """As h1 sees the cluster."""
@@ -286,6 +287,59 @@ def test_a_client_that_goes_away_ends_it(stage: Stage) -> None:
     eventually(lambda: here.run("run", "--rm", "-v", "data:/d", IMAGE, "true").returncode == 0)
     assert stage.has() == [0]
     stage.check_ended()
+
+
+def test_what_cannot_be_deleted_where_it_has_left_is_nobody_s(stage: Stage) -> None:
+    here, there = stage.launchers
+    moving = stage.stop_at("told")
+    inner = content(here) / "deep/inner"
+    inner.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "none", inner], check=True)
+    try:
+        stage.go_on("told")
+        done = moving.result()
+        assert done.returncode == 1
+        left = "data: it is on host h2, and its files here cannot be deleted: "
+        assert f"{left}remove data: {inner} is a mount: unmount it first" in done.stderr
+        for words in (("run", "--rm", "-v", "data:/d", IMAGE), ("volume", "rm", "-f", "data")):
+            assert left in here.fails(*words)[1]
+        there.docker("run", "--rm", "-v", "data:/d", IMAGE, "true")
+    finally:
+        subprocess.run(["umount", inner], check=True)
+
+    eventually(lambda: stage.has() == [1], 60)
+    eventually(lambda: os.listdir(place(there)) == ["data"])
+    stage.check_ended()
+
+
+def test_a_host_that_has_left_the_cluster_has_again_what_it_may_have_sent(stage: Stage) -> None:
+    here, there = stage.launchers
+    there.docker("volume", "create", "own")
+    fill_oddly(content(there, "own"))
+    before = tree(content(there, "own"))
+    stage.points[1].stop_at("noted")
+    moving = stage.pool.submit(move, there, "own", "h1")
+    stage.points[1].await_reached("noted")
+    here.kill()
+    stage.points[1].go_on("noted")
+    assert moving.result().returncode == 1
+    assert "keep own: host h1 can be asked: 'cnmctl volume move own h1' does it" in _keep(there, "own").stderr
+
+    stage.hosts[1].says("leave")
+
+    remedy = "look on h1; 'cnmctl volume keep own' has what is here again"
+    assert remedy in move(there, "own", "h1").stderr
+    assert remedy in there.fails("run", "--rm", "-v", "own:/d", IMAGE)[1]
+    assert _keep(there, "own").stdout == "own\n"
+    there.docker("run", "--rm", "-v", "own:/d:ro", IMAGE, "true")
+    assert tree(content(there, "own")) == before
+    stage.hosts[1].join(stage.hosts[0], "--client")
+    here.start()
+    stage.check_ended()
+
+
+def _keep(launcher: Launcher, name: str) -> Done:
+    return launcher.cnmd.cnmctl("volume", "keep", name)
 
 
 def test_a_host_that_was_removed_cannot_have_it(stage: Stage) -> None:

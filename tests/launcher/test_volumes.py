@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import tarfile
@@ -16,6 +17,7 @@ import pytest
 
 from cnm.kernel.processes import has_ended
 from tests.docker.test_cli_containers import Cli
+from tests.support.cnmd import UnixConnection
 from tests.support.launcher import IMAGE, Launcher
 from tests.support.power_cut import cut_power, switched_on
 from tests.support.thorough import THOROUGH
@@ -521,6 +523,30 @@ def test_folders_among_the_volumes_that_are_none_survive_a_start(docker: Launche
     assert sorted(os.listdir(place)) == ["copied", "lost+found"]
     docker.docker("volume", "rm", "-f", "copied")
     (place / "lost+found").rmdir()
+
+
+def test_a_folder_that_is_called_as_no_volume_is_none(docker: Launcher) -> None:
+    place = docker.place / "root/launcher/volumes"
+    docker.docker("create", "--name", "user", "-v", "data:/d", IMAGE)
+    coming = place / ".arriving-1"
+    (coming / "_data").mkdir(parents=True)
+
+    assert f"No such volume: {coming.name}" in docker.fails("volume", "inspect", coming.name)[1]
+    for method, name in (
+        ("GET", "data%2F..%2Fdata"),
+        ("DELETE", "data%2F..%2Fdata"),
+        ("DELETE", coming.name),
+    ):
+        connection = UnixConnection(docker.socket)
+        connection.request(method, f"/volumes/{name}")
+        answer = connection.getresponse()
+        assert (answer.status, b"no such volume" in answer.read()) == (404, True)
+        connection.close()
+    assert "volume is in use" in docker.fails("volume", "rm", "data")[1]
+
+    docker.clear()
+    docker.docker("volume", "rm", "data")
+    shutil.rmtree(coming)
 
 
 def test_containers_with_volumes_outlive_the_launcher(docker: Launcher) -> None:

@@ -45,7 +45,7 @@ class Points:
 
 
 def arm(place: str) -> None:
-    from cnm.launcher.moving import arriving, departing, frames, notes, sender
+    from cnm.launcher.moving import arriving, frames, notes, sender, settling
     from cnm.launcher.volumes.volumes import Volumes
 
     def at(point: str) -> None:
@@ -59,7 +59,7 @@ def arm(place: str) -> None:
     _wrap(sender.Sender, "content", at, after="sent")
     _wrap(sender.Sender, "commit", at, after="told")
     _wrap(notes, "note_leaving", at, after="noted")
-    _wrap(departing.Departures, "_arrived", at, after="handed over")
+    _wrap(settling.Settling, "_goes", at, after="handed over")
     _wrap(arriving.Arriving, "receive", at, after="whole")
     _wrap(Volumes, "take_in", at, before="committing", after="taken in")
     _wrap(arriving.Arriving, "commit", at, after="committed")

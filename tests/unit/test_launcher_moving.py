@@ -11,6 +11,7 @@ import pytest
 
 from cnm.errors import CnmError, Conflict, Forbidden, InvalidParameter, NotFound, Unavailable
 from cnm.events import EventBus
+from cnm.launcher.deleting import delete
 from cnm.launcher.moving import frames, notes
 from cnm.launcher.moving.arriving import Arriving, Offer
 from cnm.launcher.moving.frames import Content, End, Frame, Link, Node
@@ -71,6 +72,50 @@ def test_files_links_holes_and_times_arrive(tmp_path: Path, target: Path) -> Non
     assert (stat.S_IMODE(status.st_mode), status.st_mtime_ns) == (0o710, 10**18 + 7)
 
 
+def test_what_lies_deeper_than_a_path_is_long_arrives(tmp_path: Path, target: Path) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    depth = 45
+    _make_deep(source, depth)
+
+    assert space(str(source)) > 1000
+    travelled(source, target)
+
+    directory = _deepest(target, depth)
+    assert sorted(os.listdir(directory)) == ["first", "second"]
+    names = [os.stat(name, dir_fd=directory) for name in ("first", "second")]
+    assert names[0].st_ino == names[1].st_ino
+    with open(os.open("first", os.O_RDONLY, dir_fd=directory), "rb") as file:
+        assert file.read() == b"far below"
+    os.close(directory)
+    for tree in (source, target):
+        delete(str(tree))
+
+
+_LONG_NAME = "n" * 200
+
+
+def _make_deep(top: Path, depth: int) -> None:
+    directory = os.open(top, os.O_RDONLY)
+    for _ in range(depth):
+        os.mkdir(_LONG_NAME, dir_fd=directory)
+        before, directory = directory, os.open(_LONG_NAME, os.O_RDONLY, dir_fd=directory)
+        os.close(before)
+    file = os.open("first", os.O_CREAT | os.O_WRONLY, dir_fd=directory)
+    os.write(file, b"far below")
+    os.close(file)
+    os.link("first", "second", src_dir_fd=directory, dst_dir_fd=directory)
+    os.close(directory)
+
+
+def _deepest(top: Path, depth: int) -> int:
+    directory = os.open(top, os.O_RDONLY)
+    for _ in range(depth):
+        before, directory = directory, os.open(_LONG_NAME, os.O_RDONLY, dir_fd=directory)
+        os.close(before)
+    return directory
+
+
 @pytest.mark.parametrize(
     "sent",
     [
@@ -104,6 +149,16 @@ def test_no_symlink_leads_out_of_the_tree(target: Path) -> None:
 
     assert os.listdir(outside) == []
     assert sorted(os.listdir(target)) == ["file", "out"]
+
+
+def test_no_long_path_leads_out_of_the_tree(target: Path) -> None:
+    _make_deep(target, 25)
+    up = b"/".join([_LONG_NAME.encode()] * 25 + [b".."] * 60 + [b"file"])
+
+    write_tree(str(target), frames.unpacked(stream(_TOP, node(up), End(names=1))))
+
+    assert os.listdir(target.parent) == ["target"]
+    delete(str(target))
 
 
 @pytest.mark.parametrize("sent", [b"", b"\0\0", b"\0\0\0\4ab", b"\xff\xff\xff\xff", b"\0\0\0\2\x93\x01"])
@@ -267,6 +322,25 @@ def test_a_name_that_is_taken_is_refused(arriving: Arriving, volumes: Volumes, p
     with pytest.raises(Conflict, match=r"^there is a volume data of the driver local already$"):
         arriving.commit(MOVE, "h1")
     assert os.listdir(place / "data/_data") == []
+
+
+def test_what_may_not_survive_a_power_cut_has_not_arrived(
+    arriving: Arriving, volumes: Volumes, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arriving.offer(MOVE, "h1", Offer(name="data"))
+    arriving.receive(MOVE, "h1", _content())
+
+    def flush(folder: str) -> None:
+        if folder == str(place) and (place / "data").exists():
+            raise OSError(5, os.strerror(5))
+
+    with monkeypatch.context() as patched:
+        patched.setattr("cnm.launcher.volumes.records.flush", flush)
+        with pytest.raises(CnmError, match="input/output error"):
+            arriving.commit(MOVE, "h1")
+
+    assert not arriving.settle(MOVE, "h1", "data")
+    assert (os.listdir(place), volumes.all().volumes) == ([], [])
 
 
 def test_two_hosts_cannot_bring_the_same_name(arriving: Arriving, place: Path) -> None:

@@ -241,19 +241,106 @@ def test_a_size_is_that_of_the_files(volumes: Volumes) -> None:
     assert volumes.size(other) == UNKNOWN_SIZE
 
 
-def test_a_full_disk_is_told_with_the_file_that_it_keeps_from_being_written(
-    volumes: Volumes, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def _full(monkeypatch: pytest.MonkeyPatch, before: Callable[[], object] = lambda: None) -> None:
+    """The disk has no room for a file's content from now on."""
+
     def full(descriptor: int) -> None:
+        before()
         if stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise OSError(28, os.strerror(28))
 
     monkeypatch.setattr("cnm.launcher.volumes.records.os.fsync", full)
 
+
+def test_a_full_disk_is_told_with_the_file_that_it_keeps_from_being_written(
+    volumes: Volumes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _full(monkeypatch)
+
     where = f"{_place(volumes)}/data/volume.json"
     with pytest.raises(CnmError, match=f"^create data: {where}: no space left on device$"):
         volumes.create("data")
     assert os.listdir(_place(volumes)) == []
+
+
+# Put there while the launcher runs
+
+
+@pytest.fixture
+def precious(volumes: Volumes) -> Path:
+    """Content that somebody has put among the volumes since the start."""
+    made = Path(_place(volumes), "data/_data/precious")
+    made.parent.mkdir(parents=True)
+    made.write_text("x")
+    return made
+
+
+def test_content_that_was_put_there_outlives_a_creation_on_a_full_disk(
+    volumes: Volumes, precious: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        _full(patched)
+        with pytest.raises(CnmError, match=r"^create data: .*: no space left on device$"):
+            volumes.create("data", labels={"a": "b"}, container="c1")
+
+    assert precious.read_text() == "x"
+    assert os.listdir(precious.parents[1]) == ["_data"]
+    volumes.create("data")
+    assert precious.read_text() == "x"
+
+
+def test_content_that_comes_while_a_volume_is_made_outlives_its_failure(
+    volumes: Volumes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    precious = Path(_place(volumes), "data/_data/precious")
+    _full(monkeypatch, lambda: precious.write_text("x"))
+
+    with pytest.raises(CnmError, match="no space left on device"):
+        volumes.create("data")
+
+    assert precious.read_text() == "x"
+
+
+def test_content_that_was_put_there_is_the_volume_that_is_made(volumes: Volumes, precious: Path) -> None:
+    made, is_new = volumes.create("data", labels={"a": "b"})
+
+    assert (is_new, made.labels) == (False, None)
+    assert [each.name for each in volumes.all().volumes] == ["data"]
+    assert _again(volumes).find("data") == made
+
+
+def test_a_volume_that_was_put_there_with_its_record_is_as_it_was(volumes: Volumes, tmp_path: Path) -> None:
+    made, _ = volumes.create("data", labels={"a": "b"})
+    shutil.copytree(Path(_place(volumes), "data"), tmp_path / "saved")
+    volumes.remove("data")
+    shutil.copytree(tmp_path / "saved", Path(_place(volumes), "data"))
+
+    assert volumes.create("data", labels={"c": "d"}) == (made, False)
+    assert _again(volumes).find("data") == made
+
+
+def test_a_damaged_record_that_was_put_there_is_not_written_over(volumes: Volumes, precious: Path) -> None:
+    record = precious.parents[1] / "volume.json"
+    record.write_text("{")
+
+    with pytest.raises(Conflict, match=r"^volume data: its record .* cannot be read"):
+        volumes.create("data")
+
+    assert (record.read_text(), precious.read_text()) == ("{", "x")
+
+
+def test_what_cannot_be_noted_of_another_driver_s_volume_leaves_nothing(
+    both: Volumes, remote: Remote, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remote.create("theirs", {})
+    _full(monkeypatch)
+
+    for name in ("theirs", "new"):
+        with pytest.raises(CnmError, match=f"^create {name}: .*: no space left on device$"):
+            both.create(name, "remote")
+
+    assert os.listdir(_place(both)) == []
+    assert list(remote.volumes) == ["theirs"]
 
 
 # Users
@@ -485,6 +572,22 @@ def test_a_name_that_is_no_volume_s_is_refused(volumes: Volumes, name: str, why:
     with pytest.raises(InvalidParameter, match=why):
         volumes.create(name)
     assert os.listdir(_place(volumes)) == []
+
+
+@pytest.mark.parametrize("name", ["data/../data", "data/.", ".arriving-1", "../volumes/data", "x", ""])
+def test_a_folder_that_is_called_as_no_volume_is_none(volumes: Volumes, name: str) -> None:
+    for folder in ("data", ".arriving-1", "x"):
+        Path(_place(volumes), folder, "_data").mkdir(parents=True)
+
+    acts: list[Callable[[], object]] = [
+        lambda: volumes.find(name),
+        lambda: volumes.remove(name),
+        lambda: volumes.mount(name, "c1"),
+        lambda: volumes.hold(name, "it is on its way to host h2", lambda volume: None),
+    ]
+    for act in acts:
+        with pytest.raises(NotFound, match=f"^get {name}: no such volume$"):
+            act()
 
 
 def test_folders_of_strange_names_stay_below_their_place() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing
+from typing import Any
 
 import msgspec
 from flask import Response
@@ -13,7 +14,7 @@ from cnm.errors import CnmError, InvalidParameter
 from cnm.launcher import progress
 from cnm.launcher.api.calls import Call
 from cnm.launcher.api.streams import endless
-from cnm.launcher.moving.departing import Departure
+from cnm.launcher.moving.departure import Departure
 from cnm.wire import codec
 from cnm.wire.keys import docker_key
 
@@ -32,8 +33,14 @@ def move_volume(call: Call[VolumeMove], volume: str) -> Response:
     """Take a volume with its data to another host of the cluster. Lines of JSON tell how far it is, as of a pull."""
     if not call.body.host:
         raise InvalidParameter("host is required: name another host of the cluster")
-    departure = call.engine.departures.begin(volume, call.body.host, force=call.body.force)
-    return endless(call, _lines(departure), "application/json")
+    return answer(call, call.engine.departures.begin(volume, call.body.host, force=call.body.force))
+
+
+def answer(call: Call[Any], departure: Departure) -> Response:
+    """The lines; whoever does not stay for all of them gives the move up."""
+    response = endless(call, _lines(departure), "application/json")
+    response.call_on_close(departure.give_up)  # its client may be gone before the first line
+    return response
 
 
 def _lines(departure: Departure) -> Iterator[bytes]:
@@ -43,3 +50,9 @@ def _lines(departure: Departure) -> Iterator[bytes]:
                 yield b"" if each is None else codec.encode(each) + b"\r\n"
         except CnmError as error:
             yield codec.encode(progress.failure(str(error))) + b"\r\n"
+
+
+@routes.post("/cnm/v1/volumes/{volume}/keep", status=204)
+def keep_volume(call: Call[None], volume: str) -> None:
+    """Have a volume again of which nobody can say whether it has come to another host."""
+    call.engine.settling.keep(volume)

@@ -11,13 +11,15 @@ import stat
 from collections.abc import Callable, Iterator
 
 from cnm.errors import CnmError
-from cnm.kernel.openat2 import open_in_root
+from cnm.launcher.moving.deep_paths import open_below
 from cnm.launcher.moving.frames import LONGEST_CONTENT, Content, End, Frame, Link, Node
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _BLOCK = 512
 """Bytes, the unit of st_blocks whatever the file system's is (stat(2))."""
+_SHOWN = 200
+"""Characters of a path in an error."""
 _LABEL = "security.selinux"
 """Of the host's own policy."""
 
@@ -31,20 +33,32 @@ def space(path: str) -> int:
 
 
 def _space(path: str) -> int:
-    seen: dict[tuple[int, int], int] = {}
-
-    def note(status: os.stat_result) -> None:
-        seen[status.st_dev, status.st_ino] = status.st_blocks * _BLOCK
-
-    note(os.lstat(path))
-    waiting = [path]
-    while waiting:
-        with os.scandir(waiting.pop()) as entries:
-            for entry in entries:
-                note(entry.stat(follow_symlinks=False))
-                if entry.is_dir(follow_symlinks=False):
-                    waiting.append(entry.path)
+    root = os.open(path, _DIRECTORY)
+    try:
+        seen = {_key(status): status.st_blocks * _BLOCK for status in _statuses(root)}
+    finally:
+        os.close(root)
     return sum(seen.values())
+
+
+def _statuses(root: int) -> Iterator[os.stat_result]:
+    yield os.fstat(root)
+    waiting = [""]
+    while waiting:
+        path = waiting.pop()
+        directory = open_below(root, path, _DIRECTORY)
+        try:
+            for name in os.listdir(directory):
+                status = os.stat(name, dir_fd=directory, follow_symlinks=False)
+                yield status
+                if stat.S_ISDIR(status.st_mode):
+                    waiting.append(f"{path}/{name}" if path else name)
+        finally:
+            os.close(directory)
+
+
+def _key(status: os.stat_result) -> tuple[int, int]:
+    return status.st_dev, status.st_ino
 
 
 class TreeReader:
@@ -77,7 +91,7 @@ class TreeReader:
         waiting = [""]
         while waiting:
             path = waiting.pop()
-            directory = open_in_root(root, path or ".", _DIRECTORY)
+            directory = open_below(root, path, _DIRECTORY)
             try:
                 for name in sorted(os.listdir(directory)):
                     inner = f"{path}/{name}" if path else name
@@ -90,7 +104,7 @@ class TreeReader:
                 os.close(directory)
 
     def _entry(self, directory: int, name: str, path: bytes, status: os.stat_result) -> Iterator[Frame]:
-        key = status.st_dev, status.st_ino
+        key = _key(status)
         if key in self._first:
             yield Link(path=path, first=self._first[key])
             return
@@ -113,7 +127,10 @@ class TreeReader:
 
 
 def _unreadable(error: OSError, path: str) -> CnmError:
-    return CnmError(f"cannot read {error.filename or path}: {(error.strerror or str(error)).lower()}")
+    where = str(error.filename or path)
+    if len(where) > _SHOWN:
+        where = f"{where[: _SHOWN // 2]}…{where[-_SHOWN // 2 :]}"
+    return CnmError(f"cannot read {where}: {(error.strerror or str(error)).lower()}")
 
 
 def _node(path: bytes, status: os.stat_result, place: str, name: str, directory: int) -> Node:

@@ -11,7 +11,7 @@ import stat
 from collections.abc import Iterable
 
 from cnm.errors import InvalidParameter
-from cnm.kernel.openat2 import open_in_root
+from cnm.launcher.moving.deep_paths import open_below
 from cnm.launcher.moving.frames import Content, End, Frame, Link, Node
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
@@ -75,7 +75,7 @@ class _Writer:
             raise InvalidParameter(f"{text[:80]!r} is no path")
         if self._parent is None or self._parent[0] != parent:
             self._leave_parent()
-            self._parent = parent, open_in_root(self._root, parent or ".", _DIRECTORY)
+            self._parent = parent, open_below(self._root, parent, _DIRECTORY)
         return self._parent[1], name
 
     def _make(self, node: Node) -> None:
@@ -100,7 +100,7 @@ class _Writer:
 
     def _link(self, link: Link) -> None:
         self._names += 1
-        first = open_in_root(self._root, posixpath.dirname(os.fsdecode(link.first)) or ".", _DIRECTORY)
+        first = open_below(self._root, posixpath.dirname(os.fsdecode(link.first)), _DIRECTORY)
         try:
             directory, name = self._in(link.path)
             before = posixpath.basename(os.fsdecode(link.first))

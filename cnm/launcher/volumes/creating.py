@@ -38,7 +38,7 @@ class Creating:
         return self._made(name, driver, options, labels), True
 
     def _existing(self, name: str, driver: str, *, is_anonymous: bool) -> Volume | None:
-        known = self._registry.get(name)
+        known = self._registry.get(name) or self._registry.take_up(name)
         if known is None:
             return None if is_anonymous else self._elsewhere(name, driver)
         self._registry.check(known)
@@ -83,7 +83,8 @@ class Creating:
     def _undo(self, keeper: VolumeDriver, name: str) -> None:
         """Why it could not be made is what is told."""
         try:
-            keeper.remove(name)
-            self._registry.delete_folder(name)
+            if keeper is not self._drivers.local:
+                keeper.remove(name)
+            self._registry.undo(name)
         except CnmError as error:
             log.warning("of volume %s, which could not be made, something is left: %s", name, error)

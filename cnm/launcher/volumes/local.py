@@ -82,7 +82,8 @@ class LocalDriver:
         return os.path.join(self._folder(name), _DATA)
 
     def get(self, name: str) -> Kept:
-        if not os.path.isdir(self.path(name)):
+        """What is called as no volume is another's folder, or none of a volume's."""
+        if not _NAME.fullmatch(name) or not os.path.isdir(self.path(name)):
             raise NotFound(f"get {name}: no such volume")
         return Kept(name=name, mountpoint=self.path(name))
 
@@ -90,7 +91,7 @@ class LocalDriver:
         return [
             Kept(name=name, mountpoint=self.path(name))
             for name in sorted(os.listdir(self._place))
-            if os.path.isdir(self.path(name))
+            if _NAME.fullmatch(name) and os.path.isdir(self.path(name))
         ]
 
     def _folder(self, name: str) -> str:

@@ -7,9 +7,9 @@ since nobody can say whether another host uses the volume.
 from __future__ import annotations
 
 import logging
-import threading
-import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 import msgspec
@@ -17,13 +17,12 @@ import msgspec
 from cnm.errors import CnmError, Conflict, Forbidden, NotFound, Unavailable
 from cnm.launcher.cnmd import Cnmd
 from cnm.launcher.volumes.drivers import Scope
+from cnm.launcher.volumes.telling import Telling
 from cnm.launcher.volumes.volume import Volume
 
 log = logging.getLogger("cnm.launcher")
 
 _PATH = "/cnm/v1/volumes"
-_AGAIN_SECONDS = 5.0
-"""Before what could not be told is told again."""
 
 
 class Shared(NamedTuple):
@@ -42,6 +41,10 @@ class Shared(NamedTuple):
 NOTHING = Shared({}, {})
 
 
+Users = Callable[[Volume], Sequence[str]]
+"""Ids of this host's containers that have a volume, at the moment at which it is called."""
+
+
 class OtherHosts(Protocol):
     """Thread-safe."""
 
@@ -57,7 +60,7 @@ class OtherHosts(Protocol):
         """One that the cluster knows. Never fails."""
         ...
 
-    def tell(self, volume: Volume, containers: Iterable[str], *, new: bool = False) -> None:
+    def tell(self, volume: Volume, users: Users, *, new: bool = False) -> None:
         """Which containers of this host have it. Raises Conflict where another host removes it; anything else is told
         later."""
         ...
@@ -68,7 +71,7 @@ class OtherHosts(Protocol):
 
     def end_removal(self, volume: Volume, *, removed: bool) -> None: ...
 
-    def agree(self, used: Sequence[tuple[Volume, Sequence[str]]]) -> None:
+    def agree(self, volumes: Sequence[Volume], users: Users) -> None:
         """All volumes of this host that others reach, with the containers that have them here. Never fails."""
         ...
 
@@ -89,7 +92,7 @@ class NoOtherHosts:
     def find(self, name: str) -> Volume | None:
         return None
 
-    def tell(self, volume: Volume, containers: Iterable[str], *, new: bool = False) -> None:
+    def tell(self, volume: Volume, users: Users, *, new: bool = False) -> None:
         return
 
     def begin_removal(self, volume: Volume, *, force: bool) -> None:
@@ -98,7 +101,7 @@ class NoOtherHosts:
     def end_removal(self, volume: Volume, *, removed: bool) -> None:
         return
 
-    def agree(self, used: Sequence[tuple[Volume, Sequence[str]]]) -> None:
+    def agree(self, volumes: Sequence[Volume], users: Users) -> None:
         return
 
     def tell_again(self) -> None:
@@ -110,10 +113,9 @@ class ClusterHosts:
 
     def __init__(self, cnmd: Cnmd) -> None:
         self._cnmd = cnmd
-        self._lock = threading.Lock()
-        self._untold: dict[tuple[str, str], Callable[[], object]] = {}
-        """What to call again, by driver and name."""
-        self._again = 0.0
+        self._telling = Telling()
+        self._made: set[tuple[str, str]] = set()
+        """By driver and name: new ones that the cluster has not heard of."""
 
     def known(self) -> Shared:
         try:
@@ -139,20 +141,29 @@ class ClusterHosts:
     def described(self, volume: Volume) -> Volume:
         return as_known(volume, self.known()) if volume.scope is Scope.GLOBAL else volume
 
-    def tell(self, volume: Volume, containers: Iterable[str], *, new: bool = False) -> None:
+    def tell(self, volume: Volume, users: Users, *, new: bool = False) -> None:
+        if new:
+            self._made.add((volume.driver, volume.name))
+        self._telling.tell(volume, partial(self._put, volume, users))
+
+    def _put(self, volume: Volume, users: Users) -> None:
+        key = volume.driver, volume.name
         body = {
             "Driver": volume.driver,
             "Name": volume.name,
             "Created": volume.created,
             "Options": dict(volume.options) if volume.options is not None else None,
             "Labels": dict(volume.labels) if volume.labels is not None else None,
-            "Containers": list(containers),
-            "New": new,
+            "Containers": list(users(volume)),
+            "New": key in self._made,
         }
-        self._try(volume, lambda: self._cnmd.ask("PUT", _PATH, body))
+        with suppress(Forbidden, NotFound):  # in no cluster, or a cnmd of an older version
+            self._cnmd.ask("PUT", _PATH, body)
+        self._made.discard(key)
 
     def begin_removal(self, volume: Volume, *, force: bool) -> None:
         try:
+            self._telling.catch_up(volume)
             self._remove(volume, "begin")
         except Forbidden:  # in no cluster
             return
@@ -166,7 +177,12 @@ class ClusterHosts:
             log.warning("volume %s is removed, whoever uses it: %s", volume.name, error)
 
     def end_removal(self, volume: Volume, *, removed: bool) -> None:
-        self._try(volume, lambda: self._remove(volume, "removed" if removed else "kept"))
+        self._made.discard((volume.driver, volume.name))
+        self._telling.tell(volume, partial(self._end_removal, volume, "removed" if removed else "kept"))
+
+    def _end_removal(self, volume: Volume, step: str) -> None:
+        with suppress(Forbidden, NotFound):
+            self._remove(volume, step)
 
     def _remove(self, volume: Volume, step: str) -> None:
         body = {
@@ -177,55 +193,24 @@ class ClusterHosts:
         }
         self._cnmd.ask("POST", f"{_PATH}/removal", body)
 
-    def _try(self, volume: Volume, act: Callable[[], object]) -> None:
-        """What comes last for a volume is what counts."""
-        key = volume.driver, volume.name
-        with self._lock:
-            self._untold.pop(key, None)
-        try:
-            act()
-        except (Forbidden, NotFound):  # in no cluster, or a cnmd of an older version
-            return
-        except Conflict:
-            raise
-        except CnmError as error:
-            log.warning("volume %s: other hosts hear of it later: %s", volume.name, error)
-            with self._lock:
-                self._untold.setdefault(key, act)
-
-    def agree(self, used: Sequence[tuple[Volume, Sequence[str]]]) -> None:
+    def agree(self, volumes: Sequence[Volume], users: Users) -> None:
         try:
             told = self._cnmd.ask("GET", _PATH)
         except CnmError as error:
             log.debug("%s", error)
             return
         known = {_key(each): each["Users"].get(told["Node"], []) for each in told["Volumes"]}
-        here = {(volume.driver, volume.name): (volume, list(users)) for volume, users in used}
-        for each in told["Volumes"]:
-            here.setdefault(_key(each), (_volume(each), []))
-        for key, (volume, users) in here.items():
-            if known.get(key, []) != users:
+        here = {(volume.driver, volume.name): volume for volume in volumes}
+        here = {**{_key(each): _volume(each) for each in told["Volumes"]}, **here}
+        for key, volume in here.items():
+            if known.get(key, []) != users(volume):
                 try:
                     self.tell(volume, users)
                 except Conflict as error:
                     log.error("%s", error)
 
     def tell_again(self) -> None:
-        """What could not be told; seldom where it still cannot be."""
-        if not self._untold or time.monotonic() < self._again:
-            return
-        self._again = time.monotonic() + _AGAIN_SECONDS
-        for key, act in list(self._untold.items()):
-            try:
-                act()
-            except Conflict as error:
-                log.error("%s", error)
-            except CnmError as error:
-                log.debug("%s", error)
-                continue
-            with self._lock:
-                if self._untold.get(key) is act:
-                    del self._untold[key]
+        self._telling.tell_again()
 
 
 def as_known(volume: Volume, shared: Shared) -> Volume:

@@ -94,7 +94,7 @@ class Records:
     def _without_record(self, folder: str, name: str) -> Volume | None:
         path = os.path.join(self._place, folder)
         content = os.path.join(path, _DATA)
-        if os.path.isdir(content) and os.listdir(content):
+        if _has_content(path):
             log.warning("volume %s has content and no record: it gets one", name)
             return self.write(Volume(name=name, created=time.time_ns()))
         if strange := [each.name for each in os.scandir(path) if not _is_of_a_creation(each)]:
@@ -109,6 +109,17 @@ class Records:
         log.error("volume %s: %s", name, why)
         self._faults[name] = _Fault(folder, why)
         return Volume(name=name)
+
+    def put_there(self, name: str) -> Volume | None:
+        """One that somebody has put there since the start, with its record or with content; that gets one, and stays
+        as it is where it cannot. Raises CnmError."""
+        folder = folder_of(name)
+        path = os.path.join(self._place, folder)
+        try:
+            has_record = os.path.lexists(os.path.join(path, _RECORD))
+            return self._read(folder, name) if has_record or _has_content(path) else None
+        except OSError as error:
+            raise CnmError(f"create {name}: {said(error, path)}") from None
 
     def fault(self, name: str) -> str:
         """Why a volume that is listed cannot be used, and what is to be done; "" for one that is as it should be."""
@@ -136,8 +147,23 @@ class Records:
             for folder in (path, self._place):
                 flush(folder)
         except OSError as error:
+            with suppress(OSError):
+                os.unlink(f"{target}.new")
+                os.rmdir(path)
             raise CnmError(f"create {volume.name}: {said(error, target)}") from None
         return volume
+
+    def undo(self, name: str) -> None:
+        """Of a creation that failed goes what it has made; what somebody else has put there stays. Raises CnmError."""
+        path = self.path(name)
+        try:
+            with suppress(FileNotFoundError):
+                os.unlink(os.path.join(path, _RECORD))
+            for folder in (os.path.join(path, _DATA), path):
+                with suppress(FileNotFoundError):
+                    os.rmdir(folder)
+        except OSError as error:
+            raise CnmError(said(error, path)) from None
 
     def take_in(self, volume: Volume, folder: str) -> None:
         """A folder in the place, whose name begins with a dot, with the volume's content in it, becomes the volume's.
@@ -145,10 +171,15 @@ class Records:
         It is one step, and on the disk when this returns. Raises CnmError.
         """
         path = os.path.join(self._place, folder)
+        target = os.path.join(self._place, folder_of(volume.name))
         self._write(volume, path)
         try:
-            os.rename(path, os.path.join(self._place, folder_of(volume.name)))
-            flush(self._place)
+            os.rename(path, target)
+            try:
+                flush(self._place)
+            except BaseException:
+                os.rename(target, path)
+                raise
         except OSError as error:
             raise CnmError(f"create {volume.name}: {said(error, path)}") from None
 
@@ -182,6 +213,11 @@ class Records:
         except CnmError as error:
             self._faulty(aside, aside, f"it is what is left of a removal, and cannot be deleted: {error}")
             raise
+
+
+def _has_content(path: str) -> bool:
+    content = os.path.join(path, _DATA)
+    return os.path.isdir(content) and bool(os.listdir(content))
 
 
 def _is_of_a_creation(entry: os.DirEntry[str]) -> bool:

@@ -11,6 +11,10 @@ from cnm.launcher.volumes.records import Records
 from cnm.launcher.volumes.volume import Volume
 
 
+class LeftBehind(CnmError):
+    """The volume is gone; of its files something is left, which is listed."""
+
+
 class Registry:
     """Thread-safe; whoever changes a volume holds its lock."""
 
@@ -63,6 +67,12 @@ class Registry:
         self._remember(volume)
         return volume
 
+    def take_up(self, name: str) -> Volume | None:
+        """One that somebody has put among the volumes since the start. Raises CnmError."""
+        if (found := self._records.put_there(name)) is not None:
+            self._remember(found)
+        return found
+
     def add(self, volume: Volume) -> None:
         """One that is new. Raises CnmError."""
         self.keep(volume)
@@ -79,7 +89,7 @@ class Registry:
             self._volumes[volume.name] = volume
 
     def delete(self, volume: Volume) -> None:
-        """With its folder. Raises CnmError; what is left then is listed."""
+        """With its folder. Raises CnmError; `LeftBehind`."""
         aside = self._records.set_aside(volume.name)
         with self._guard:
             self._volumes.pop(volume.name, None)
@@ -88,11 +98,11 @@ class Registry:
             self._records.delete(aside)
         except CnmError as error:
             self._remember(Volume(name=aside))
-            raise CnmError(f"remove {volume.name}: {error}: it is listed as {aside} now") from None
+            raise LeftBehind(f"remove {volume.name}: {error}: it is listed as {aside} now") from None
 
-    def delete_folder(self, name: str) -> None:
-        """Of one whose record could not be written. Raises CnmError."""
-        self._records.delete(self._records.set_aside(name))
+    def undo(self, name: str) -> None:
+        """Of one that could not be added goes what was made of it; content stays. Raises CnmError."""
+        self._records.undo(name)
 
     def _tell(self, action: str, volume: Volume) -> None:
         self._events.publish("volume", action, volume.name, driver=volume.driver)

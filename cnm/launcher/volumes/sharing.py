@@ -4,46 +4,64 @@ elsewhere."""
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 
+from cnm.errors import Conflict
 from cnm.launcher.volumes.drivers import Scope
 from cnm.launcher.volumes.listing import Listed
 from cnm.launcher.volumes.other_hosts import OtherHosts, Shared, as_known
+from cnm.launcher.volumes.registry import Registry
 from cnm.launcher.volumes.use import Use
 from cnm.launcher.volumes.volume import Volume
+
+log = logging.getLogger("cnm.launcher")
 
 
 class Sharing:
     """Thread-safe. Volumes that are this host's alone are none of its business: for them nothing is done."""
 
-    def __init__(self, others: OtherHosts, use: Use) -> None:
+    def __init__(self, others: OtherHosts, registry: Registry, use: Use) -> None:
         self._others = others
+        self._registry = registry
         self._use = use
 
     # Told
 
     def made(self, volume: Volume) -> None:
         if volume.scope is Scope.GLOBAL:
-            self._others.tell(volume, (), new=True)
+            self._others.tell(volume, self._users, new=True)
 
     def take(self, volume: Volume, container: str) -> None:
         """The container has it. Raises Conflict where another host is removing it: then it does not."""
         self._use.add(volume.name, container)
         try:
-            self.tell(volume)
+            self._tell(volume)
         except BaseException:
             self._use.drop([volume.name], container)
             raise
 
-    def tell(self, volume: Volume) -> None:
-        """Who has it here. Raises Conflict where another host is removing it."""
+    def let_go(self, volume: Volume) -> None:
+        """Somebody has it no more. Never fails."""
+        try:
+            self._tell(volume)
+        except Conflict as error:
+            log.warning("%s", error)
+
+    def _tell(self, volume: Volume) -> None:
+        """Who has it here."""
         if volume.scope is Scope.GLOBAL:
-            self._others.tell(volume, self._use.of(volume.name))
+            self._others.tell(volume, self._users)
+
+    def _users(self, volume: Volume) -> list[str]:
+        """Nobody where the name is that of a volume of another driver here."""
+        known = self._registry.get(volume.name)
+        is_another = known is not None and known.driver != volume.driver
+        return [] if is_another and not self._registry.fault(volume.name) else self._use.of(volume.name)
 
     def agree(self, volumes: Iterable[Volume]) -> None:
         """The same of all of this host's, whatever could not be told. Never fails."""
-        shared = [volume for volume in volumes if volume.scope is Scope.GLOBAL]
-        self._others.agree([(volume, self._use.of(volume.name)) for volume in shared])
+        self._others.agree([volume for volume in volumes if volume.scope is Scope.GLOBAL], self._users)
 
     @contextlib.contextmanager
     def removing(self, volume: Volume, *, force: bool) -> Iterator[None]:

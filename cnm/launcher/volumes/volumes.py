@@ -50,7 +50,7 @@ class Volumes:
         self.held = Held()
         self._locked = NamedLocks()
         self._mounting = Mounting(self.drivers, self._registry, users)
-        self._sharing = Sharing(self.others, self.use)
+        self._sharing = Sharing(self.others, self._registry, self.use)
         self._lookup = Lookup(self._registry, self.drivers, self.others, self.use, self._locked)
         self._creating = Creating(self._registry, self.drivers, self._lookup, self._sharing)
         self._removing = Removing(self._registry, self.drivers, self._mounting, self._sharing, self.use)
@@ -164,7 +164,7 @@ class Volumes:
         self.use.drop(names, container)
         for name in names:
             if volume := self._registry.get(name):
-                self._sharing.tell(volume)
+                self._sharing.let_go(volume)
 
     def agree_with_other_hosts(self) -> None:
         """They know which volumes containers of this host have, whatever could not be told. Never fails."""
