@@ -84,7 +84,7 @@ def test_a_step_that_fills_the_disk_fails_as_it_says_itself(roomy: Launcher, pro
 
     done = project.build(roomy, ".")
 
-    assert "no space left on device" in done.stdout
+    assert "no space left on device: make room" in done.stdout
     assert f"'/bin/sh -c head -c {_TOO_MUCH} /dev/zero >/large' returned a non-zero code: 1" in done.stderr
     assert rest(roomy) == []
     _works(roomy, project)

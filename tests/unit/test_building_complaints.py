@@ -200,6 +200,14 @@ def test_what_podman_cannot_clear_away_then_is_not_told(unsaved: str) -> None:
         assert str(error) == "COPY failed: no space left on device: make room, and try again"
 
 
+def test_a_step_that_ends_on_a_full_disk_is_told_of_that() -> None:
+    for pieces in ([f"I/O error\n{_UNSAVED}{_ENDED}"], [*f"I/O error\n{_UNSAVED}{_ENDED}"]):
+        passed, error = _failed(*pieces)
+
+        assert passed == "I/O error\nno space left on device: make room\n"
+        assert str(error) == "The command 'sh -e x; y' returned a non-zero code: 3"
+
+
 def test_a_step_may_say_the_same() -> None:
     for said in (_UNDELETED, f"{_UNDELETED}: where\n", f"{_UNDELETED}b\n", f"{_UNSAVED}c\n"):
         for pieces in ([said + _ENDED], [*said, _ENDED]):
