@@ -1,6 +1,6 @@
 """What no list of containers-storage's names: a podman that was killed had made it, or was removing it.
 
-podman itself clears away what its lists flag as incomplete, and nothing else.
+podman never looks for it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _SPLIT = ".tar-split.gz"
 
 def drop_nameless(storage: Storage) -> None:
     """Only while nobody adds layers. Raises CnmError for a damaged list, OSError for what cannot be deleted."""
-    layers = storage.layer_names()
+    layers = {layer.id for layer in storage.all_layers()}
     images = {image.id for image in storage.read().images}
     containers = {each.id for each in storage.containers()}
     for folder, known in (
@@ -33,12 +33,17 @@ def drop_nameless(storage: Storage) -> None:
         ("overlay-containers", containers),
     ):
         for path in _unknown(os.path.join(storage.root, folder), known):
-            log.warning("%s is nobody's: it goes", path)
-            mounting.unmount_all(os.path.join(path, "merged"))
-            delete(path)
+            drop_folder(path)
     for path in _unknown(os.path.join(storage.root, "overlay-layers"), layers, _SPLIT):
         _unlink(path)
     _drop_dangling(os.path.join(storage.root, "overlay", "l"))
+
+
+def drop_folder(path: str) -> None:
+    """Of a layer, an image or a container; nothing there is fine. Raises OSError."""
+    log.warning("%s is nobody's: it goes", path)
+    mounting.unmount_all(os.path.join(path, "merged"))
+    delete(path)
 
 
 def _unknown(folder: str, known: Collection[str], ending: str = "") -> Iterator[str]:

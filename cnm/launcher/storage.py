@@ -7,13 +7,17 @@ was opened is whole; that the two lists belong together is seen by reading again
 from __future__ import annotations
 
 import base64
+import fcntl
 import os
 import re
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
 from cnm.errors import CnmError
+from cnm.launcher.disk import replace
 
 T = TypeVar("T")
 
@@ -30,6 +34,8 @@ class StoredImage(msgspec.Struct, frozen=True, kw_only=True):
     names: tuple[str, ...] = ()
     layer: str = ""
     """The topmost; "" for an image without any."""
+    mapped_layers: tuple[str, ...] = msgspec.field(name="mapped-layers", default=())
+    """The same, shifted for user namespaces."""
     created: str = ""
     big_data_digests: dict[str, str] = msgspec.field(name="big-data-digests", default_factory=dict)
 
@@ -71,7 +77,6 @@ class Contents(NamedTuple):
     images: tuple[StoredImage, ...]
     layers: dict[str, StoredLayer]
     """Those that are whole."""
-    has_incomplete: bool = False
 
     def chain(self, layer: str) -> tuple[StoredLayer, ...] | None:
         """A layer and those below it, the lowest first; None where one is missing."""
@@ -87,6 +92,7 @@ class Contents(NamedTuple):
 _IMAGES = msgspec.json.Decoder(list[StoredImage])
 _LAYERS = msgspec.json.Decoder(list[StoredLayer])
 _CONTAINERS = msgspec.json.Decoder(list[StoredContainer])
+_ENTRIES = msgspec.json.Decoder(list[msgspec.Raw])
 _NOTHING = (b"", b"null")
 """What stands for an empty list."""
 
@@ -111,17 +117,35 @@ class Storage:
             layers = self._decoded(self._path_of_layers, _LAYERS)
             if self.version() == before:
                 whole = {layer.id: layer for layer in layers if not layer.is_incomplete}
-                return Contents(tuple(images), whole, len(whole) < len(layers))
+                return Contents(tuple(images), whole)
         raise CnmError(f"the image store {self.root} changes faster than it can be read: try again")
 
     def containers(self) -> list[StoredContainer]:
-        """Raises CnmError where the list is damaged."""
-        return self._decoded(os.path.join(self.root, "overlay-containers", "containers.json"), _CONTAINERS)
+        """Raises CnmError where a list is damaged."""
+        folder = os.path.join(self.root, "overlay-containers")
+        paths = (os.path.join(folder, "containers.json"), os.path.join(folder, "volatile-containers.json"))
+        return [each for path in paths for each in self._decoded(path, _CONTAINERS)]
 
-    def layer_names(self) -> set[str]:
-        """Ids of all layers that are known, whole or not. Raises CnmError where a list is damaged."""
+    def all_layers(self) -> list[StoredLayer]:
+        """Whole or not. Raises CnmError where a list is damaged."""
         paths = (self._path_of_layers, os.path.join(self._layers, "volatile-layers.json"))
-        return {layer.id for path in paths for layer in self._decoded(path, _LAYERS)}
+        return [layer for path in paths for layer in self._decoded(path, _LAYERS)]
+
+    @contextmanager
+    def layers_locked(self) -> Iterator[None]:
+        """Nobody else changes the list of layers meanwhile (containers/storage, lockfile_unix.go). Raises OSError.
+
+        Only one thread at a time: the lock is the process's.
+        """
+        with open(os.path.join(self._layers, "layers.lock"), "ab") as file:
+            fcntl.lockf(file, fcntl.LOCK_EX)
+            yield
+
+    def forget_layers(self, idents: Collection[str]) -> None:
+        """They are in the list no more, and the others as they were; in `layers_locked`. Raises CnmError, OSError."""
+        entries = self._decoded(self._path_of_layers, _ENTRIES)
+        stay = [each for each in entries if msgspec.json.decode(each, type=StoredLayer).id not in idents]
+        replace(self._path_of_layers, msgspec.json.encode(stay))
 
     def big_data(self, image: str, key: str) -> bytes:
         """A document that is kept with an image, as its config by the digest. Raises OSError."""

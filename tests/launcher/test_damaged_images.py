@@ -213,6 +213,66 @@ def test_what_a_kill_left_half_there_goes_at_the_next_start(tmp_path: Path, stor
         assert len(json.loads((storage / f"overlay-{name}" / f"{name}.json").read_text())) == 1
 
 
+Half = Callable[[Path], None]
+"""Of a working container of podman's, put into a store."""
+_HALF = "2" * 64
+
+
+def _put(storage: Path, what: str, **fields: str) -> None:
+    path = storage / f"overlay-{what}" / f"{what}.json"
+    path.parent.mkdir(exist_ok=True)
+    listed = json.loads(path.read_text()) if path.exists() else []
+    entry = {"id": _HALF, "created": "2024-01-01T00:00:00Z", **fields}
+    path.write_text(json.dumps([*(listed or []), entry]))
+
+
+def _layer_without_container(storage: Path) -> None:
+    below = json.loads((storage / "overlay-layers/layers.json").read_text())[0]["id"]
+    _put(storage, "layers", parent=below)
+    (storage / "overlay" / _HALF / "diff").mkdir(parents=True)
+
+
+def _container_without_layer(storage: Path) -> None:
+    _put(storage, "containers", layer=_HALF)
+
+
+def _container_without_notes(storage: Path) -> None:
+    _layer_without_container(storage)
+    _container_without_layer(storage)
+
+
+@pytest.fixture(params=[_layer_without_container, _container_without_layer, _container_without_notes])
+def half(request: pytest.FixtureRequest) -> Half:
+    made: Half = request.param
+    return made
+
+
+@pytest.mark.parametrize("is_killed", [True, False], ids=["killed", "failed"])
+def test_halves_of_working_containers_go(tmp_path: Path, storage: Path, half: Half, is_killed: bool) -> None:
+    """At the next start, or when nobody adds layers any more of whom one has failed."""
+    images = store(tmp_path)
+    add_image(images, "whole", tar(text("f", "1")))
+
+    if is_killed:
+        half(storage)
+        images = store(tmp_path)
+        images.settle()
+    else:
+        with pytest.raises(CnmError, match="failed"):
+            _fail(images, lambda: half(storage))
+
+    (whole,) = images.all()
+    assert _layers(storage) == set(whole.layers)
+    assert {each.id for each in Storage(str(storage)).all_layers()} == set(whole.layers)
+    assert Storage(str(storage)).containers() == []
+
+
+def _fail(images: Images, act: Callable[[], None]) -> None:
+    with images.adding():
+        act()
+        raise CnmError("failed")
+
+
 @pytest.fixture
 def broken(docker: Launcher, damage: Damage) -> tuple[str, bytes]:
     """Of an image that a launcher finds damaged when it is started: the id, and an archive of it."""

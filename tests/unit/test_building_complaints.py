@@ -175,6 +175,47 @@ def test_of_several_errors_none_is_taken_for_what_a_step_says() -> None:
         assert str(error) == "COPY failed: no space left on device: make room, and try again"
 
 
+_UNSAVED = (
+    'time="2024-01-01T00:00:00Z" level=error msg="error unmounting container: saving updated state for build '
+    'container \\"66\\": write /x/.tmp-buildah.json1: no space left on device"\n'
+)
+_UNDELETED = (
+    'Error: deleting build container "66": 1 error occurred:\n\t* write /x/.tmp-containers.json1: no space left on '
+    "device\n\n"
+)
+
+
+@pytest.mark.parametrize("unsaved", ["", _UNSAVED])
+def test_what_podman_cannot_clear_away_then_is_not_told(unsaved: str) -> None:
+    """As on a full disk, where it says that first, and behind it why the step has failed."""
+    errors = (
+        '2 errors occurred:\n\t* reading "/x": closed pipe\n\t* storing "/x": no space left on device\n\n'
+    )
+
+    text = f'said\n{unsaved}{_UNDELETED}: building at STEP "{_STEPS[3]}": {errors}'
+    for pieces in ([text], [*text]):
+        passed, error = _failed(*pieces, step=_STEPS[3])
+
+        assert passed == "said\n"
+        assert str(error) == "COPY failed: no space left on device: make room, and try again"
+
+
+def test_a_step_that_ends_on_a_full_disk_is_told_of_that() -> None:
+    for pieces in ([f"I/O error\n{_UNSAVED}{_ENDED}"], [*f"I/O error\n{_UNSAVED}{_ENDED}"]):
+        passed, error = _failed(*pieces)
+
+        assert passed == "I/O error\nno space left on device: make room\n"
+        assert str(error) == "The command 'sh -e x; y' returned a non-zero code: 3"
+
+
+def test_a_step_may_say_the_same() -> None:
+    for said in (_UNDELETED, f"{_UNDELETED}: where\n", f"{_UNDELETED}b\n", f"{_UNSAVED}c\n"):
+        for pieces in ([said + _ENDED], [*said, _ENDED]):
+            passed, error = _failed(*pieces)
+
+            assert (passed, error.code) == (said, 3)
+
+
 def test_podman_that_was_killed_is_told_so() -> None:
     _, error = _failed("working\n")
 

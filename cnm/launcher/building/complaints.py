@@ -15,7 +15,8 @@ _ERROR = "Error: "
 _OF_RUNTIME = "error running container: "
 _AT_STEP = 'Error: building at STEP "'
 _EXITED = ": exit status "
-_HELD = (_ERROR, _OF_RUNTIME, _EXITED)
+_LOG = 'time="'
+_HELD = (_ERROR, _OF_RUNTIME, _EXITED, _LOG)
 """Beginnings of podman's own lines."""
 _LONGEST, _MOST_HELD = 1 << 20, 100
 """Characters of such a line; how many of them are waited with for what follows."""
@@ -28,9 +29,11 @@ _NOT_SENT = "file not found in build context or excluded by .dockerignore"
 _NO_SOURCES = ("Rel: can't make", "no items matching glob")
 _OUTSIDE = "possible escaping context directory"
 _LOGGED = re.compile(r'(?:time="[^"]*" level=\w+ )?msg="(?P<text>.*)"')
-_SEVERAL = re.compile(r"^Error: .*\d+ errors? occurred:(?:\n\t\* .*)*\n*\Z")
-_ONE = "\t* "
-"""podman tells of several errors in as many lines."""
+_CLEARING = re.compile(r'time="[^"]*" level=\w+ msg="error unmounting container: .*')
+"""What else goes wrong when a step has failed, as on a full disk."""
+_SEVERAL = re.compile(r"Error: (?:.*\d errors? occurred:(?:\n\t\* .*)*(?:\n\n: |\n*\Z))+")
+_ONE, _WHERE = "\t* ", ": "
+"""podman tells of several errors in as many lines, and behind an empty one of where, maybe of several errors again."""
 _FULL, _NOT_WRITTEN = "no space left on device", "to file: io: read/write on closed pipe"
 """Of a layer that cannot be written podman forgets why."""
 _COPIES = ("Getting image source", "Copying blob", "Copying config", "Writing manifest", "Storing signatures")
@@ -93,13 +96,22 @@ class Complaints:
         own = self._own() if failed else []
         self._held = [line for line in self._held if line not in own]
         yield from self._released()
+        if any(_CLEARING.fullmatch(line) and _FULL in line for line in own) and _EXIT.search(own[-1]):
+            yield said(
+                f"{_RED}{_FULL}: make room\n{_PLAIN}"
+            )  # the step may have said something else, as "I/O error"
         self._held = own
 
     def _is_one_of_several(self, line: str) -> bool:
         """Whether a line, or the beginning of one, belongs to the one that is held."""
-        if len(line) > _LONGEST or not self._held or not _SEVERAL.search(self._held[-1]):
+        if (
+            not self._held
+            or len(self._held[-1]) + len(line) > _LONGEST
+            or not _SEVERAL.fullmatch(self._held[-1])
+        ):
             return False
-        return line.startswith(_ONE) or _ONE.startswith(line)
+        follows = _WHERE if self._held[-1].endswith("\n") else _ONE
+        return line.startswith(follows) or follows.startswith(line)
 
     def _hold(self, line: str) -> Iterator[Message]:
         self._held.append(line)
@@ -107,10 +119,11 @@ class Complaints:
             yield said(f"{_RED}{self._held.pop(0)}\n{_PLAIN}")
 
     def _own(self) -> list[str]:
-        """Why the runtime could not run a step, and podman's last line."""
+        """What it could not clear away, why the runtime could not run a step, and podman's last line."""
         of_runtime = [line for line in self._held if _RUNTIME.fullmatch(line)]
         ends = [line for line in self._held if line.startswith(_EXITED)] if of_runtime else []
-        return [*of_runtime, *ends, *[line for line in self._held if line.startswith(_ERROR)][-1:]]
+        clearing = [line for line in self._held if _CLEARING.fullmatch(line)]
+        return [*clearing, *of_runtime, *ends, *[line for line in self._held if line.startswith(_ERROR)][-1:]]
 
     def _passed(self, line: str) -> Iterator[Message]:
         yield from self._released()

@@ -25,6 +25,7 @@ from cnm.launcher.images import Images
 from cnm.launcher.places import Places
 from cnm.launcher.sandboxes import Sandboxes
 from cnm.launcher.storage import Storage
+from cnm.launcher.working_containers import notes
 
 log = logging.getLogger("cnm.launcher")
 
@@ -146,14 +147,13 @@ class Leftovers:
 
 def _containers(storage: str, build: str) -> list[str]:
     """Ids of podman's working containers of a build, of all where `build` is "". Raises CnmError."""
-    path = os.path.join(storage, "overlay-containers")
     found = [each.id for each in Storage(storage).containers()]
-    return [each for each in found if not build or _is_of(os.path.join(path, each), build)]
+    return [each for each in found if not build or _is_of(notes(storage, each), build)]
 
 
-def _is_of(folder: str, build: str) -> bool:
+def _is_of(path: str, build: str) -> bool:
     try:
-        with open(os.path.join(folder, "userdata", "buildah.json"), encoding="utf-8") as file:
+        with open(path, encoding="utf-8") as file:
             return build in file.read()
     except FileNotFoundError:
         return False
