@@ -83,10 +83,19 @@ def test_pulls_from_a_silent_registry_hold_nobody_up(clean: Stage) -> None:
     await_end(programs)
 
 
-@pytest.mark.parametrize("path", ["/images/load", "/images/create?fromSrc=-", "/build"])
-def test_uploads_that_do_not_come_hold_nobody_up(clean: Stage, path: str) -> None:
+@pytest.mark.parametrize(
+    "request_line",
+    [
+        "POST /images/load",
+        "POST /images/create?fromSrc=-",
+        "POST /build",
+        "PUT /containers/one/archive?path=/tmp",
+    ],
+)
+def test_uploads_that_do_not_come_hold_nobody_up(clean: Stage, request_line: str) -> None:
+    clean.launcher.docker("create", "--name", "one", "busybox")
     before = clean.left()
-    clients = [_dial(clean, f"POST {path} HTTP/1.1") for _ in range(_MANY)]
+    clients = [_dial(clean, f"{request_line} HTTP/1.1") for _ in range(_MANY)]
     for client in clients:
         client.sendall(b"Transfer-Encoding: chunked\r\n\r\n400\r\nhalf a chunk")
 
@@ -95,6 +104,7 @@ def test_uploads_that_do_not_come_hold_nobody_up(clean: Stage, path: str) -> Non
     for client in clients:
         client.close()
     eventually(lambda: clean.left() == before)
+    clean.launcher.docker("rm", "one")
 
 
 # Clients that go away
