@@ -218,7 +218,7 @@ class _Connection(server.HTTPConnection):
 
 
 class _Stream:
-    """An answer without a foreseeable end, written from a thread of its own."""
+    """An answer without a foreseeable end, written from a thread of its own; its client may read when it likes."""
 
     def __init__(self, connection: _Connection, chunks: Iterable[bytes], chunked: bool) -> None:
         self._connection = connection
@@ -237,6 +237,7 @@ class _Stream:
         with suppress(OSError), ExitStack() as finish:
             finish.callback(self._connection.close)
             finish.callback(self._connection.server.streams.discard, self)
+            self._connection.socket.settimeout(None)
             try:
                 self._write_all()
             except Exception:

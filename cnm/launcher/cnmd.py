@@ -93,7 +93,9 @@ class Cnmd:
             connection.close()
 
     def _away(self) -> Unavailable:
-        return Unavailable(f"cannot connect to cnmd at unix://{self.path}: is it running?")
+        return Unavailable(
+            f"cannot connect to cnmd at unix://{self.path}: is it running? start it with 'systemctl start cnmd'"
+        )
 
     def _take(self) -> _Connection | None:
         with self._lock:

@@ -40,11 +40,35 @@ class Joining:
                     "container sharing network namespace with another container or host cannot be connected "
                     "to any other network"
                 )
-            if container.state.status.is_alive:
-                if name in container.networks:
-                    raise Forbidden(f"endpoint with name {container.name} already exists in network {name}")
-                self._sandboxes.connect(name, container.id, settings, self._unpublished(container, found))
-            self._keep(container, {**container.networks, name: settings})
+            if not container.state.status.is_alive:
+                self._keep(container, {**container.networks, name: settings})
+            elif name in container.networks:
+                raise Forbidden(f"endpoint with name {container.name} already exists in network {name}")
+            else:
+                self._join(container, name, settings, self._unpublished(container, found))
+
+    def _join(
+        self, container: Container, network: str, settings: EndpointSettings, ports: list[PortRequest]
+    ) -> None:
+        """What was asked for is noted before: after a kill, or a lost answer, only the endpoint would tell."""
+        self._keep(container, {**container.networks, network: settings})
+        try:
+            self._sandboxes.connect(network, container.id, settings, ports)
+        except CnmError:
+            if not self._may_be_on(container, network):
+                self._keep(container, container.networks)
+            raise
+
+    def _may_be_on(self, container: Container, network: str) -> bool:
+        """Where cnmd is away nobody knows: the record is made to agree with it when it is back."""
+        try:
+            return any(
+                each["Network"] == network for each in self._sandboxes.record(container.id)["Endpoints"]
+            )
+        except NotFound:
+            return False
+        except CnmError:
+            return True
 
     def _unpublished(self, container: Container, network: dict[str, Any]) -> list[PortRequest]:
         """Ports that no network was there to be published on."""

@@ -181,7 +181,7 @@ def _joined(sandbox: Mapping[str, Any]) -> set[str]:
 
 
 def _settings(endpoint: Mapping[str, Any]) -> EndpointSettings:
-    """What was asked for, as far as cnmd keeps it: somebody else connected it, or its answer was lost."""
+    """What was asked for, as far as cnmd keeps it: somebody else connected it."""
     return EndpointSettings(
         aliases=endpoint["Aliases"] or None,
         driver_opts=endpoint["DriverOpts"] or None,

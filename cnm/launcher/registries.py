@@ -93,6 +93,11 @@ class Credentials(msgspec.Struct, frozen=True, kw_only=True):
     def is_somebody(self) -> bool:
         return bool(self.username or self.auth or self.identity_token)
 
+    @property
+    def is_token(self) -> bool:
+        """Whether an identity token stands for a password that is not there."""
+        return bool(self.identity_token and not self.password)
+
     def file(self, registry: str) -> bytes:
         """As containers-auth.json(5) for requests to this registry. Raises InvalidParameter for a registry token."""
         if self.registry_token:

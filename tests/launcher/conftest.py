@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -12,6 +13,9 @@ from tests.support import building
 from tests.support import launcher as lab
 from tests.support.small_containers import Containers, containers
 from tests.support.unpacked import lacking
+
+if TYPE_CHECKING:
+    from tests.cluster.hosts import ClusterLab
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +37,17 @@ def launcher() -> Iterator[lab.Launcher]:
         lab.running(Path(folder)) as launcher,
     ):
         yield launcher
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[ClusterLab]:
+    """Two hosts, on which launchers can run: a member and one that is none."""
+    from tests.cluster.hosts import joined_lab  # it takes half a second, which few tests need spend
+
+    if reason := lacking(*lab.PROGRAMS):
+        pytest.skip(reason)
+    with joined_lab(members=1, clients=1) as joined:
+        yield joined
 
 
 @pytest.fixture

@@ -220,20 +220,21 @@ def test_other_clients_send_passwords_with_the_build(clean: Stage, known: Path) 
     assert built(PASSWORD) == {"stream": "Successfully tagged web:latest\n"}
 
 
-def _large(stage: Stage, name: str) -> str:
-    """An image behind the wire; `name` is new."""
-    put_image(
-        stage.host, stage.plain, name, "1", [layer("small", name.encode()), layer("l", os.urandom(_LARGE))]
-    )
-    return f"127.0.0.1:{_WIRE_PORT}/{name}:1"
+def _fetching(stage: Stage, place: Path, name: str) -> tuple[Project, subprocess.Popen[bytes]]:
+    """A build that stands still amid an image behind the wire; `name` is new."""
+    layers = [layer("small", name.encode()), layer("l", os.urandom(_LARGE))]
+    put_image(stage.host, stage.plain, name, "1", layers)
+    project = _project(place / "project", place / "nobody")
+    project.write(f"FROM 127.0.0.1:{_WIRE_PORT}/{name}:1\nENV A=1\n")
+    stage.wire.stop_after(_LARGE // 2)
+    client = project.begin(stage.launcher, ".")
+    assert stage.wire.stands_still.wait(30)
+    return project, client
 
 
 def test_a_registry_that_dies_amid_a_build_is_told_of(clean: Stage, tmp_path: Path) -> None:
-    project = _project(tmp_path / "project", tmp_path / "nobody")
-    project.write(f"FROM {_large(clean, 'dying')}\nENV A=1\n")
-    clean.wire.stop_after(_LARGE // 2)
-    client = project.begin(clean.launcher, ".")
-    assert clean.wire.stands_still.wait(30)
+    project, client = _fetching(clean, tmp_path, "dying")
+
     clean.plain.stop()
     clean.wire.cut()
     said, _ = client.communicate(timeout=60)
@@ -245,11 +246,7 @@ def test_a_registry_that_dies_amid_a_build_is_told_of(clean: Stage, tmp_path: Pa
 
 
 def test_a_client_that_goes_ends_what_its_build_fetches(clean: Stage, tmp_path: Path) -> None:
-    project = _project(tmp_path / "project", tmp_path / "nobody")
-    project.write(f"FROM {_large(clean, 'left')}\nENV A=1\n")
-    clean.wire.stop_after(_LARGE // 2)
-    client = project.begin(clean.launcher, ".")
-    assert clean.wire.stands_still.wait(30)
+    project, client = _fetching(clean, tmp_path, "left")
 
     client.kill()
     client.communicate()
@@ -261,11 +258,7 @@ def test_a_client_that_goes_ends_what_its_build_fetches(clean: Stage, tmp_path: 
 
 
 def test_a_launcher_that_is_killed_while_a_build_fetches_leaves_nothing(clean: Stage, tmp_path: Path) -> None:
-    project = _project(tmp_path / "project", tmp_path / "nobody")
-    project.write(f"FROM {_large(clean, 'killed')}\nENV A=1\n")
-    clean.wire.stop_after(_LARGE // 2)
-    client = project.begin(clean.launcher, ".")
-    assert clean.wire.stands_still.wait(30)
+    project, client = _fetching(clean, tmp_path, "killed")
 
     clean.launcher.kill()
     client.communicate(timeout=20)

@@ -9,24 +9,15 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.hosts import NEEDS_ETCD, ClusterLab, eventually, joined_lab, together
+from tests.cluster.hosts import NEEDS_ETCD, ClusterLab, eventually, together
 from tests.support import launcher as lab
 from tests.support.launcher import Launcher
 from tests.support.launcher_left import left
-from tests.support.unpacked import lacking
 
 pytestmark = NEEDS_ETCD
 
 _SLEEPER = ("busybox", "sleep", "1000")
 Pair = tuple[Launcher, Launcher]
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[ClusterLab]:
-    if reason := lacking(*lab.PROGRAMS):
-        pytest.skip(reason)
-    with joined_lab(members=1, clients=1) as joined:
-        yield joined
 
 
 @pytest.fixture(scope="module")

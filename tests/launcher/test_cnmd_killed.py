@@ -36,6 +36,8 @@ _MADE = (
     *_SLEEPER,
 )
 _RUNNING = (_MADE, ("start", "one"))
+_ADDRESS = "10.99.0.77"
+_FIXED = ("create", "--name", "one", "--network", "fixed", "--ip", _ADDRESS, *_SLEEPER)
 _AWAY = "cannot connect to cnmd at unix://"
 
 
@@ -66,6 +68,9 @@ CASES = {
         frozenset({"created", "running"}),
         "running",
         networks=frozenset({"bridge"}),
+    ),
+    "start at an address": Case(
+        ("start", "one"), (_FIXED,), frozenset({"created"}), "running", networks=frozenset({"fixed"})
     ),
     "run --rm": Case(
         ("run", "-d", "--rm", *_MADE[1:]),
@@ -131,6 +136,7 @@ def lab_() -> Iterator[Lab]:
             docker.import_busybox()
             cnmd.create_network("front")
             cnmd.create_network("back")
+            cnmd.create_network("fixed", IPAM={"Config": [{"Subnet": "10.99.0.0/24"}]})
             yield Lab(docker, proxy)
         finally:
             docker.clear()
@@ -221,6 +227,36 @@ def _is_done(docker: Launcher, case: Case, where: str) -> None:
             assert "web" in networks["front"]["Aliases"], where
         if "back" in case.networks:
             assert "deep" in networks["back"]["Aliases"], where
+        if "fixed" in case.networks:
+            assert _addresses(docker) == {_ADDRESS}, where
+
+
+def _addresses(docker: Launcher) -> set[str]:
+    """Of `one` on the network `fixed`: what it has, and what it is to have."""
+    found = _networks(docker, "one")["fixed"]
+    return {found["IPAddress"], (found["IPAMConfig"] or {}).get("IPv4Address", "")}
+
+
+@pytest.mark.parametrize("when", When)
+def test_who_is_connected_at_an_address_has_it_for_good_though_the_answer_is_lost(
+    clean: Lab, when: When
+) -> None:
+    docker, proxy = clean
+    docker.docker("run", "-d", "--name", "one", *_SLEEPER)
+    connect = ("network", "connect", "--ip", _ADDRESS, "fixed", "one")
+    proxy.arm(1, when)
+    assert _AWAY in docker.fails(*connect)[1]
+    assert proxy.requests[1] == "POST /networks/fixed/connect"
+    proxy.disarm()
+
+    docker.cnmd.start()
+    eventually(lambda: _joined(docker) == _shown(docker))
+    if "fixed" not in _networks(docker, "one"):
+        docker.docker(*connect)
+    docker.docker("restart", "-t", "0", "one")
+
+    assert _addresses(docker) == {_ADDRESS}
+    assert set(_networks(docker, "one")) == {"bridge", "fixed"}
 
 
 def _joined(docker: Launcher) -> dict[str, set[str]]:

@@ -10,13 +10,15 @@ from typing import Any, NamedTuple
 import pytest
 
 from tests.support import launcher as lab
-from tests.support.launcher_crashes import Forks, chosen, forking
+from tests.support.launcher_crashes import OTHERS, Forks, chosen, forking
 from tests.support.launcher_left import left
 from tests.support.small_containers import eventually
 from tests.support.unpacked import lacking
 
 _BODY = {"Image": "busybox", "Cmd": ["sleep", "1000"]}
 _ENDED = "exited"
+_AT = {"IPAMConfig": {"IPv4Address": OTHERS.replace("0/24", "77")}}
+"""On the network `other`."""
 
 
 class Case(NamedTuple):
@@ -82,7 +84,7 @@ CASES = {
     ),
     "stop of crun": Case("stop", ("one", 0), _RUNNING, frozenset({"running", _ENDED}), _ENDED, host=_CRUN),
     "rm -f of crun": Case("remove", ("one",), _RUNNING, frozenset({"running", _ENDED, ""}), "", host=_CRUN),
-    "connect": Case("connect", ("other", "one", {}), _RUNNING, frozenset({"running"}), "running"),
+    "connect": Case("connect", ("other", "one", _AT), _RUNNING, frozenset({"running"}), "running"),
     "disconnect": Case("disconnect", ("bridge", "one"), _RUNNING, frozenset({"running"}), "running"),
 }
 
@@ -178,7 +180,7 @@ _PATHS = {
     "unpause": ("POST", "/containers/one/unpause", None),
     "update": ("POST", "/containers/one/update", {"PidsLimit": 77}),
     "restart": ("POST", "/containers/one/restart?t=0", None),
-    "connect": ("POST", "/networks/other/connect", {"Container": "one"}),
+    "connect": ("POST", "/networks/other/connect", {"Container": "one", "EndpointConfig": _AT}),
     "disconnect": ("POST", "/networks/bridge/disconnect", {"Container": "one"}),
 }
 _DONE_BEFORE = {"remove": 404, "rename": 404, "connect": 403} | dict.fromkeys(
@@ -206,6 +208,9 @@ def _again(forks: Forks, case: Case, where: str) -> None:
     if case.verb in ("connect", "disconnect"):
         networks = forks.done("GET", f"/containers/{name}/json")["NetworkSettings"]["Networks"]
         assert sorted(networks) == (["bridge", "other"] if case.verb == "connect" else []), where
+    if case.verb == "connect":
+        assert networks["other"]["IPAMConfig"] == _AT["IPAMConfig"], where
+        assert networks["other"]["IPAddress"] == _AT["IPAMConfig"]["IPv4Address"], where
     if case.verb == "update":
         assert {path.read_text().strip() for path in _pids_limits(forks)} == {"77"}, where
 

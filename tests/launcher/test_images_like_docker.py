@@ -12,7 +12,7 @@ from typing import NamedTuple
 import pytest
 
 from tests.support.dockerd import PROGRAMS, start_dockerd
-from tests.support.engine_pair import Pair
+from tests.support.engine_pair import Pair, ask
 from tests.support.image_store import busybox_tar
 from tests.support.launcher import IMAGE, Launcher
 from tests.support.unpacked import environment, lacking, program
@@ -178,6 +178,43 @@ def test_the_disk_that_images_take_is_told_alike(sides: tuple[Side, Side]) -> No
 
     assert told[0] == told[1]
     assert " 6 2 SIZE (99%)" in told[0][0]
+
+
+def _sizes(socket: str, path: str) -> dict[str, tuple[int, int]]:
+    """Of an image and of what it shares, in bytes, by the image's first name."""
+    found = ask(socket, "GET", path).body
+    images = found["Images"] if isinstance(found, dict) else found
+    return {
+        (each["RepoTags"] or ["<none>"])[0].partition(":")[0]: (each["Size"], each["SharedSize"])
+        for each in images
+    }
+
+
+def test_what_images_share_is_told_alike(family: tuple[tuple[Side, Family], ...]) -> None:
+    for side, _ in family:
+        sizes = _sizes(side.socket, "/v1.41/system/df")
+        base, parent = sizes[IMAGE][0], sizes["parent"][0]
+
+        shared = {name: size for name, (_, size) in sizes.items()}
+
+        alone = dict.fromkeys([IMAGE, "<none>", "stopped", "running"], base)
+        assert shared == {**alone, "parent": parent, "child": parent}
+        assert 0 < base < parent < sizes["child"][0]
+
+
+def test_lists_tell_what_images_share_where_they_are_asked_from_1_42_on(
+    family: tuple[tuple[Side, Family], ...],
+) -> None:
+    (ours, _), (theirs, _) = family
+    asked = _sizes(ours.socket, "/v1.42/images/json?shared-size=1")
+
+    assert asked == _sizes(ours.socket, "/v1.42/system/df")
+    for side, path in (
+        (ours, "/v1.42/images/json"),
+        (ours, "/v1.41/images/json?shared-size=1"),
+        (theirs, "/v1.41/images/json?shared-size=1"),
+    ):
+        assert {shared for _, shared in _sizes(side.socket, path).values()} == {-1}
 
 
 @pytest.mark.parametrize(

@@ -78,13 +78,15 @@ def test_a_step_that_fails_is_told_with_its_code(cli: Newest, project: Project) 
 
 
 def test_without_buildx_it_builds_by_itself(cli: Newest, project: Project) -> None:
-    """Both take the classic builder; the newest says that it would rather have another."""
+    """Both take the classic builder; the newest says that it would rather have another, and nothing else."""
     project.write("FROM busybox\nENV A=1\n")
 
     done = cli.done("build", "-t", "web", str(project.place), buildkit="")
 
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == b"Successfully tagged web:latest"
+    told = [line.split(b":")[0] for line in done.stderr.splitlines() if line and not line.startswith(b" ")]
+    assert told == ([b"DEPRECATED"] if cli.client.version >= 23 else [])
 
 
 def test_buildkit_is_refused_with_what_to_do(cli: Newest, project: Project) -> None:

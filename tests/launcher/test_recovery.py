@@ -256,6 +256,38 @@ def test_without_cnmd_nothing_starts_and_what_goes_is_cleared_when_it_is_back(do
     docker.docker("start", "two")
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("run", *_SLEEPER),
+        ("run", "-d", *_SLEEPER),
+        ("run", "--rm", "--network", "none", *_SLEEPER),
+        ("run", "--network", "host", *_SLEEPER),
+        ("start", "made"),
+        ("build", "-q", "-"),
+        ("network", "ls"),
+        ("network", "connect", "bridge", "made"),
+    ],
+    ids=" ".join,
+)
+def test_without_cnmd_what_needs_it_says_in_one_line_what_to_do(
+    docker: Launcher, words: tuple[str, ...]
+) -> None:
+    docker.docker("create", "--name", "made", "--network", "none", *_SLEEPER)
+    docker.cnmd.kill()
+    try:
+        _, error = docker.fails(*words, given="FROM busybox\nRUN true\n" if words[0] == "build" else "")
+    finally:
+        docker.cnmd.start()
+
+    told = [line for line in error.splitlines() if "cnmd" in line]
+    reason = f"cannot connect to cnmd at unix://{docker.cnmd.socket}: is it running?"
+    assert all(f"{reason} start it with 'systemctl start cnmd'" in line for line in told), error
+    assert len(told) == 1 or "--rm" in words  # whose removal may be waited for, too
+    docker.clear()
+    eventually(lambda: left(docker) == [])
+
+
 def test_without_cnmd_a_run_that_would_remove_itself_ends_and_says_why(docker: Launcher) -> None:
     docker.cnmd.kill()
     code, error = docker.fails("run", "--rm", "busybox", "true")

@@ -83,10 +83,19 @@ def test_pulls_from_a_silent_registry_hold_nobody_up(clean: Stage) -> None:
     await_end(programs)
 
 
-@pytest.mark.parametrize("path", ["/images/load", "/images/create?fromSrc=-", "/build"])
-def test_uploads_that_do_not_come_hold_nobody_up(clean: Stage, path: str) -> None:
+@pytest.mark.parametrize(
+    "request_line",
+    [
+        "POST /images/load",
+        "POST /images/create?fromSrc=-",
+        "POST /build",
+        "PUT /containers/one/archive?path=/tmp",
+    ],
+)
+def test_uploads_that_do_not_come_hold_nobody_up(clean: Stage, request_line: str) -> None:
+    clean.launcher.docker("create", "--name", "one", "busybox")
     before = clean.left()
-    clients = [_dial(clean, f"POST {path} HTTP/1.1") for _ in range(_MANY)]
+    clients = [_dial(clean, f"{request_line} HTTP/1.1") for _ in range(_MANY)]
     for client in clients:
         client.sendall(b"Transfer-Encoding: chunked\r\n\r\n400\r\nhalf a chunk")
 
@@ -95,9 +104,19 @@ def test_uploads_that_do_not_come_hold_nobody_up(clean: Stage, path: str) -> Non
     for client in clients:
         client.close()
     eventually(lambda: clean.left() == before)
+    clean.launcher.docker("rm", "one")
 
 
 # Clients that go away
+
+
+def _leave(stage: Stage, client: Client, verb: str) -> None:
+    """As soon as the wire stands still; what works for it, `podman VERB`, ends."""
+    assert stage.wire.stands_still.wait(_PATIENCE)
+    programs = podmans(stage, verb)
+    client.leave()
+    assert programs
+    await_end(programs)
 
 
 @pytest.mark.parametrize("verb", ["pull", "pull --all-tags", "push", "login", "search"])
@@ -114,12 +133,8 @@ def test_who_leaves_a_registry_that_does_not_answer_ends_what_asks_it(clean: Sta
     }[verb]
     clean.wire.stop_after(0)
     with Client(clean, *words) as client:
-        assert clean.wire.stands_still.wait(_PATIENCE)
-        programs = podmans(clean, "search" if verb == "pull --all-tags" else words[0])
-        client.leave()
-        await_end(programs)
+        _leave(clean, client, "search" if verb == "pull --all-tags" else words[0])
 
-    assert programs
     eventually(lambda: clean.left() == before)
     clean.wire.cut()
     clean.launcher.docker(*words)
@@ -130,10 +145,7 @@ def test_who_leaves_a_pull_amid_a_layer_leaves_nothing(clean: Stage) -> None:
     before = clean.left()
     clean.wire.stop_after(LARGE // 2)
     with pulling(clean, "left") as pull:
-        assert clean.wire.stands_still.wait(_PATIENCE)
-        programs = podmans(clean)
-        pull.leave()
-        await_end(programs)
+        _leave(clean, pull, "pull")
 
     eventually(lambda: clean.left() == before)
     clean.wire.cut()
@@ -162,12 +174,8 @@ def test_who_leaves_a_push_ends_it(clean: Stage, tmp_path: Path) -> None:
     before = clean.left()
     clean.wire.stop_after(LARGE // 2, of_server=False)
     with Client(clean, "push", name) as push:
-        assert clean.wire.stands_still.wait(_PATIENCE)
-        programs = podmans(clean, "push")
-        push.leave()
-        await_end(programs)
+        _leave(clean, push, "push")
 
-    assert programs
     eventually(lambda: clean.left() == before)
     clean.wire.cut()
     assert "digest: sha256:" in clean.launcher.docker("push", name)
@@ -216,18 +224,24 @@ def _imported(stage: Stage, place: Path, image: str) -> str:
 # Registries that die
 
 
+def _told_when_it_dies(stage: Stage, client: Client) -> str:
+    """What a client that fails by it says; the registry is there again."""
+    assert stage.wire.stands_still.wait(_PATIENCE)
+    stage.registry.stop()
+    stage.wire.cut()
+    code, said = client.end()
+    stage.registry.start()
+    assert code == 1
+    return said
+
+
 def test_a_registry_that_dies_amid_a_push_is_told_of(clean: Stage, tmp_path: Path) -> None:
     name = _imported(clean, tmp_path, "dying")
     before = clean.left()
     clean.wire.stop_after(LARGE // 2, of_server=False)
     with Client(clean, "push", name) as push:
-        assert clean.wire.stands_still.wait(_PATIENCE)
-        clean.registry.stop()
-        clean.wire.cut()
-        code, said = push.end()
+        said = _told_when_it_dies(clean, push)
 
-    clean.registry.start()
-    assert code == 1
     assert "the connection to 127.0.0.1:5001 broke off: " in said.splitlines()[-1], said
     assert ": Pushed" not in said
     assert clean.left() == before
@@ -239,13 +253,8 @@ def test_a_registry_that_dies_before_its_first_word_is_told_of(clean: Stage) -> 
     before = clean.left()
     clean.wire.stop_after(0)
     with pulling(clean, "mute") as pull:
-        assert clean.wire.stands_still.wait(_PATIENCE)
-        clean.registry.stop()
-        clean.wire.cut()
-        code, said = pull.end()
+        said = _told_when_it_dies(clean, pull)
 
-    clean.registry.start()
-    assert code == 1
     assert "the connection to 127.0.0.1:5001 broke off: " in said, said
     assert clean.left() == before
     assert "Downloaded newer image" in clean.pull("mute")

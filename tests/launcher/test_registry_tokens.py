@@ -24,6 +24,8 @@ from cryptography.x509 import load_pem_x509_certificate
 from tests.support import launcher as lab
 from tests.support import registry as registries
 from tests.support.certificates import Certificate
+from tests.support.dockerd import PROGRAMS, Dockerd, start_dockerd
+from tests.support.engine_pair import ask
 from tests.support.launcher import Launcher
 from tests.support.registry import PASSWORD, USER, Registry
 from tests.support.unpacked import lacking
@@ -158,15 +160,42 @@ def test_who_may_not_is_refused(stage: Stage, tmp_path: Path, secret: str, more:
     assert "podman" not in said
 
 
-def test_a_login_with_an_identity_token_alone_is_refused_clearly(stage: Stage) -> None:
-    from tests.support.engine_pair import ask
+@pytest.fixture(scope="module")
+def dockerd(stage: Stage) -> Iterator[Dockerd]:
+    if reason := lacking(*PROGRAMS):
+        pytest.skip(reason)
+    registries.trust(
+        _TOKENS, stage.registry.authority
+    )  # podman asks for tokens by what it asks the registry by
+    place, popen = stage.launcher.place / "docker", stage.launcher.cnmd.popen
+    with start_dockerd(place, "--iptables=false", "--bridge=none", popen=popen) as dockerd:
+        yield dockerd
 
-    told = ask(
-        stage.launcher.socket,
-        "POST",
-        "/auth",
-        {"identitytoken": _IDENTITY, "serveraddress": stage.registry.name},
+
+@pytest.mark.parametrize("token", [_IDENTITY, "another"])
+def test_a_login_with_an_identity_token_alone_is_tried_as_dockerd_tries_it(
+    stage: Stage, dockerd: Dockerd, token: str
+) -> None:
+    given = {"identitytoken": token, "serveraddress": stage.registry.name}
+    stage.server.asked.clear()
+
+    ours, theirs = (
+        ask(socket, "POST", "/auth", given) for socket in (stage.launcher.socket, str(dockerd.socket))
     )
 
-    assert told.status == 400
-    assert "identity token" in told.message
+    assert (ours.status, ours.body) == (theirs.status, theirs.body)
+    assert ours.status == (200 if token == _IDENTITY else 500)
+    assert stage.server.asked == ["identity token"] * 2
+
+
+def test_a_registry_that_asks_for_no_token_takes_any(stage: Stage, dockerd: Dockerd) -> None:
+    host = getattr(stage.launcher.cnmd.popen, "__self__")  # noqa: B009 - it is some host's `popen`
+    place = stage.launcher.place / "free"
+    with registries.running(place, host.popen, port=5444, has_passwords=False) as free:
+        given = {"identitytoken": _IDENTITY, "serveraddress": free.name}
+        ours, theirs = (
+            ask(socket, "POST", "/auth", given) for socket in (stage.launcher.socket, str(dockerd.socket))
+        )
+
+    assert (ours.status, ours.body) == (theirs.status, theirs.body)
+    assert ours.status == 200

@@ -12,8 +12,7 @@ from pathlib import Path
 import pytest
 
 from cnm.cluster import certificates
-from tests.cluster.hosts import NEEDS_ETCD, ClusterLab, joined_lab
-from tests.support import launcher as lab
+from tests.cluster.hosts import NEEDS_ETCD, ClusterLab
 from tests.support.cnmd import UnixConnection
 from tests.support.launcher import IMAGE, Launcher
 from tests.support.moved_volumes import (
@@ -31,19 +30,10 @@ from tests.support.moved_volumes import (
     tree,
     volumes,
 )
-from tests.support.unpacked import lacking
 
 pytestmark = NEEDS_ETCD
 
 _SLEEP = ("sleep", "1000")
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[ClusterLab]:
-    if reason := lacking(*lab.PROGRAMS):
-        pytest.skip(reason)
-    with joined_lab(members=1, clients=1) as joined:
-        yield joined
 
 
 @pytest.fixture(scope="module")

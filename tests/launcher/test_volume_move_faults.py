@@ -12,8 +12,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from tests.cluster.hosts import NEEDS_ETCD, ClusterHost, ClusterLab, eventually, joined_lab, short_place
-from tests.support import launcher as lab
+from tests.cluster.hosts import NEEDS_ETCD, ClusterHost, ClusterLab, eventually, short_place
 from tests.support.cnmd import PYTHON
 from tests.support.launcher import IMAGE, Launcher
 from tests.support.moved_volumes import (
@@ -29,7 +28,6 @@ from tests.support.moved_volumes import (
     volumes,
 )
 from tests.support.moving_points import SOURCE, TARGET, Points
-from tests.support.unpacked import lacking
 
 pytestmark = [NEEDS_ETCD, pytest.mark.timeout(300)]
 
@@ -97,14 +95,6 @@ def points() -> Iterator[list[Points]]:
     folder = short_place()
     yield [Points(folder / "1"), Points(folder / "2")]
     shutil.rmtree(folder)
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[ClusterLab]:
-    if reason := lacking(*lab.PROGRAMS):
-        pytest.skip(reason)
-    with joined_lab(members=1, clients=1) as joined:
-        yield joined
 
 
 @pytest.fixture(scope="module")

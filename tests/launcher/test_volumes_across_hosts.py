@@ -13,28 +13,19 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.hosts import NEEDS_ETCD, ClusterLab, eventually, joined_lab, short_place
+from tests.cluster.hosts import NEEDS_ETCD, ClusterLab, eventually, short_place
 from tests.support import launcher as lab
 from tests.support.cnmd import UnixConnection
 from tests.support.easyfuse import Easyfuse, easyfuse, easyfuse_is_lacking
 from tests.support.launcher import IMAGE, Launcher
 from tests.support.moved_volumes import Pair, refused
 from tests.support.scripted_volumes import ScriptedVolumes
-from tests.support.unpacked import lacking
 
 pytestmark = NEEDS_ETCD
 
 _SLEEP = ("sleep", "1000")
 _FUSE = pytest.mark.skipif(easyfuse_is_lacking() != "", reason=easyfuse_is_lacking())
 _FILE_SYSTEMS = Path("/proc/filesystems").read_text().split()
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[ClusterLab]:
-    if reason := lacking(*lab.PROGRAMS):
-        pytest.skip(reason)
-    with joined_lab(members=1, clients=1) as joined:
-        yield joined
 
 
 @pytest.fixture(scope="module")

@@ -22,6 +22,8 @@ from tests.support.small_containers import eventually
 from tests.support.thorough import THOROUGH
 from tests.support.unpacked import environment
 
+OTHERS = "10.98.0.0/24"
+"""The addresses of the network `other`."""
 _PLAYED = 2
 """Points of each verb where not all are played."""
 
@@ -112,7 +114,7 @@ def forking() -> Iterator[Forks]:
         lab.running(Path(folder), started=from_nothing) as launcher,
     ):
         launcher.place.chmod(0o711)  # other users have to pass through
-        launcher.cnmd.create_network("other")
+        launcher.cnmd.create_network("other", IPAM={"Config": [{"Subnet": OTHERS}]})
         launcher.stop()
         forks = Forks(launcher)
         try:

@@ -18,6 +18,7 @@ from cnm.launcher.api.calls import Call
 from cnm.launcher.api.streams import endless
 from cnm.launcher.image_config import Image, nanoseconds
 from cnm.launcher.image_pruning import Pruning
+from cnm.launcher.image_sizes import shared_sizes
 from cnm.launcher.present import moment
 from cnm.launcher.references import familiar
 from cnm.launcher.removal import Removed
@@ -29,20 +30,32 @@ routes = Routes()
 
 _PRUNE_FILTERS = frozenset({"dangling", "label", "label!", "until"})
 _FILTERS = frozenset({"dangling", "label", "before", "since", "reference", "until"})
+_SHARED_SINCE = (1, 42)
 
 
 @routes.get(
     "/images/json",
-    query={"all": "those too that others are made of", "filters": 'JSON: `{"reference": ["x"]}`'},
+    query={
+        "all": "those too that others are made of",
+        "filters": 'JSON: `{"reference": ["x"]}`',
+        "shared-size": "with the bytes that each shares with others; from 1.42 on",
+    },
 )
 def list_images(call: Call[None]) -> list[dict[str, Any]]:
     """List images."""
+    return images_shown(call, shared=call.version >= _SHARED_SINCE and call.flag("shared-size"))
+
+
+def images_shown(call: Call[None], *, shared: bool) -> list[dict[str, Any]]:
+    """Those that a list has; `shared`: with what each has in common with others of them."""
     wanted = filters.decode(call.query.get("filters", ""), _FILTERS)
     selects = _selector(call, wanted)
     found = sorted(call.engine.parts.images.all(), key=lambda image: image.created, reverse=True)
     ids = {image.id for image in found}
     parents = set() if call.flag("all") else {image.parent for image in found}
     used = [container.image for container in call.engine.registry.all()]
+    listed = [image for image in found if selects(image) and (image.names or image.id not in parents)]
+    sizes = shared_sizes(listed) if shared else {}
     return [
         {
             "Id": image.id,
@@ -51,13 +64,12 @@ def list_images(call: Call[None]) -> list[dict[str, Any]]:
             "RepoDigests": _names(image.repo_digests, wanted),
             "Created": image.created // 10**9,
             "Size": image.size,
-            "SharedSize": -1,
+            "SharedSize": sizes.get(image.id, -1),
             "VirtualSize": image.size,
             "Labels": image.config.labels,
             "Containers": used.count(image.id),
         }
-        for image in found
-        if selects(image) and (image.names or image.id not in parents)
+        for image in listed
     ]
 
 

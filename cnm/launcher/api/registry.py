@@ -139,6 +139,7 @@ def _awaited(call: Call[Any], work: Generator[None, None, T]) -> T:
 
 @routes.post("/auth", body=Credentials, is_slow=True)
 def log_in(call: Call[Credentials]) -> dict[str, str]:
-    """Whether a registry takes a password."""
+    """Whether a registry takes a password, or an identity token."""
     _awaited(call, logging_in.log_in(call.engine.parts.images.client, call.body))
-    return {"IdentityToken": "", "Status": "Login Succeeded"}
+    kept = call.body.identity_token if call.body.is_token else ""
+    return {"IdentityToken": kept, "Status": "Login Succeeded"}

@@ -17,11 +17,11 @@ from cnm.api.routes import Routes
 from cnm.errors import NotBuilt, NotFound, Unavailable
 from cnm.launcher.api.calls import Call
 from cnm.launcher.api.containers import list_all
-from cnm.launcher.api.images import list_images
+from cnm.launcher.api.images import images_shown
 from cnm.launcher.api.volumes import volumes_with_sizes
 from cnm.launcher.container import Status
 from cnm.launcher.host import Feature
-from cnm.launcher.image_sizes import layer_sizes, shared_sizes
+from cnm.launcher.image_sizes import layer_sizes
 from cnm.launcher.log_options import JSON_FILE
 from cnm.wire import codec, engine
 
@@ -133,13 +133,9 @@ def events(call: Call[None]) -> Response:
 @routes.get("/system/df")
 def disk_use(call: Call[None]) -> dict[str, Any]:
     """What images, containers and volumes take of the disk."""
-    everything = call.engine.parts.images.all()
-    images = list_images(call)
-    listed = {image["Id"] for image in images}
-    shared = shared_sizes([image for image in everything if image.id in listed])
     return {
-        "LayersSize": sum(layer_sizes(everything).values()),
-        "Images": [{**image, "SharedSize": shared.get(image["Id"], 0)} for image in images],
+        "LayersSize": sum(layer_sizes(call.engine.parts.images.all()).values()),
+        "Images": images_shown(call, shared=True),
         "Containers": list_all(call),
         "Volumes": volumes_with_sizes(call),
         "BuildCache": [],
