@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 
 from cnm.errors import CnmError, Conflict
 from cnm.launcher.deleting import delete
@@ -56,12 +56,9 @@ class ImageStore:
             self.podman.settle()
 
     @contextmanager
-    def adding(self, needed: Collection[str] | None = None, *, resumes: bool = False) -> Iterator[None]:
-        """Whoever brings layers does it in here; see `LayersOnTheirWay`. `needed`: ids of what a build begins with."""
-        with ExitStack() as stack:
-            if needed is not None:
-                stack.enter_context(self.in_work.needing(needed))
-            stack.enter_context(self.on_their_way.adding(resumes=resumes))
+    def adding(self, *, resumes: bool = False) -> Iterator[None]:
+        """Whoever brings layers does it in here; see `LayersOnTheirWay`. Images that come meanwhile are not pruned."""
+        with self.in_work.needing(()), self.on_their_way.adding(resumes=resumes):
             yield
 
     def show(self, image: str) -> None:
