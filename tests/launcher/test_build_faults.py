@@ -12,7 +12,10 @@ from tests.support.building import Project, folders, rest, sending, workers
 from tests.support.engine_pair import ask
 from tests.support.image_store import tar, text
 from tests.support.launcher import Launcher
+from tests.support.odd_archives import HOLES, NO_FILES, NO_HEADERS, OUTSIDE
 from tests.support.small_containers import eventually
+
+ODD = {**NO_HEADERS, **NO_FILES}
 
 
 @pytest.mark.parametrize(
@@ -139,6 +142,44 @@ def test_a_quiet_build_that_fails_tells_what_was_said_last(builder: Launcher) ->
     assert told.endswith("the end\n")
     assert 500_000 < len(told) < 1_100_000
     assert lines[-1]["errorDetail"]["code"] == 7
+
+
+@pytest.mark.parametrize("case", ODD)
+def test_an_archive_with_odd_headers_is_the_client_s_fault(
+    builder: Launcher, project: Project, case: str
+) -> None:
+    header = {"Content-Type": "application/x-tar"}
+    builder.docker("create", "--name", "odd", "busybox")
+
+    done = project.build(builder, "-", given=ODD[case])
+    built = ask(builder.socket, "POST", "/v1.41/build", ODD[case], header)
+    copied = ask(builder.socket, "PUT", "/v1.41/containers/odd/archive?path=/", ODD[case], header)
+
+    assert done.returncode == 1
+    assert "Error response from daemon: Error processing tar file: " in done.stderr
+    assert (built.status, copied.status) == (400, 400)
+    assert built.message == copied.message
+
+
+def test_a_name_that_is_no_text_is_told_all_the_same(builder: Launcher) -> None:
+    builder.docker("create", "--name", "odd", "busybox")
+
+    refused = ask(builder.socket, "PUT", "/v1.41/containers/odd/archive?path=/etc", OUTSIDE)
+
+    assert (refused.status, refused.message[-21:]) == (400, ' is outside of "/etc"')
+    assert '"../\ufffd' in refused.message
+
+
+def test_images_of_archives_with_odd_headers_are_the_client_s_fault(builder: Launcher) -> None:
+    header = {"Content-Type": "application/x-tar"}
+
+    imported = ask(builder.socket, "POST", "/v1.41/images/create?fromSrc=-&repo=odd", HOLES, header)
+    loaded = ask(builder.socket, "POST", "/v1.41/images/load", HOLES, header)
+
+    assert imported.status == 400
+    assert "the archive cannot be read" in imported.message
+    assert loaded.status == 200  # as all that goes wrong with a load
+    assert "the archive of images cannot be read" in loaded.message
 
 
 def test_a_client_that_goes_while_it_sends_leaves_nothing(builder: Launcher) -> None:
