@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 import signal
+import tarfile
+from pathlib import Path
 
 import pytest
 
 from tests.support.building import Project, folders, rest, sending, workers
 from tests.support.engine_pair import ask
-from tests.support.image_store import tar, text
+from tests.support.image_store import directory, entry, symlink, tar, text
 from tests.support.launcher import Launcher
 from tests.support.odd_archives import HOLES, NO_FILES, NO_HEADERS, OUTSIDE
 from tests.support.small_containers import eventually
@@ -180,6 +182,36 @@ def test_images_of_archives_with_odd_headers_are_the_client_s_fault(builder: Lau
     assert "the archive cannot be read" in imported.message
     assert loaded.status == 200  # as all that goes wrong with a load
     assert "the archive of images cannot be read" in loaded.message
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("a%00b", r"no file can be called 'a\x00b'"),
+        ("folder", "failed to open folder: is a directory"),
+        ("loop", "failed to open loop: too many levels of symbolic links"),
+        ("n" * 300, f"failed to open {'n' * 300}: file name too long"),
+        ("pipe", "the Dockerfile (pipe) cannot be empty"),
+    ],
+)
+def test_what_can_be_no_dockerfile_is_the_client_s_fault(builder: Launcher, name: str, said: str) -> None:
+    pipe = entry("pipe", kind=tarfile.FIFOTYPE)
+    archive = tar(directory("folder"), directory(".dockerignore"), symlink("loop", "loop"), (pipe, b""))
+    header = {"Content-Type": "application/x-tar"}
+
+    answer = ask(builder.socket, "POST", f"/v1.41/build?dockerfile={name}", archive, header)
+
+    assert (answer.status, answer.message) == (400, said)
+    assert builder.process
+    opened = Path(f"/proc/{builder.process.pid}/fd").iterdir()
+    assert [path for path in map(_target, opened) if "/context" in path] == []
+
+
+def _target(descriptor: Path) -> str:
+    try:
+        return os.readlink(descriptor)
+    except FileNotFoundError:
+        return ""
 
 
 def test_a_client_that_goes_while_it_sends_leaves_nothing(builder: Launcher) -> None:
