@@ -103,7 +103,7 @@ class Images:
 
     def add_digest(self, image: str, name: str) -> None:
         """What a registry calls an image, by its id, from now on: "REPOSITORY@sha256:…". Raises CnmError."""
-        self._digests.add(name, image, {each.id for each in self.all()})
+        self._digests.add(name, image, self._store.ids)
 
     def _given(self, image: str, repository: str, before: Collection[str]) -> str:
         found = self._store.stored(image)

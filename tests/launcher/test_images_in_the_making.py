@@ -20,6 +20,9 @@ from cnm.wire.containers import HostConfig
 from tests.support.image_store import NOBODY, PROGRAMS, add_image, store, tar, text
 from tests.support.unpacked import lacking
 
+_FIRST, _SECOND = (
+    f"registry.example/{name}@sha256:{digit * 64}" for name, digit in (("first", "1"), ("second", "2"))
+)
 pytestmark = pytest.mark.skipif(bool(reason := lacking(*PROGRAMS)), reason=reason)
 
 
@@ -95,6 +98,44 @@ def test_a_name_that_an_image_got_meanwhile_keeps_it(images: Images, monkeypatch
 
     assert _prune(images).removed == []
     assert images.find("named").id == ident
+
+
+def test_digests_of_two_images_that_come_at_once_are_both_kept(
+    images: Images, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = add_image(images, "first", tar(text("f", "1")))
+    second = ""
+
+    def come() -> None:
+        """Meanwhile."""
+        nonlocal second
+        if not second:
+            second = add_image(images, "second", tar(text("f", "2")))
+            images.add_digest(second, _SECOND)
+
+    monkeypatch.setattr(images._store.digests, "_writing", _Watched(come))
+
+    images.add_digest(first, _FIRST)
+
+    assert (images.find(_FIRST).id, images.find(_SECOND).id) == (first, second)
+
+
+def test_times_of_two_images_that_are_named_at_once_are_both_kept(
+    images: Images, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = add_image(images, "first", tar(text("f", "1")))
+    second = ""
+
+    def come() -> None:
+        """Meanwhile."""
+        nonlocal second
+        second = second or add_image(images, "second", tar(text("f", "2")))
+
+    monkeypatch.setattr(images._store.tag_times, "_writing", _Watched(come))
+
+    images._store.note_tag(first)
+
+    assert images.last_tagged(first) > images.last_tagged(second) > 0
 
 
 def test_an_image_without_a_name_goes_once_nobody_makes_one(images: Images) -> None:
