@@ -90,7 +90,9 @@ def _level() -> int:
 
 
 def _message(text: str, status: int) -> Response:
-    return Response(codec.encode({"message": text}), status, content_type=_JSON)
+    """Names of files need not be text: what is none of it is replaced, as Go does it."""
+    shown = text.encode("utf-8", "surrogatepass").decode("utf-8", "replace")
+    return Response(codec.encode({"message": shown}), status, content_type=_JSON)
 
 
 def _http_failure(error: HTTPException) -> Response:

@@ -8,9 +8,9 @@ from __future__ import annotations
 import socket
 import ssl
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from cnm.errors import CnmError, InvalidParameter, NotFound
 
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 _PIECE = 1 << 16
 _SILENT_SECONDS = 60.0
+_KEPT = "/%:?&=~+!$,;'@()*[]|"
+"""Characters of paths that are sent as they are."""
+_BROKEN = "net/http: HTTP/1.x transport connection broken"
 _SAID = 4096
 """Bytes of a refusal that are told."""
 
@@ -34,21 +37,35 @@ class Fetched(NamedTuple):
     """Raises CnmError where the connection breaks off."""
 
 
+def checked(url: str) -> str:
+    """As it may stand in a request. Raises InvalidParameter for what is no URL, or one of another scheme."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        raise InvalidParameter(f"parse \"{url}\": missing ']' in host") from None
+    if parts.scheme not in ("http", "https"):
+        raise InvalidParameter(f'Get "{url}": unsupported protocol scheme "{parts.scheme}"')
+    with suppress(ValueError):
+        parts.port  # noqa: B018 - it raises for what is no number
+        return parts._replace(path=quote(parts.path, _KEPT), query=quote(parts.query, _KEPT)).geturl()
+    raise InvalidParameter(f'parse "{url}": invalid port ":{parts.netloc.rpartition(":")[2]}" after host')
+
+
 @contextmanager
 def fetching(url: str) -> Iterator[Fetched]:
-    """Raises NotFound where there is no such file or host, InvalidParameter for another scheme, CnmError."""
+    """`url` as `checked` gives it. Raises NotFound where there is no such file or host, CnmError."""
     import urllib.error
+    from http.client import BadStatusLine, HTTPException
 
-    scheme = urlsplit(url).scheme
-    if scheme not in ("http", "https"):
-        raise InvalidParameter(f'Get "{url}": unsupported protocol scheme "{scheme}"')
     try:
         answer: HTTPResponse = _opener().open(url, timeout=_SILENT_SECONDS)
     except urllib.error.HTTPError as error:
         raise _refused(url, error) from None
     except urllib.error.URLError as error:
         raise _unreachable(url, error.reason) from None
-    except (OSError, ValueError) as error:
+    except BadStatusLine as error:
+        raise CnmError(f'Get "{url}": {_BROKEN}: malformed HTTP response "{str(error).strip()}"') from None
+    except (OSError, ValueError, HTTPException) as error:
         raise _unreachable(url, error) from None
     with answer:
         yield Fetched(answer.length or 0, _pieces(url, answer))
@@ -73,7 +90,13 @@ def _opener() -> OpenerDirector:
 
 
 def _refused(url: str, error: HTTPError) -> CnmError:
-    said = error.read(_SAID).decode(errors="replace").strip()
+    from http.client import HTTPException
+
+    said = "error reading body"
+    with suppress(OSError, HTTPException):
+        body = error.read(_SAID)
+        if len(body) == _SAID or not getattr(error.fp, "length", 0):  # nothing of it is missing
+            said = body.decode(errors="replace").strip()
     words = f"failed to GET {url} with status {error.code} {error.reason}: {said}"
     return NotFound(words) if error.code == 404 else CnmError(words)
 

@@ -46,7 +46,7 @@ def read(path: str) -> Archived:
                 return Archived(images, frozenset(name for names in images for name in names))
             if _OCI in members and (file := archive.extractfile(members[_OCI])):
                 return Archived((), frozenset(_oci_names(file)))
-    except (tarfile.TarError, msgspec.DecodeError, UnicodeDecodeError, KeyError) as error:
+    except (tarfile.TarError, msgspec.DecodeError, ValueError, KeyError) as error:
         raise InvalidParameter(f"the archive of images cannot be read: {error}") from None
     raise InvalidParameter(f"unrecognized image format: the archive has neither {_DOCKER} nor {_OCI}")
 

@@ -94,13 +94,14 @@ class ImageMaker:
         """`place` holds the blobs that are new."""
         manifest = image_config.manifest(document, [(layer.digest, layer.size) for layer in layers])
         image = lay_out(place, document, manifest)
-        with self._store.adding():
-            copy_in(self._store.podman, place)
-        with self._store.renaming:
-            self._store.show(image)
-            if name:
-                self._store.tag(image, name)
-                self._store.note_tag(image)
+        with self._store.in_work.needing(()):  # until it has its name
+            with self._store.adding():
+                copy_in(self._store.podman, place)
+            with self._store.renaming:
+                self._store.show(image)
+                if name:
+                    self._store.tag(image, name)
+                    self._store.note_tag(image)
         return image
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
+from contextlib import suppress
 from typing import NamedTuple
 
 from cnm.errors import CnmError, Conflict, NotFound
@@ -32,19 +33,26 @@ class Pruning(NamedTuple):
     is_wanted: Callable[[Image], bool] | None = None
 
     def run(self) -> Pruned:
-        """Containers' images stay, and what builds that go on may need."""
+        """Containers' images stay, what builds that go on may need, and what came while an image is being made."""
         self.images.drop_layers()
         everything = self.images.all()
         sizes, known = layer_sizes(everything), {each.id for each in everything}
         removed: list[Removed] = []
         for image in everything:
-            if self._is_chosen(image):
-                for reference in image.names or (image.id,):
-                    gone = self._removed(reference)
-                    self.events.tell_removed(image, gone, known)
-                    removed += gone
+            removed += self._pruned(image.id, known)
         removed += self._damaged()
         return Pruned(removed, sum(sizes.get(each.deleted, 0) for each in removed))
+
+    def _pruned(self, ident: str, known: Collection[str]) -> list[Removed]:
+        """It is looked at anew: whoever made it may have given it its name since, and need it no more."""
+        removed: list[Removed] = []
+        with self.images.renaming, suppress(NotFound):
+            image = self.images.find(ident)
+            for reference in (image.names or (ident,)) if self._is_chosen(image) else ():
+                gone = self._removed(reference)
+                self.events.tell_removed(image, gone, known)
+                removed += gone
+        return removed
 
     def _is_chosen(self, image: Image) -> bool:
         if (image.tags and self.only_dangling) or not (self.is_wanted is None or self.is_wanted(image)):
@@ -63,7 +71,7 @@ class Pruning(NamedTuple):
     def _damaged(self) -> Iterator[Removed]:
         """Nobody knows labels or times of these."""
         for image in self.images.damaged() if self.is_wanted is None else ():
-            if not (image.names and self.only_dangling):
+            if not (image.names and self.only_dangling) and not self.images.may_be_needed(image.id):
                 try:
                     yield from self.images.remove_damaged(image.id, self.in_use)
                 except (Conflict, NotFound):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 
 from cnm.errors import CnmError, Conflict
 from cnm.launcher.deleting import delete
@@ -47,7 +47,7 @@ class ImageStore:
         self.client = RegistryClient(self.podman, scratch)
         self.orphans = OrphanedLayers(self.storage, self.index, self.podman, self.client)
         self.on_their_way = LayersOnTheirWay(lambda: self.index.contents().layers.keys(), self.orphans.drop)
-        self.in_work = ImagesInWork(lambda: {image.id for image in self.index.images()})
+        self.in_work = ImagesInWork(self.ids)
         self.renaming = threading.RLock()
         """Held by whoever looks at names, and then changes them."""
         with disk_errors(f"cannot prepare the image store {root}"):
@@ -56,12 +56,9 @@ class ImageStore:
             self.podman.settle()
 
     @contextmanager
-    def adding(self, needed: Collection[str] | None = None, *, resumes: bool = False) -> Iterator[None]:
-        """Whoever brings layers does it in here; see `LayersOnTheirWay`. `needed`: ids of what a build begins with."""
-        with ExitStack() as stack:
-            if needed is not None:
-                stack.enter_context(self.in_work.needing(needed))
-            stack.enter_context(self.on_their_way.adding(resumes=resumes))
+    def adding(self, *, resumes: bool = False) -> Iterator[None]:
+        """Whoever brings layers does it in here; see `LayersOnTheirWay`. Images that come meanwhile are not pruned."""
+        with self.in_work.needing(()), self.on_their_way.adding(resumes=resumes):
             yield
 
     def show(self, image: str) -> None:
@@ -78,7 +75,7 @@ class ImageStore:
 
     def note_tag(self, image: str) -> None:
         """Somebody here has named it, now; that it came with a name is not noted."""
-        self.tag_times.note(image, {each.id for each in self.index.images()})
+        self.tag_times.note(image, self.ids)
 
     def hide(self, image: str) -> None:
         """It is removed as far as anybody sees, and containers keep its layers."""
@@ -105,6 +102,10 @@ class ImageStore:
             raise Conflict(
                 f"conflict: unable to delete {short} (cannot be forced) - a build uses it"
             ) from None
+
+    def ids(self) -> set[str]:
+        """Of all images."""
+        return {image.id for image in self.index.images()}
 
     def stored(self, image: str) -> StoredImage | None:
         return next((each for each in self.index.contents().images if each.id == digits(image)), None)

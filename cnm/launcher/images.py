@@ -37,7 +37,8 @@ class Images:
         self._store = ImageStore(root, run, programs, registries)
         self._index, self._digests = self._store.index, self._store.digests
         self.podman, self.client = self._store.podman, self._store.client
-        self.adding, self.show = self._store.adding, self._store.show
+        self.adding, self.show, self.renaming = self._store.adding, self._store.show, self._store.renaming
+        self.needing = self._store.in_work.needing
         self.loading = ImageLoader(self._store).loading
         maker = ImageMaker(self._store)
         self.import_tar, self.commit = maker.import_tar, maker.commit
@@ -102,7 +103,7 @@ class Images:
 
     def add_digest(self, image: str, name: str) -> None:
         """What a registry calls an image, by its id, from now on: "REPOSITORY@sha256:…". Raises CnmError."""
-        self._digests.add(name, image, {each.id for each in self.all()})
+        self._digests.add(name, image, self._store.ids)
 
     def _given(self, image: str, repository: str, before: Collection[str]) -> str:
         found = self._store.stored(image)
@@ -156,7 +157,7 @@ class Images:
             return [*(Removed(untagged=familiar(name)) for name in found.names), Removed(deleted=found.id)]
 
     def may_be_needed(self, image: str) -> bool:
-        """Whether a build that goes on needs it, or may: then it is not to be pruned."""
+        """Whether a build that goes on needs it, or whoever makes an image: then it is not to be pruned."""
         return self._store.in_work.may_need(image) or any(self._with_builds(lambda _: ())(image))
 
     def drop_layers(self) -> None:

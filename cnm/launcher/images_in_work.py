@@ -1,10 +1,20 @@
-"""Images that builds which go on need, or may: nobody prunes these."""
+"""Images that builds which go on need, and those that came while images are being made: nobody prunes these."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+from typing import NamedTuple
+
+
+class _Work(NamedTuple):
+    """Of whoever makes an image."""
+
+    needed: frozenset[str]
+    """What it begins with."""
+    before: frozenset[str]
+    """What there was."""
 
 
 class ImagesInWork:
@@ -14,26 +24,21 @@ class ImagesInWork:
         """`known` gives the ids of all images."""
         self._known = known
         self._lock = threading.Lock()
-        self._needed: list[frozenset[str]] = []
-        """Of each build, what it begins with."""
-        self._before: frozenset[str] = frozenset()
+        self._work: list[_Work] = []
 
     @contextmanager
     def needing(self, images: Collection[str]) -> Iterator[None]:
-        """A build that begins with these ids."""
-        needed = frozenset(images)
+        """Whoever makes an image, and begins with these ids: until the image has its names, or is not to have any."""
         with self._lock:
-            if not self._needed:
-                self._before = frozenset(self._known())
-            self._needed.append(needed)
+            work = _Work(frozenset(images), frozenset(self._known()))
+            self._work.append(work)
         try:
             yield
         finally:
             with self._lock:
-                self._needed.remove(needed)
+                self._work.remove(work)
 
     def may_need(self, image: str) -> bool:
-        """Also one that came since: the next step of a build may begin with it."""
+        """Also one that came since: it may be the one that is made, or the next step of a build may begin with it."""
         with self._lock:
-            is_new = bool(self._needed) and image not in self._before
-            return is_new or any(image in each for each in self._needed)
+            return any(image in each.needed or image not in each.before for each in self._work)

@@ -96,7 +96,7 @@ def require_tar(path: str) -> None:
     try:
         with tarfile.open(path, "r:") as archive:
             archive.next()
-    except tarfile.TarError as error:
+    except (tarfile.TarError, ValueError) as error:  # the latter of texts where numbers should be
         if os.path.getsize(path):
             raise InvalidParameter(f"the archive cannot be read: {error}") from None
 

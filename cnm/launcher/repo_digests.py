@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 import msgspec
 
@@ -34,9 +34,10 @@ class RepoDigests:
         """Names by digest of the image of an id."""
         return [name for name, ident in self._known.items() if ident == image]
 
-    def add(self, name: str, image: str, images: Collection[str]) -> None:
-        """On the disk when this returns. `images`: the ids of all that there are. Raises CnmError."""
+    def add(self, name: str, image: str, known: Callable[[], Collection[str]]) -> None:
+        """On the disk when this returns. `known` gives the ids of all images that there are. Raises CnmError."""
         with self._writing:
+            images = known()  # not before: it would lack those whose digests others have added meanwhile
             kept = {other: ident for other, ident in self._known.items() if ident in images}
             if self._known.get(name) != image:
                 self._write({**kept, name: image})

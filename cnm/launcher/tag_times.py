@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 import msgspec
 
@@ -33,9 +33,10 @@ class TagTimes:
         """0 for one that was not named here."""
         return self._known.get(image, 0)
 
-    def note(self, image: str, images: Collection[str]) -> None:
-        """It is named now. `images`: the ids of all that there are."""
+    def note(self, image: str, known: Callable[[], Collection[str]]) -> None:
+        """It is named now. `known` gives the ids of all images that there are."""
         with self._writing:
+            images = known()
             kept = {other: moment for other, moment in self._known.items() if other in images}
             self._known = {**kept, image: time.time_ns()}
             try:

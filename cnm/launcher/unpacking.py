@@ -14,7 +14,8 @@ import shutil
 import stat
 import tarfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import IO, NamedTuple
 
@@ -23,7 +24,8 @@ from cnm.kernel.openat2 import open_in_root
 from cnm.launcher.modes import UserMapping
 
 _FAILED = "Error processing tar file"
-_TEXTS = {"unexpected end of data": "unexpected EOF", "invalid header": "archive/tar: invalid tar header"}
+_NO_HEADER = "archive/tar: invalid tar header"
+_TEXTS = {"unexpected end of data": "unexpected EOF", "invalid header": _NO_HEADER}
 """Docker's words for tarfile's."""
 _NO_ENTRIES = "empty file"
 """tarfile's word for no bytes at all, which Docker takes for an archive without entries."""
@@ -58,6 +60,8 @@ class Unpacker:
         """Raises InvalidParameter for what an archive may not hold or do, CnmError where it cannot be done."""
         try:
             self._unpack_all(stream)
+        except (OverflowError, ValueError):  # what tarfile says of texts where numbers should be
+            raise InvalidParameter(f"{_FAILED}: {_NO_HEADER}") from None
         except tarfile.ReadError as error:
             if str(error) != _NO_ENTRIES:
                 raise InvalidParameter(f"{_FAILED}: {_TEXTS.get(str(error), str(error))}") from None
@@ -71,7 +75,8 @@ class Unpacker:
             for entry in archive:
                 self._unpack(archive, entry)
         for path, when in reversed(self._times):
-            self._in_parent(path, partial(_set_time, when=when))
+            with _telling(path):
+                self._in_parent(path, partial(_set_time, when=when))
 
     def _unpack(self, archive: tarfile.TarFile, entry: tarfile.TarInfo) -> None:
         path = posixpath.normpath(posixpath.join(self._place, entry.name.lstrip("/")))
@@ -82,12 +87,9 @@ class Unpacker:
             if entry.isdir():
                 return
             raise InvalidParameter(f'{_FAILED}: cannot overwrite directory "{path}" with non-directory')
-        try:
+        with _telling(path):
             self._make_directories(posixpath.dirname(path))
             self._in_parent(path, partial(self._make, archive, entry, path))
-        except OSError as error:
-            why = (error.strerror or str(error)).lower()
-            raise CnmError(f"{_FAILED}: {path}: {why}") from None
 
     def _in_parent(self, path: str, act: Callable[[int, str], None]) -> None:
         parent = open_in_root(self._root, posixpath.dirname(path), _DIRECTORY)
@@ -205,6 +207,18 @@ class Unpacker:
             self._times.append((path, entry.mtime))
         else:
             _set_time(parent, name, entry.mtime)
+
+
+@contextmanager
+def _telling(path: str) -> Iterator[None]:
+    """Headers may hold any number, also what is no time, user or device; and names with a NUL."""
+    try:
+        yield
+    except OSError as error:
+        why = (error.strerror or str(error)).lower()
+        raise CnmError(f"{_FAILED}: {path}: {why}") from None
+    except (OverflowError, ValueError):
+        raise InvalidParameter(f"{_FAILED}: {_NO_HEADER}: {path!r}") from None
 
 
 def _is_below(path: str, place: str) -> bool:

@@ -35,6 +35,7 @@ from tests.support.image_store import (
     tar,
     text,
 )
+from tests.support.odd_archives import NO_FILES, NO_HEADERS
 from tests.support.unpacked import lacking, program
 
 pytestmark = pytest.mark.skipif(
@@ -250,6 +251,20 @@ def test_what_may_not_be_written_is_refused_in_dockers_words(pair: Pair, case: s
     theirs, ours = _write_both(pair, path, data, False)
 
     assert theirs.replace("(exit status 1)", "") == str(ours)
+
+
+@pytest.mark.parametrize("case", NO_HEADERS)
+def test_what_is_no_header_is_refused_in_dockers_words(pair: Pair, case: str) -> None:
+    theirs, ours = _write_both(pair, "/e", NO_HEADERS[case], False)
+
+    assert isinstance(ours, InvalidParameter)
+    assert str(ours).partition(": '")[0] == theirs.replace("(exit status 1)", "")
+
+
+@pytest.mark.parametrize("case", NO_FILES)
+def test_owners_and_devices_that_nothing_has_are_refused(pair: Pair, case: str) -> None:
+    with pytest.raises(InvalidParameter, match="invalid tar header: '/e/odd'"):
+        archive.write(pair.root, "/e", io.BytesIO(NO_FILES[case]), container="c")
 
 
 def _write_both(pair: Pair, path: str, data: bytes, keep_kind: bool) -> tuple[str, CnmError | None]:

@@ -92,9 +92,21 @@ def test_an_archive_by_id_has_no_name_at_either(pair: Pair, tmp_path: Path) -> N
 # Archives of files
 
 
+_RAW = {
+    "/nonsense": b"nonsense\r\n\r\n",
+    "/long": b"HTTP/1.1 200 " + b"O" * 100_000 + b"K\r\n\r\n",
+    "/nowhere": b"HTTP/1.1 302 Found\r\nLocation: http://[x\r\n\r\n",
+}
+"""Of servers that are none, or mislead."""
+
+
 def _answer(asked: Asked) -> None:
     content = busybox_tar()
-    if asked.path == "/root.tar":
+    if asked.path in _RAW:
+        asked.wfile.write(_RAW[asked.path])
+        asked.close_connection = True
+        return
+    if asked.path in ("/root.tar", "/with%20space.tar"):
         asked.answer(200, content, "application/x-tar")
     elif asked.path == "/moved.tar":
         asked.send_response(302)
@@ -105,13 +117,18 @@ def _answer(asked: Asked) -> None:
         asked.close_connection = True
     elif asked.path == "/broken":
         asked.answer(500, b"it is broken\n", "text/plain")
+    elif asked.path == "/half-refused":
+        asked.answer(500, b"it is", "text/plain", size=1000)
+        asked.close_connection = True
     elif asked.path == "/text":
         asked.answer(200, b"no tar" * 200, "text/plain")
     else:
         asked.answer(404, b"nothing is there\n", "text/plain")
 
 
-@pytest.mark.parametrize("path", [f"http://{_WEB}/root.tar", f"http://{_WEB}/moved.tar"])
+@pytest.mark.parametrize(
+    "path", [f"http://{_WEB}/root.tar", f"http://{_WEB}/moved.tar", f"http://{_WEB}/with space.tar"]
+)
 def test_files_are_imported_from_a_web_server_alike(pair: Pair, path: str) -> None:
     ours, theirs = pair.said("import", "--change", 'CMD ["sh"]', path, "fetched:1")
 
@@ -130,6 +147,10 @@ def test_files_are_imported_from_a_web_server_alike(pair: Pair, path: str) -> No
         f"http://{_WEB}/nothing",
         f"http://{_WEB}/broken",
         "http://127.0.0.1:9/root.tar",
+        "http://[x",
+        "http://x:port/",
+        f"http://{_WEB}/nonsense",
+        f"http://{_WEB}/half-refused",
     ],
 )
 def test_what_cannot_be_imported_is_told_alike(pair: Pair, path: str) -> None:
@@ -144,6 +165,8 @@ def test_what_cannot_be_imported_is_told_alike(pair: Pair, path: str) -> None:
     [
         (f"http://{_WEB}/text", "the archive cannot be read"),
         ("http://no-such-host.invalid/root.tar", "dial tcp: lookup no-such-host.invalid"),
+        (f"http://{_WEB}/long", "got more than 65536 bytes when reading status line"),
+        (f"http://{_WEB}/nowhere", f'Get "http://{_WEB}/nowhere": invalid ipv6 url'),
         ("ftp://127.0.0.1/root.tar", "no such file or directory"),  # by the docker CLI itself
     ],
 )

@@ -5,14 +5,19 @@ from __future__ import annotations
 import json
 import os
 import signal
+import tarfile
+from pathlib import Path
 
 import pytest
 
 from tests.support.building import Project, folders, rest, sending, workers
 from tests.support.engine_pair import ask
-from tests.support.image_store import tar, text
+from tests.support.image_store import directory, entry, symlink, tar, text
 from tests.support.launcher import Launcher
+from tests.support.odd_archives import HOLES, NO_FILES, NO_HEADERS, OUTSIDE
 from tests.support.small_containers import eventually
+
+ODD = {**NO_HEADERS, **NO_FILES}
 
 
 @pytest.mark.parametrize(
@@ -139,6 +144,74 @@ def test_a_quiet_build_that_fails_tells_what_was_said_last(builder: Launcher) ->
     assert told.endswith("the end\n")
     assert 500_000 < len(told) < 1_100_000
     assert lines[-1]["errorDetail"]["code"] == 7
+
+
+@pytest.mark.parametrize("case", ODD)
+def test_an_archive_with_odd_headers_is_the_client_s_fault(
+    builder: Launcher, project: Project, case: str
+) -> None:
+    header = {"Content-Type": "application/x-tar"}
+    builder.docker("create", "--name", "odd", "busybox")
+
+    done = project.build(builder, "-", given=ODD[case])
+    built = ask(builder.socket, "POST", "/v1.41/build", ODD[case], header)
+    copied = ask(builder.socket, "PUT", "/v1.41/containers/odd/archive?path=/", ODD[case], header)
+
+    assert done.returncode == 1
+    assert "Error response from daemon: Error processing tar file: " in done.stderr
+    assert (built.status, copied.status) == (400, 400)
+    assert built.message == copied.message
+
+
+def test_a_name_that_is_no_text_is_told_all_the_same(builder: Launcher) -> None:
+    builder.docker("create", "--name", "odd", "busybox")
+
+    refused = ask(builder.socket, "PUT", "/v1.41/containers/odd/archive?path=/etc", OUTSIDE)
+
+    assert (refused.status, refused.message[-21:]) == (400, ' is outside of "/etc"')
+    assert '"../\ufffd' in refused.message
+
+
+def test_images_of_archives_with_odd_headers_are_the_client_s_fault(builder: Launcher) -> None:
+    header = {"Content-Type": "application/x-tar"}
+
+    imported = ask(builder.socket, "POST", "/v1.41/images/create?fromSrc=-&repo=odd", HOLES, header)
+    loaded = ask(builder.socket, "POST", "/v1.41/images/load", HOLES, header)
+
+    assert imported.status == 400
+    assert "the archive cannot be read" in imported.message
+    assert loaded.status == 200  # as all that goes wrong with a load
+    assert "the archive of images cannot be read" in loaded.message
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("a%00b", r"no file can be called 'a\x00b'"),
+        ("folder", "failed to open folder: is a directory"),
+        ("loop", "failed to open loop: too many levels of symbolic links"),
+        ("n" * 300, f"failed to open {'n' * 300}: file name too long"),
+        ("pipe", "the Dockerfile (pipe) cannot be empty"),
+    ],
+)
+def test_what_can_be_no_dockerfile_is_the_client_s_fault(builder: Launcher, name: str, said: str) -> None:
+    pipe = entry("pipe", kind=tarfile.FIFOTYPE)
+    archive = tar(directory("folder"), directory(".dockerignore"), symlink("loop", "loop"), (pipe, b""))
+    header = {"Content-Type": "application/x-tar"}
+
+    answer = ask(builder.socket, "POST", f"/v1.41/build?dockerfile={name}", archive, header)
+
+    assert (answer.status, answer.message) == (400, said)
+    assert builder.process
+    opened = Path(f"/proc/{builder.process.pid}/fd").iterdir()
+    assert [path for path in map(_target, opened) if "/context" in path] == []
+
+
+def _target(descriptor: Path) -> str:
+    try:
+        return os.readlink(descriptor)
+    except FileNotFoundError:
+        return ""
 
 
 def test_a_client_that_goes_while_it_sends_leaves_nothing(builder: Launcher) -> None:

@@ -81,6 +81,7 @@ def _told(socket: str, dockerfile: str, query: str) -> tuple[int, list[Any]]:
         ("FROM busybox\nUSER\n", ""),
         ("FROM busybox\nONBUILD FROM x\n", ""),
         ("FROM busybox AS 1x\n", ""),
+        ("FROM busybox AS one\nONBUILD RUN echo triggered\nFROM one\nENV Z=1\n", ""),
         ("# escape=x\nFROM busybox\n", ""),
     ],
 )
@@ -95,6 +96,28 @@ def test_a_dockerfile_that_is_not_there_is_the_client_s_fault(pair: Pair) -> Non
 
     assert (ours[0], theirs[0]) == (400, 500)
     assert ours[1] == theirs[1]
+
+
+@pytest.mark.parametrize(
+    ("dockerfile", "line"),
+    [
+        ("FROM busybox\nENV A=1\nRUN --mount=type=bind,from=busybox,target=/x true\n", 3),
+        ("FROM busybox AS one\nONBUILD RUN --mount=type=tmpfs,target=/x true\nFROM one\n", 3),
+        ("FROM mounts\n", 1),
+    ],
+)
+def test_a_step_with_mounts_is_refused_in_docker_s_words(pair: Pair, dockerfile: str, line: int) -> None:
+    """Docker does the steps before it."""
+    for socket in pair:
+        _told(socket, "FROM busybox\nONBUILD RUN --mount=type=cache,target=/x true\n", "t=mounts")
+    try:
+        (status, [*_, ours]), (_, [*_, theirs]) = (_told(socket, dockerfile, "t=x") for socket in pair)
+    finally:
+        pair.docker("rmi", "mounts")
+
+    assert "the --mount option requires BuildKit. " in theirs["error"]
+    assert status == 400
+    assert ours["message"] == f"dockerfile parse error line {line}: {theirs['error']}"
 
 
 def test_triggers_of_the_image_are_done_without_being_steps(pair: Pair) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cnm.errors import CnmError, InvalidParameter
-from cnm.launcher.fetching import fetching
+from cnm.launcher.fetching import checked, fetching
 from netns_fixtures import Host, Topology
 from tests.support.certificates import Authority
 from tests.support.web_server import Asked, web_server
@@ -51,8 +51,8 @@ def test_a_server_that_nobody_vouches_for_is_refused(host: Host, tmp_path: Path)
 
 @pytest.mark.parametrize("url", ["file:///etc/passwd", "ftp://127.0.0.1/x"])
 def test_only_the_web_is_asked(url: str) -> None:
-    with pytest.raises(InvalidParameter, match="unsupported protocol scheme"), fetching(url):
-        pass
+    with pytest.raises(InvalidParameter, match="unsupported protocol scheme"):
+        checked(url)
 
 
 def test_nobody_is_sent_on_to_a_file(host: Host) -> None:

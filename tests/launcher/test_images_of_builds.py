@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from tests.support.building import Project
+from tests.support.building import Project, workers
 from tests.support.launcher import IMAGE, Launcher
 from tests.support.launcher_left import pids
+from tests.support.small_containers import eventually
 from tests.support.unpacked import environment
 
 _SIGN = "/tmp/goes-on"
@@ -118,6 +121,23 @@ def test_images_that_a_build_does_not_need_are_pruned_meanwhile(builder: Launche
         assert f"deleted: {unneeded}" in builder.docker("image", "prune", "-f")
         build.release()
         build.end()
+
+
+def test_pruning_between_the_end_of_a_build_and_its_name_leaves_its_image(
+    builder: Launcher, project: Project
+) -> None:
+    with _waiting(builder, project, f"FROM {IMAGE}\nWAIT\n") as build:
+        assert builder.cnmd.process is not None
+        cnmd = builder.cnmd.process.pid
+        os.kill(cnmd, signal.SIGSTOP)  # of which the end of a build waits to hear that its sandbox is gone
+        try:
+            build.release()
+            eventually(lambda: builder.docker("images", "-q", "--filter", "dangling=true"))
+            eventually(lambda: not workers(builder))
+            assert "deleted" not in builder.docker("image", "prune", "-f")
+        finally:
+            os.kill(cnmd, signal.SIGCONT)
+        assert "Successfully tagged made:latest" in build.end()
 
 
 def test_a_build_beside_pruning_without_end_is_not_disturbed(builder: Launcher, project: Project) -> None:

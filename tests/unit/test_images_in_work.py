@@ -26,3 +26,17 @@ def test_a_second_build_counts_what_came_since_the_first_began() -> None:
             assert work.may_need("early")
         assert work.may_need("base")
         assert work.may_need("early")
+
+
+def test_what_was_made_before_whoever_goes_on_began_is_not_kept() -> None:
+    images = {"base"}
+    work = ImagesInWork(lambda: images)
+    first, second = work.needing([]), work.needing([])
+
+    with first:
+        images.add("early")
+        second.__enter__()
+        images.add("late")
+
+    assert [work.may_need(each) for each in ("early", "late")] == [False, True]
+    second.__exit__(None, None, None)

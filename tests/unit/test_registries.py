@@ -159,8 +159,8 @@ def test_layers_have_a_bar_as_dockers() -> None:
 def test_digests_are_kept_until_their_image_is_gone(tmp_path: Path) -> None:
     path = str(tmp_path / "digests.json")
     kept = RepoDigests(path)
-    kept.add("r/a@sha256:1", "one", {"one"})
-    kept.add("r/b@sha256:2", "two", {"two"})
+    kept.add("r/a@sha256:1", "one", lambda: {"one"})
+    kept.add("r/b@sha256:2", "two", lambda: {"two"})
 
     again = RepoDigests(path)
 

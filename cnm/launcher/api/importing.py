@@ -12,7 +12,7 @@ from cnm.errors import CnmError
 from cnm.launcher import progress
 from cnm.launcher.api import registry
 from cnm.launcher.api.calls import Call
-from cnm.launcher.fetching import Fetched, fetching
+from cnm.launcher.fetching import Fetched, checked, fetching
 from cnm.launcher.progress import Message
 from cnm.wire import codec
 
@@ -27,7 +27,7 @@ def import_image(call: Call[None], source: str) -> Response:
     """`source` is "-" for the body, or a URL, whose http:// may be left out."""
     if source != _BODY:
         url = source if "://" in source else f"http://{source}"
-        return registry.streamed(call, _fetched(call, url))
+        return registry.streamed(call, _fetched(call, checked(url), source))
     ident = _taken_in(call, call.stream, source)
     return Response(codec.encode({"status": ident}) + b"\r\n", content_type="application/json")
 
@@ -45,14 +45,14 @@ def _taken_in(call: Call[Any], archive: BinaryIO, source: str) -> str:
     return ident
 
 
-def _fetched(call: Call[Any], url: str) -> Iterator[Message | None]:
+def _fetched(call: Call[Any], url: str, source: str) -> Iterator[Message | None]:
     """Docker's lines (daemon/import.go)."""
     with call.engine.parts.images.client.place() as place, fetching(url) as found:
         yield progress.message(f"Downloading from {url}")
         path = os.path.join(place, "fetched")
         yield from _written(path, found)
         with open(path, "rb") as archive:
-            ident = _taken_in(call, archive, url)
+            ident = _taken_in(call, archive, source)
     yield progress.message(ident)
 
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import BinaryIO, NamedTuple
 
 from cnm.errors import CnmError
@@ -82,19 +82,16 @@ class Build:
         assert self._recipe is not None, "it has been read"
         progress = Progress(self._recipe, self._parts.images)
         try:
-            if known := self._recalled():
-                yield from progress.again(known)
-                yield from self._finish(known.results[-1])
-                return
-            yield from progress.beginning()
-            sources = self._recipe.sources.values()
-            with self._parts.images.adding(sources), self._cleared_where_it_fails():
-                yield from self._work(self._recipe, progress)
-                with open(self._place.image, encoding="ascii") as file:
-                    image = digits(file.read().strip())
-                self._parts.images.show(f"sha256:{image}")
-            self.close()  # who hears of its end may remove the network that it was on
-            yield from self._finish(image)
+            with ExitStack() as needing:  # until the image has its last name
+                if known := self._recalled(needing):
+                    yield from progress.again(known)
+                    yield from self._finish(known.results[-1])
+                    return
+                needing.enter_context(self._parts.images.needing(self._recipe.sources.values()))
+                yield from progress.beginning()
+                image = yield from self._made(self._recipe, progress)
+                self.close()  # who hears of its end may remove the network that it was on
+                yield from self._finish(image)
             self._remember(progress, image)
         except BuildFailed as error:
             yield error.message()
@@ -102,6 +99,15 @@ class Build:
             yield failure(error)
         except OSError as error:
             yield failure(no_file(error))
+
+    def _made(self, recipe: Recipe, progress: Progress) -> Generator[Message | None, None, str]:
+        """The new image's digits."""
+        with self._parts.images.adding(), self._cleared_where_it_fails():
+            yield from self._work(recipe, progress)
+            with open(self._place.image, encoding="ascii") as file:
+                image = digits(file.read().strip())
+            self._parts.images.show(f"sha256:{image}")
+            return image
 
     @contextmanager
     def _cleared_where_it_fails(self) -> Iterator[None]:
@@ -112,12 +118,17 @@ class Build:
             self.close()
             raise
 
-    def _recalled(self) -> Remembered | None:
+    def _recalled(self, needing: ExitStack) -> Remembered | None:
+        """Its images are needed from then on."""
         if not self._key:
             return None
-        images = {digits(image.id) for image in self._parts.images.all()}
-        found = self._workshop.memory.recall(self._key, images)
-        return found if found and len(found.results) == self._count_of_results else None
+        with self._parts.images.renaming:  # nothing is pruned meanwhile
+            images = {digits(image.id) for image in self._parts.images.all()}
+            found = self._workshop.memory.recall(self._key, images)
+            if found is None or len(found.results) != self._count_of_results:
+                return None
+            needing.enter_context(self._parts.images.needing([f"sha256:{each}" for each in found.results]))
+            return found
 
     def _remember(self, progress: Progress, image: str) -> None:
         """Not where podman has told less than is to be told again. The image is made, whatever comes of this."""

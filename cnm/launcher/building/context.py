@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from typing import BinaryIO
 
@@ -13,6 +14,8 @@ from cnm.launcher.scope import in_scope
 from cnm.launcher.unpacking import Rules, Unpacker
 
 DEFAULT = "Dockerfile"
+_CLIENTS = (errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENXIO)
+"""What is wrong with names and kinds of files."""
 _LONGEST = 16 * 1024 * 1024
 """Bytes of a Dockerfile."""
 
@@ -37,6 +40,8 @@ class Context:
 
         Raises InvalidParameter in Docker's words, CnmError where it cannot be read.
         """
+        if "\0" in name:
+            raise InvalidParameter(f"no file can be called {name!r}")
         candidates = (name, name.lower()) if name == DEFAULT else (name,)
         for candidate in candidates:
             try:
@@ -49,7 +54,10 @@ class Context:
                 raise InvalidParameter(f"the Dockerfile ({candidate}) is no text") from None
             except OSError as error:
                 why = (error.strerror or str(error)).lower()
-                raise CnmError(f"failed to open {candidate}: {why}") from None
+                is_clients = error.errno in _CLIENTS
+                raise (InvalidParameter if is_clients else CnmError)(
+                    f"failed to open {candidate}: {why}"
+                ) from None
         raise InvalidParameter(f"Cannot locate specified Dockerfile: {name}")
 
     def _drop_ignored(self, dockerfile: str) -> None:
@@ -70,8 +78,11 @@ class Context:
             file = open_in_root(root, name.lstrip("/") or ".", os.O_RDONLY | os.O_NONBLOCK)
         finally:
             os.close(root)
-        with os.fdopen(file, "rb") as stream:
-            content = stream.read(_LONGEST)
+        try:
+            with open(file, "rb", closefd=False) as stream:  # it refuses a directory, and leaves that open
+                content = stream.read(_LONGEST)
+        finally:
+            os.close(file)
         if not content:
             raise InvalidParameter(f"the Dockerfile ({name}) cannot be empty")
         return content

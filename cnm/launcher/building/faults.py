@@ -44,7 +44,10 @@ _FLAGS = {
     "HEALTHCHECK": ("interval", "retries", "start-period", "timeout"),
     "RUN": ("mount",),
 }
-"""That podman's builder knows."""
+"""That podman's builder knows; of RUN what is for BuildKit alone."""
+_OF_BUILDKIT = (
+    "Refer to https://docs.docker.com/go/buildkit/ to learn how to build images with BuildKit enabled"
+)
 _CHECKED_WHOLE = ("ENV", "EXPOSE", "HEALTHCHECK", "LABEL")
 
 
@@ -86,6 +89,13 @@ def check_values(instruction: Instruction) -> None:
             changed(Config(), [f"{instruction.word} {instruction.rest}"])
         except InvalidParameter as error:
             raise wrong(instruction, str(error)) from None
+
+
+def check_flags(step: Instruction, line: int) -> None:
+    """Of a step, or of a trigger that FROM at `line` does. Raises InvalidParameter."""
+    if step.word == "RUN" and step.flags:
+        what = f"the --{next(iter(step.flags))} option requires BuildKit. {_OF_BUILDKIT}"
+        raise InvalidParameter(f"dockerfile parse error line {line}: {what}")
 
 
 def _has_arguments(instruction: Instruction) -> bool:

@@ -161,8 +161,7 @@ class Progress:
         known = self._recipe.dockerfile.stages[self._stage].steps
         self._triggers = self._count - len(known)
         if self._number == 1:
-            image = self._recipe.image(self._stage)
-            self._triggers = len(image.config.on_build or ()) if image else 0
+            self._triggers = len(self._recipe.triggers(self._stage))
             self._results.append("")
             self._base_is_due = True
             yield from self._told_step(known[0].text)

@@ -6,12 +6,13 @@ Each instruction stays on the line on which it begins, so that what podman says 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
 from cnm.errors import InvalidParameter, NotFound
 from cnm.launcher.building.dockerfile import BACKSLASH, SCRATCH, Dockerfile, Instruction, Stage
+from cnm.launcher.building.faults import check_flags
 from cnm.launcher.image_config import Image
 from cnm.launcher.image_index import digits
 from cnm.launcher.images import Images
@@ -21,7 +22,10 @@ _COPIED_FROM = re.compile(r"--from=(?P<image>\S+)")
 
 
 class Recipe:
-    """`images` is asked once, when it is made. Raises InvalidParameter for a name that can be no image's."""
+    """`images` is asked once, when it is made.
+
+    Raises InvalidParameter for a name that can be no image's, and for a flag that steps or triggers may not have.
+    """
 
     def __init__(self, dockerfile: Dockerfile, images: Images) -> None:
         self.dockerfile = dockerfile
@@ -31,8 +35,18 @@ class Recipe:
         """Ids of the images that it names; "" for one that is not here."""
         self.bases = tuple(self._base(index, stage) for index, stage in enumerate(dockerfile.stages))
         """The name of each stage's image, for podman."""
+        self._check_flags()
         self.text = self._text()
         """For podman."""
+
+    def _check_flags(self) -> None:
+        """By `--mount` RUN would have images that are none of `sources`, and another result with each of them."""
+        for index, stage in enumerate(self.dockerfile.stages):
+            first = stage.steps[0].line
+            for trigger in self.triggers(index):
+                check_flags(Instruction.of(trigger, first), first)
+            for step in stage.steps:
+                check_flags(step, step.line)
 
     def _text(self) -> str:
         lines = [] if self.dockerfile.escape == BACKSLASH else [f"# escape={self.dockerfile.escape}"]
@@ -58,9 +72,16 @@ class Recipe:
 
     @property
     def has_triggers(self) -> bool:
-        """Whether ONBUILD of an image that it begins with makes more steps, as far as is known."""
-        found = [self.image(index) for index in range(len(self.dockerfile.stages))]
-        return any(image is not None and image.config.on_build for image in found)
+        """Whether ONBUILD of what a stage begins with makes more steps, as far as is known."""
+        return any(self.triggers(index) for index in range(len(self.dockerfile.stages)))
+
+    def triggers(self, stage: int) -> Sequence[str]:
+        """ONBUILD of what it begins with, as far as is known: instructions that are done behind its FROM."""
+        earlier = self.earlier(stage, self.dockerfile.stages[stage].base)
+        if earlier is not None:
+            return [step.rest for step in self.dockerfile.stages[earlier].steps if step.word == "ONBUILD"]
+        image = self.image(stage)
+        return (image.config.on_build or ()) if image else ()
 
     def _is_no_image(self, stage: int) -> bool:
         base = self.dockerfile.stages[stage].base
