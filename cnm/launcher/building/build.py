@@ -25,6 +25,7 @@ from cnm.launcher.building.recipe import Recipe
 from cnm.launcher.building.remembered import Memory, Remembered
 from cnm.launcher.building.request import BuildRequest
 from cnm.launcher.building.sources import Sources
+from cnm.launcher.disk import refusal
 from cnm.launcher.image_events import ImageEvents
 from cnm.launcher.image_index import digits
 from cnm.launcher.parts import Parts
@@ -232,6 +233,5 @@ class Build:
 
 
 def no_file(error: OSError) -> CnmError:
-    """What is told of a file of a build that cannot be written or read. Only calls with a path know its name."""
-    why = (error.strerror or str(error)).lower()
-    return CnmError(f"{error.filename}: {why}" if error.filename else why)
+    """What is told of a file of a build that cannot be written or read."""
+    return CnmError(refusal(error))
