@@ -89,6 +89,7 @@ _SAMPLED = {
     "launcher/test_build_killed.py": 3,
     "launcher/test_build_like_docker.py": 12,
     "launcher/test_build_networks.py": 4,
+    "launcher/test_build_options.py": 9,
     "launcher/test_build_power_cut.py": 3,
     "launcher/test_build_registry.py": 5,
     "launcher/test_cli_copied_files.py": 36,

@@ -14,14 +14,19 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import IO, Any
 
+from cnm.errors import CnmError
+
 
 class Child:
     """One run of a program; it ends with the block, whatever it does."""
 
     def __init__(self, command: Sequence[str], env: Mapping[str, str], **streams: Any) -> None:
-        """`streams` are Popen's: stdin, stdout, stderr. Raises OSError where it does not start."""
-        self._popen = subprocess.Popen(command, env=dict(env), **streams)
-        self._process = os.pidfd_open(self._popen.pid)
+        """`streams` are Popen's: stdin, stdout, stderr. Raises CnmError where it does not start."""
+        try:
+            self._popen = subprocess.Popen(command, env=dict(env), **streams)
+            self._process = _opened(self._popen)
+        except OSError as error:
+            raise CnmError(f"cannot start {command[0]}: {(error.strerror or str(error)).lower()}") from None
         self._waiter = threading.Thread(target=self._popen.wait, name="child", daemon=True)
         self._waiter.start()
 
@@ -59,3 +64,13 @@ class Child:
             with suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self._process, signal.SIGKILL)
         self.wait()
+
+
+def _opened(popen: subprocess.Popen[Any]) -> int:
+    """A descriptor of its process, without which it could not be ended, and ends at once. Raises OSError."""
+    try:
+        return os.pidfd_open(popen.pid)
+    except OSError:
+        with popen:
+            popen.kill()
+        raise

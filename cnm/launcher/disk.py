@@ -24,6 +24,11 @@ def disk_errors(what: str) -> Iterator[None]:
         raise CnmError(f"{what}: {why}{remedy}") from None
 
 
+def refusal(error: OSError, path: str = "") -> str:
+    """What the system refuses, and where: only calls with a path know it, else it is `path`."""
+    return ": ".join(filter(None, (error.filename or path, (error.strerror or str(error)).lower())))
+
+
 def says_full(error: BaseException) -> bool:
     """Whether what went wrong is a full disk, by its words."""
     return any(os.strerror(number).lower() in str(error).lower() for number in _FULL)

@@ -20,6 +20,7 @@ from cnm.launcher.attachments import Attachments
 from cnm.launcher.building.builds import Builds
 from cnm.launcher.container import Container, Status
 from cnm.launcher.container_volumes import ContainerVolumes
+from cnm.launcher.disk import refusal
 from cnm.launcher.ending import Ender
 from cnm.launcher.entering import Entering, check_runs
 from cnm.launcher.failures import check_alive, said_of, while_it_runs
@@ -204,9 +205,8 @@ class Engine:
             self.parts.rootfs(container).remove()
             self.volumes.release(removing)
         except OSError as error:
-            reason = CnmError(
-                f"cannot remove container {container.short}: {error.filename}: {error.strerror}"
-            )
+            place = self.parts.places.container(container.id)
+            reason = CnmError(f"cannot remove container {container.short}: {refusal(error, place)}")
             raise self._died(removing, reason) from None
         except CnmError as error:
             raise self._died(removing, error) from None

@@ -34,9 +34,12 @@ class ImageEvents:
             self.tell("tag", ident, name if has_tag else name.rpartition(":")[0])
 
     def tell_loaded(self, lines: Iterable[str]) -> None:
-        """Of the answer to a load: an event of each image."""
-        references = (line.partition(": ")[2] for line in lines)
-        for ident in dict.fromkeys(self._images.find(each).id for each in references):
+        """Of the answer to a load: an event of each image but those that somebody has removed already."""
+        idents = dict[str, None]()
+        for line in lines:
+            with contextlib.suppress(NotFound):
+                idents[self._images.find(line.partition(": ")[2]).id] = None
+        for ident in idents:
             self.tell("load", ident)
 
     def tell_removed(self, image: Image, removed: Iterable[Removed], known: Collection[str]) -> None:

@@ -15,6 +15,7 @@ from cnm.kernel import mounting
 from cnm.launcher import user_namespaces
 from cnm.launcher.changes import Change, changes, written
 from cnm.launcher.deleting import delete
+from cnm.launcher.disk import refusal
 from cnm.launcher.modes import UserMapping
 from cnm.launcher.overlays import Seen, look_up
 from cnm.launcher.storage import layer_directory, short_link
@@ -70,9 +71,7 @@ class Rootfs:
             else:
                 self._mount_mapped(self.mapping)
         except OSError as error:
-            raise CnmError(
-                f"cannot mount the root file system {self.path}: {error.strerror}: {error.filename}"
-            ) from None
+            raise CnmError(f"cannot mount the root file system {self.path}: {refusal(error)}") from None
         return self.path
 
     def unmount(self) -> None:

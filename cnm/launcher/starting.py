@@ -16,6 +16,7 @@ from cnm.launcher import shared_memory, user_namespaces
 from cnm.launcher.arrivals import Arrivals
 from cnm.launcher.container import Container, Status
 from cnm.launcher.container_volumes import ContainerVolumes
+from cnm.launcher.disk import refusal
 from cnm.launcher.failures import exit_code_of, explained
 from cnm.launcher.links import Links, environment, write_hosts
 from cnm.launcher.log_options import keeps_log, largest
@@ -70,7 +71,8 @@ class Starter:
         except CnmError as error:
             raise self._failed(container, error) from None
         except OSError as error:
-            reason = f"cannot start container {container.short}: {error.filename}: {error.strerror}"
+            place = self._p.places.container(container.id)
+            reason = f"cannot start container {container.short}: {refusal(error, place)}"
             raise self._failed(container, CnmError(reason)) from None
         self._follow(running)
         self._p.tell("start", running)

@@ -11,6 +11,7 @@ from cnm.errors import CnmError
 from cnm.launcher import cgroups, shared_memory, user_namespaces
 from cnm.launcher.container import Container
 from cnm.launcher.container_volumes import ContainerVolumes
+from cnm.launcher.disk import refusal
 from cnm.launcher.modes import shared_with
 from cnm.launcher.parts import Parts
 
@@ -63,5 +64,5 @@ def _failure(step: Callable[[], object]) -> CnmError | None:
     except CnmError as error:
         return error
     except OSError as error:
-        return CnmError(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+        return CnmError(refusal(error))
     return None

@@ -14,6 +14,7 @@ import struct
 import termios
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from enum import Enum
 from typing import NamedTuple
 
@@ -61,19 +62,27 @@ class Transfer:
     """One run of podman; used up when it has been iterated over."""
 
     def __init__(self, command: Sequence[str], env: Mapping[str, str]) -> None:
-        self._printed = os.memfd_create("printed", os.MFD_CLOEXEC)
-        self._master, terminal = os.openpty()
-        try:
-            fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", _ROWS, _COLUMNS, 0, 0))
-            self._child = Child(
-                ["setsid", "--ctty", *command], env, stdin=terminal, stdout=self._printed, stderr=terminal
-            )
-        except BaseException:
-            os.close(self._master)
-            os.close(self._printed)
-            raise
-        finally:
-            os.close(terminal)
+        """Raises CnmError where it cannot be started."""
+        with ExitStack() as opened:
+            try:
+                self._printed = _closing(opened, os.memfd_create("printed", os.MFD_CLOEXEC))
+                self._master, terminal = os.openpty()
+                _closing(opened, self._master)
+            except OSError as error:
+                why = (error.strerror or str(error)).lower()
+                raise CnmError(f"{command[0]} gets no terminal: {why}") from None
+            try:
+                fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", _ROWS, _COLUMNS, 0, 0))
+                self._child = Child(
+                    ["setsid", "--ctty", *command],
+                    env,
+                    stdin=terminal,
+                    stdout=self._printed,
+                    stderr=terminal,
+                )
+            finally:
+                os.close(terminal)
+            opened.pop_all()
         self._said: deque[str] = deque(maxlen=_KEPT_LINES)
         self.output = ""
         """What podman printed, when it is done."""
@@ -126,6 +135,11 @@ class Transfer:
         if line:
             self._said.append(line)
         return None
+
+
+def _closing(stack: ExitStack, descriptor: int) -> int:
+    stack.callback(os.close, descriptor)
+    return descriptor
 
 
 def _content(file: int) -> str:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import resource
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -97,3 +101,34 @@ def test_a_child_ends_with_its_block() -> None:
         assert not child.has_ended(0)
 
     assert child.wait() == -9
+
+
+def test_a_transfer_for_which_there_are_no_descriptors_is_told_and_leaves_nothing() -> None:
+    before, children = os.listdir("/proc/self/fd"), _children()
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    free = next(number for number in count() if str(number) not in before)
+    told = set[str]()
+    for more in range(20):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (free + more, limits[1]))
+        try:
+            with Transfer(["sleep", "1000"], {}):
+                pass
+        except CnmError as error:
+            told.add(str(error))
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        assert os.listdir("/proc/self/fd") == before
+
+    why = "too many open files"
+    assert told == {f"sleep gets no terminal: {why}", f"cannot start setsid: {why}"}
+    assert _children() == children
+
+
+def _children() -> list[str]:
+    """Processes of this one's, by number."""
+    own = f"PPid:\t{os.getpid()}\n"
+    found = []
+    for path in Path("/proc").glob("[0-9]*/status"):
+        with suppress(OSError):
+            found += [path.parent.name] if own in path.read_text() else []
+    return found

@@ -138,6 +138,14 @@ def test_times_of_two_images_that_are_named_at_once_are_both_kept(
     assert images.last_tagged(first) > images.last_tagged(second) > 0
 
 
+def test_of_loaded_images_that_somebody_has_removed_meanwhile_nothing_is_told(images: Images) -> None:
+    ident, bus = add_image(images, "stays", tar(text("f", "1"))), EventBus()
+
+    ImageEvents(images, bus).tell_loaded(["Loaded image: gone:latest", "Loaded image: stays:latest"])
+
+    assert [(event.action, event.id) for event in bus.past()] == [("load", ident)]
+
+
 def test_an_image_without_a_name_goes_once_nobody_makes_one(images: Images) -> None:
     ident = add_image(images, "", tar(text("f", "1")))
 

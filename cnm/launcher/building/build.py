@@ -25,8 +25,10 @@ from cnm.launcher.building.recipe import Recipe
 from cnm.launcher.building.remembered import Memory, Remembered
 from cnm.launcher.building.request import BuildRequest
 from cnm.launcher.building.sources import Sources
+from cnm.launcher.disk import refusal
 from cnm.launcher.image_events import ImageEvents
 from cnm.launcher.image_index import digits
+from cnm.launcher.limits import check_resources, settled_resources, with_defaults
 from cnm.launcher.parts import Parts
 from cnm.launcher.process import clean
 from cnm.launcher.seccomp import find_profile
@@ -74,7 +76,8 @@ class Build:
         found = found.up_to(self._request.target) if self._request.target else found
         found = found.with_labels(self._request.labels)
         found.check_result()
-        self._recipe = Recipe(found, self._parts.images)
+        self._recipe = Recipe(found, self._parts.images, pulls=self._request.pull)
+        check_resources(self._request.resources, self._parts.host)
         self._key = remembered.key(self._recipe, self._request, self._place.context)
 
     def messages(self) -> Iterator[Message | None]:
@@ -178,7 +181,7 @@ class Build:
             network = self._network() if recipe.runs else ("--network", "none")
             self._is_whole = False
             started = self._parts.images.podman.start(
-                *("build", *self._options(network), "--file", text, self._place.context),
+                *("build", *self._options(recipe, network), "--file", text, self._place.context),
                 env={VARIABLE: self.id, "TMPDIR": self._place.scratch},
                 options=("--runtime", self._parts.programs.path("runc")),
             )
@@ -196,11 +199,16 @@ class Build:
         parent = clean(f"/{self._request.cgroup_parent or self._workshop.cgroup_parent}")
         return f"{parent.rstrip('/')}/build-{self.id}"
 
-    def _options(self, network: Sequence[str]) -> Iterator[str]:
+    def _options(self, recipe: Recipe, network: Sequence[str]) -> Iterator[str]:
+        """A base that is here is what it is, whatever machine is asked for, as for Docker."""
         seccomp = find_profile(self._parts.programs.seccomp_profile)
         yield from options.of_store(self._parts.images.podman.policy)
         yield from options.of_place(self._place, self._cgroup, seccomp)
         yield from options.of_request(self._request, self._place)
+        limits, _ = settled_resources(with_defaults(self._request.resources), self._parts.host)
+        yield from options.of_limits(limits, self._request.shm_size)
+        if self._request.platform and (recipe.may_pull or recipe.has_scratch):
+            yield f"--platform={self._request.platform}"
         yield from network
 
     def _finish(self, made: str) -> Iterator[Message]:
@@ -232,6 +240,5 @@ class Build:
 
 
 def no_file(error: OSError) -> CnmError:
-    """What is told of a file of a build that cannot be written or read. Only calls with a path know its name."""
-    why = (error.strerror or str(error)).lower()
-    return CnmError(f"{error.filename}: {why}" if error.filename else why)
+    """What is told of a file of a build that cannot be written or read."""
+    return CnmError(refusal(error))

@@ -10,6 +10,7 @@ import msgspec
 from cnm.launcher.building.leftovers import Folders
 from cnm.launcher.building.request import BuildRequest
 from cnm.launcher.registries import Credentials
+from cnm.wire.containers import Resources
 
 
 def of_store(policy: str) -> Iterator[str]:
@@ -35,13 +36,29 @@ def of_request(request: BuildRequest, place: Folders) -> Iterator[str]:
     yield "--squash" if request.squash else "--layers"
     if request.no_cache:
         yield "--no-cache"
-    if request.platform:
-        yield f"--platform={request.platform}"
     for name, value in request.arguments.items():
         yield f"--build-arg={name}={value}"
     if request.credentials:
         yield f"--authfile={_written(request.credentials, place)}"
-    yield from request.limits
+
+
+def of_limits(wanted: Resources, shm_size: int) -> Iterator[str]:
+    """What RUN may take; 0 and "" for no limit of its own."""
+    for option, size in (("memory", wanted.memory), ("memory-swap", wanted.memory_swap)):
+        if size:
+            yield f"--{option}={size}{'b' if size > 0 else ''}"
+    for option, value in (
+        ("cpu-shares", wanted.cpu_shares),
+        ("cpu-period", wanted.cpu_period),
+        ("cpu-quota", wanted.cpu_quota),
+        ("cpuset-cpus", wanted.cpuset_cpus),
+        ("cpuset-mems", wanted.cpuset_mems),
+        ("shm-size", shm_size),  # which is passed on to mount(2): it knows no "b"
+    ):
+        if value:
+            yield f"--{option}={value}"
+    for limit in wanted.ulimits or ():
+        yield f"--ulimit={limit.name}={limit.soft}:{limit.hard}"
 
 
 def _written(credentials: Mapping[str, Credentials], place: Folders) -> str:

@@ -19,7 +19,8 @@ _SHORT = 12
 _STEP = re.compile(r"(?:\[(?P<stage>\d+)/\d+\] )?STEP (?P<number>\d+)/(?P<count>\d+): (?P<text>.*)")
 _CACHED = re.compile(r"--> Using cache (?P<id>[0-9a-f]{64})")
 _MADE = re.compile(r"--> (?P<id>[0-9a-f]{11})")
-_UNUSED = re.compile(r"\[Warning\] one or more build args were not consumed: (?P<names>\[.*\])")
+_UNUSED = re.compile(r"\[Warning\] one or more build args were not consumed: \[(?P<names>.*)\]")
+_OF_PLATFORMS = ("TARGETARCH", "TARGETOS", "TARGETPLATFORM", "TARGETVARIANT")
 _UNFINISHED = re.compile(r"(?P<said>.+?)(?P<own>--> [0-9a-f]{11}|(?:\[\d+/\d+\] )?COMMIT)")
 _COMMIT = re.compile(r"(?:\[\d+/\d+\] )?COMMIT.*")
 _WHOLE_ID = re.compile(r"[0-9a-f]{64}")
@@ -127,13 +128,18 @@ class Progress:
                 yield said(" ---> Using cache\n")
             self._results[-1:] = [cached["id"]]
         elif unused := _UNUSED.fullmatch(line):
-            self.warnings.append(f"[Warning] One or more build-args {unused['names']} were not consumed\n")
-            yield said(self.warnings[-1])
+            yield from self._told_unused(unused["names"])
         elif self.is_last and _COMMIT.fullmatch(line):
             self._commit = line
         elif not (self._is_done and _WHOLE_ID.fullmatch(line)):
             yield from self._base()
             yield said(f"{line}\n")
+
+    def _told_unused(self, names: str) -> Iterator[Message]:
+        """Without those that podman itself has set, by the platform."""
+        if given := [name for name in names.split() if name not in _OF_PLATFORMS]:
+            self.warnings.append(f"[Warning] One or more build-args [{' '.join(given)}] were not consumed\n")
+            yield said(self.warnings[-1])
 
     def _released(self) -> Iterator[Message]:
         """A line that was no word of podman's, since no image came of it."""

@@ -22,13 +22,14 @@ _COPIED_FROM = re.compile(r"--from=(?P<image>\S+)")
 
 
 class Recipe:
-    """`images` is asked once, when it is made.
+    """`images` is asked once, when it is made. `pulls`: newer ones are fetched in any case.
 
     Raises InvalidParameter for a name that can be no image's, and for a flag that steps or triggers may not have.
     """
 
-    def __init__(self, dockerfile: Dockerfile, images: Images) -> None:
+    def __init__(self, dockerfile: Dockerfile, images: Images, *, pulls: bool = False) -> None:
         self.dockerfile = dockerfile
+        self._pulls = pulls
         self._images = images
         self._stages = {stage.name for stage in dockerfile.stages} - {""}
         self.sources: dict[str, str] = {}
@@ -83,6 +84,16 @@ class Recipe:
         image = self.image(stage)
         return (image.config.on_build or ()) if image else ()
 
+    @property
+    def may_pull(self) -> bool:
+        """Whether an image may have to come from a registry."""
+        return self._pulls or not all(self.sources.values())
+
+    @property
+    def has_scratch(self) -> bool:
+        """Whether a stage begins with nothing."""
+        return SCRATCH in self.bases
+
     def _is_no_image(self, stage: int) -> bool:
         base = self.dockerfile.stages[stage].base
         return base == SCRATCH or self.earlier(stage, base) is not None
@@ -115,7 +126,8 @@ class Recipe:
         shells: list[list[str] | None] = []
         for index, (base, stage) in enumerate(zip(self.bases, self.dockerfile.stages, strict=True)):
             first, *rest = stage.steps
-            flags = "".join(f"--{key}={value} " for key, value in first.flags.items())
+            is_here = not self._pulls and self.image(index) is not None
+            flags = "" if is_here else "".join(f"--{key}={value} " for key, value in first.flags.items())
             yield first, f"FROM {flags}{base}{f' AS {stage.name}' if stage.name else ''}"
             earlier, image = self.earlier(index, stage.base), self.image(index)
             shells.append(shells[earlier] if earlier is not None else image.config.shell if image else None)

@@ -8,10 +8,11 @@ from typing import TypeVar
 import msgspec
 
 from cnm.errors import InvalidParameter, NotBuilt
+from cnm.launcher.building.platforms import platform
 from cnm.launcher.modes import shared_with
 from cnm.launcher.references import familiar, normalised, parse
 from cnm.launcher.registries import Credentials
-from cnm.wire.containers import Ulimit
+from cnm.wire.containers import Resources, Ulimit
 
 T = TypeVar("T")
 
@@ -33,8 +34,10 @@ class BuildRequest(msgspec.Struct, frozen=True, kw_only=True):
     squash: bool = False
     quiet: bool = False
     extra_hosts: tuple[str, ...] = ()
-    limits: tuple[str, ...] = ()
-    """Options of podman's that limit what a RUN step takes."""
+    resources: Resources = msgspec.field(default_factory=Resources)
+    """Limits of what a RUN step takes; not checked."""
+    shm_size: int = 0
+    """Bytes of its /dev/shm, 0 for the default."""
     cgroup_parent: str = ""
     platform: str = ""
     credentials: Mapping[str, Credentials] = {}
@@ -45,17 +48,8 @@ class BuildRequest(msgspec.Struct, frozen=True, kw_only=True):
         return tuple(map(familiar, self.names))
 
 
-_LIMITS = {
-    "memory": "memory",
-    "memswap": "memory-swap",
-    "cpushares": "cpu-shares",
-    "cpuperiod": "cpu-period",
-    "cpuquota": "cpu-quota",
-    "cpusetcpus": "cpuset-cpus",
-    "cpusetmems": "cpuset-mems",
-    "shmsize": "shm-size",
-}
-"""podman's options by Docker's parameters; both count bytes."""
+_DIGITS = 19
+"""Of 64 bits."""
 _SPELLED = {"buildargs": "build args"}
 _BUILDKIT = "2"
 _FALSE = ("", "0", "no", "false", "none")
@@ -67,6 +61,12 @@ def read(query: Mapping[str, str], several: Mapping[str, Sequence[str]]) -> Buil
         raise NotBuilt("BuildKit is not served: set DOCKER_BUILDKIT=0 to build with the classic builder")
     if query.get("remote", ""):
         raise NotBuilt("remote contexts are not fetched: send the files themselves")
+    if (isolation := query.get("isolation", "")).lower() not in ("", "default"):
+        raise InvalidParameter(f'Unsupported isolation: "{isolation}"')
+    if "securityopt" in query:
+        raise InvalidParameter(
+            "The daemon on this platform does not support setting security options on build"
+        )
 
     network, extra_hosts = query.get("networkmode", ""), tuple(several.get("extrahosts", ()))
     if shared_with(network) and extra_hosts:
@@ -87,9 +87,10 @@ def read(query: Mapping[str, str], several: Mapping[str, Sequence[str]]) -> Buil
         squash=flag("squash"),
         quiet=flag("q"),
         extra_hosts=extra_hosts,
-        limits=(*_limits(query), *_ulimits(query)),
+        resources=_resources(query),
+        shm_size=_shm_size(query),
         cgroup_parent=query.get("cgroupparent", ""),
-        platform=query.get("platform", ""),
+        platform=platform(query.get("platform", "")),
     )
 
 
@@ -114,17 +115,29 @@ def _decoded(query: Mapping[str, str], name: str, kind: type[T]) -> T | None:
         raise InvalidParameter(f"error reading {_SPELLED.get(name, name)}: {error}") from None
 
 
-def _limits(query: Mapping[str, str]) -> list[str]:
-    found = []
-    for name, option in _LIMITS.items():
-        if (value := query.get(name, "")) and value != "0":
-            if not name.startswith("cpuset") and not value.removeprefix("-").isdecimal():
-                raise InvalidParameter(f"invalid value for {name}: {value!r}: it must be a number")
-            unit = "b" if name in ("memory", "memswap", "shmsize") and value != "-1" else ""
-            found.append(f"--{option}={value}{unit}")
-    return found
+def _resources(query: Mapping[str, str]) -> Resources:
+    return Resources(
+        memory=_number(query, "memory"),
+        memory_swap=_number(query, "memswap"),
+        cpu_shares=_number(query, "cpushares"),
+        cpu_period=_number(query, "cpuperiod"),
+        cpu_quota=_number(query, "cpuquota"),
+        cpuset_cpus=query.get("cpusetcpus", ""),
+        cpuset_mems=query.get("cpusetmems", ""),
+        ulimits=_decoded(query, "ulimits", list[Ulimit]) or [],
+    )
 
 
-def _ulimits(query: Mapping[str, str]) -> list[str]:
-    found = _decoded(query, "ulimits", list[Ulimit]) or []
-    return [f"--ulimit={each.name}={each.soft}:{each.hard}" for each in found]
+def _number(query: Mapping[str, str], name: str) -> int:
+    """0 for nothing."""
+    value = query.get(name, "") or "0"
+    if not (value.isascii() and value.removeprefix("-").isdecimal() and len(value) <= _DIGITS):
+        raise InvalidParameter(f"invalid value for {name}: {value!r}: it must be a number")
+    return int(value)
+
+
+def _shm_size(query: Mapping[str, str]) -> int:
+    size = _number(query, "shmsize")
+    if size < 0:
+        raise InvalidParameter("SHM size can not be less than 0")
+    return size
