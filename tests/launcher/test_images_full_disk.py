@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from tests.support.image_archives import archive
 from tests.support.image_store import tar, text
 from tests.support.launcher import IMAGE, Launcher
 from tests.support.launcher_left import left
-from tests.support.small_disk import filled, on_small_disk
+from tests.support.small_disk import filled, free, on_small_disk
 
 _ROOM = 32 << 20
 """Bytes of the disk that the launcher has for everything."""
@@ -103,4 +104,23 @@ def test_a_launcher_starts_on_a_full_disk_and_has_its_images(launcher: Launcher)
         assert launcher.docker("images", "--format", "{{.Repository}}") == IMAGE
         assert launcher.docker("system", "df")
     assert launcher.docker("run", "--rm", IMAGE, "echo", "runs") == "runs"
+    assert left(launcher) == []
+
+
+@pytest.mark.parametrize("flags", [{}, {"incomplete": True}], ids=["of a container", "incomplete"])
+def test_a_layer_that_a_kill_has_left_makes_room_at_the_next_start(
+    launcher: Launcher, flags: dict[str, bool]
+) -> None:
+    half, storage = "2" * 64, launcher.place / "root/launcher/storage"
+    layers = storage / "overlay-layers/layers.json"
+    launcher.kill()
+    (storage / "overlay" / half / "diff").mkdir(parents=True)
+    (storage / "overlay" / half / "diff/large").write_bytes(bytes(1 << 20))
+    entry = {"id": half, "created": "2024-01-01T00:00:00Z", "flags": flags}
+    layers.write_text(json.dumps([*json.loads(layers.read_text()), entry]))
+    with filled(launcher):
+        launcher.start()
+
+        assert half not in layers.read_text()
+        assert free(launcher) > 1 << 19
     assert left(launcher) == []
