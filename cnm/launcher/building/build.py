@@ -83,8 +83,9 @@ class Build:
         progress = Progress(self._recipe, self._parts.images)
         try:
             if known := self._recalled():
-                yield from progress.again(known)
-                yield from self._finish(known.results[-1])
+                with self._parts.images.adding([f"sha256:{known.results[-1]}"]):
+                    yield from progress.again(known)
+                    yield from self._finish(known.results[-1])
                 return
             yield from progress.beginning()
             sources = self._recipe.sources.values()
@@ -93,8 +94,8 @@ class Build:
                 with open(self._place.image, encoding="ascii") as file:
                     image = digits(file.read().strip())
                 self._parts.images.show(f"sha256:{image}")
-            self.close()  # who hears of its end may remove the network that it was on
-            yield from self._finish(image)
+                self.close()  # who hears of its end may remove the network that it was on
+                yield from self._finish(image)  # until it has its name it could be pruned
             self._remember(progress, image)
         except BuildFailed as error:
             yield error.message()
