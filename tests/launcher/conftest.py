@@ -11,6 +11,7 @@ import pytest
 
 from tests.support import building
 from tests.support import launcher as lab
+from tests.support.launcher_crashes import Forks, forking
 from tests.support.small_containers import Containers, containers
 from tests.support.unpacked import lacking
 
@@ -69,3 +70,21 @@ def project(tmp_path: Path) -> building.Project:
     folder = tmp_path / "project"
     folder.mkdir()
     return building.Project(folder)
+
+
+@pytest.fixture(scope="module")
+def forks() -> Iterator[Forks]:
+    """Launchers that can be killed at any point of what they do."""
+    if reason := lacking(*lab.PROGRAMS):
+        pytest.skip(reason)
+    with forking() as forks:
+        yield forks
+
+
+@pytest.fixture
+def tidy(forks: Forks) -> Iterator[Forks]:
+    """The same; what a test that failed has left does not have the next one fail."""
+    yield forks
+    if forks.is_serving:
+        forks.clear()
+        forks.kill()

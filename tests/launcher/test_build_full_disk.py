@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from tests.support import building
-from tests.support import launcher as lab
 from tests.support.building import Project, rest
 from tests.support.launcher import Launcher
-from tests.support.unpacked import lacking
+from tests.support.small_disk import free, on_small_disk
 
 _ROOM = 64 << 20
 """Bytes of the disk that the launcher has for everything."""
@@ -27,32 +22,17 @@ _SLACK = 256 << 10
 
 @pytest.fixture(scope="module")
 def cramped() -> Iterator[Launcher]:
-    """A launcher on a small disk."""
-    if reason := lacking(*lab.PROGRAMS):
-        pytest.skip(reason)
-    with tempfile.TemporaryDirectory(prefix="cnm", dir="/tmp") as folder:
-        root = Path(folder, "root")
-        root.mkdir()
-        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={_ROOM}", "none", root], check=True)
-        try:
-            with lab.running(Path(folder)) as launcher:
-                yield launcher
-        finally:
-            subprocess.run(["umount", root], check=True)
+    with on_small_disk(_ROOM) as launcher:
+        yield launcher
 
 
 @pytest.fixture
 def roomy(cramped: Launcher) -> Iterator[Launcher]:
     """The same; afterwards all that was built is gone, and so much room is there as before."""
-    before = _free(cramped)
+    before = free(cramped)
     with building.built(cramped):
         yield cramped
-    assert before - _free(cramped) < _SLACK
-
-
-def _free(launcher: Launcher) -> int:
-    found = os.statvfs(launcher.place / "root")
-    return found.f_bavail * found.f_frsize
+    assert before - free(cramped) < _SLACK
 
 
 def _write_large(project: Project, size: int) -> None:

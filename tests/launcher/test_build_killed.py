@@ -6,7 +6,6 @@ import fcntl
 import os
 import signal
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,39 +13,25 @@ import pytest
 
 from cnm.launcher.storage import Storage
 from tests.support import building
-from tests.support import launcher as lab
 from tests.support.building import Project, rest, sending, workers
 from tests.support.launcher import Launcher
-from tests.support.launcher_crashes import Forks, chosen, forking
+from tests.support.launcher_crashes import Forks, die_at_points
 from tests.support.small_containers import eventually
 from tests.support.thorough import THOROUGH
-from tests.support.unpacked import lacking
 
 _DOCKERFILE = "FROM busybox\nRUN echo made > /made\nENV A=1\nCMD cat /made\n"
 _NAME = "docker.io/library/web:latest"
 
 
-@pytest.fixture(scope="module")
-def forks() -> Iterator[Forks]:
-    if reason := lacking(*lab.PROGRAMS):
-        pytest.skip(reason)
-    with forking() as forks:
-        yield forks
-
-
 @pytest.mark.timeout(900)
 def test_a_launcher_killed_anywhere_in_a_build(forks: Forks, project: Project) -> None:
     project.write(_DOCKERFILE)
-    played = _play(forks, project, -1)
-    assert (played["died"], played["error"]) == (False, "")
-    points = played["points"]
+
+    points = die_at_points(lambda at: _play(forks, project, at))
+
     assert {"after starting podman", "before hearing 'STEP 2/4: RU'", "before removing a folder"} <= set(
         points
     )
-
-    for at in chosen(len(points)):
-        played = _play(forks, project, at)
-        assert played["died"] or played["error"] == "", played["error"]
 
 
 def _play(forks: Forks, project: Project, at: int) -> dict[str, Any]:

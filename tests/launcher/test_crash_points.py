@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import pytest
 
-from tests.support import launcher as lab
-from tests.support.launcher_crashes import OTHERS, Forks, chosen, forking
+from tests.support.launcher_crashes import OTHERS, Forks, die_at_points
 from tests.support.launcher_left import left
 from tests.support.small_containers import eventually
 from tests.support.unpacked import lacking
@@ -89,39 +88,16 @@ CASES = {
 }
 
 
-@pytest.fixture(scope="module")
-def forks() -> Iterator[Forks]:
-    if reason := lacking(*lab.PROGRAMS):
-        pytest.skip(reason)
-    with forking() as forks:
-        yield forks
-
-
-@pytest.fixture
-def tidy(forks: Forks) -> Iterator[Forks]:
-    """What a test that failed has left does not have the next one fail."""
-    yield forks
-    if forks.is_serving:
-        forks.clear()
-        forks.kill()
-
-
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("name", CASES)
 def test_a_launcher_killed_within(tidy: Forks, name: str) -> None:
-    forks = tidy
     case = CASES[name]
     if case.host == _CRUN and (reason := lacking("crun")):
         pytest.skip(reason)
-    played = _play(forks, case, -1)
-    assert (played["died"], played["error"]) == (False, "")
-    points = played["points"]
-    assert len(points) > 2
 
-    for at in chosen(len(points)):
-        played = _play(forks, case, at)
-        assert played["died"] or played["error"] == "", f"{name}: {played['error']}"
-        print(f"{name}: died {played['points'][-1]} ({at} of {len(points)})")
+    points = die_at_points(lambda at: _play(tidy, case, at))
+
+    assert len(points) > 2
 
 
 def _play(forks: Forks, case: Case, at: int) -> dict[str, Any]:

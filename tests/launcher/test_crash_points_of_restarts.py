@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from cnm.kernel.processes import has_ended
-from tests.support import launcher as lab
-from tests.support.launcher_crashes import Forks, chosen, forking
+from tests.support.launcher_crashes import Forks, die_at_points
 from tests.support.launcher_left import left
 from tests.support.small_containers import eventually
-from tests.support.unpacked import lacking
 
 POLICIES: dict[str, dict[str, Any]] = {
     "no": {"Name": "no"},
@@ -25,35 +22,12 @@ POLICIES: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.fixture(scope="module")
-def forks() -> Iterator[Forks]:
-    if reason := lacking(*lab.PROGRAMS):
-        pytest.skip(reason)
-    with forking() as forks:
-        yield forks
-
-
-@pytest.fixture
-def tidy(forks: Forks) -> Iterator[Forks]:
-    yield forks
-    if forks.is_serving:
-        forks.clear()
-        forks.kill()
-
-
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("policy", POLICIES)
 def test_a_launcher_killed_within_a_restart(tidy: Forks, policy: str) -> None:
-    forks = tidy
-    played = _play(forks, policy, -1)
-    assert (played["died"], played["error"]) == (False, "")
-    points = played["points"]
-    assert len(points) > 2
+    points = die_at_points(lambda at: _play(tidy, policy, at))
 
-    for at in chosen(len(points)):
-        played = _play(forks, policy, at)
-        assert played["died"] or played["error"] == "", played["error"]
-        print(f"{policy}: died {played['points'][-1]} ({at} of {len(points)})")
+    assert len(points) > 2
 
 
 def _play(forks: Forks, policy: str, at: int) -> dict[str, Any]:

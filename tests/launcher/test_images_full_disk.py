@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import gzip
-import os
-import subprocess
-import tempfile
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.support import launcher as lab
 from tests.support.image_archives import archive
 from tests.support.image_store import tar, text
 from tests.support.launcher import IMAGE, Launcher
 from tests.support.launcher_left import left
-from tests.support.unpacked import lacking
+from tests.support.small_disk import filled, free, on_small_disk
 
 _ROOM = 32 << 20
 """Bytes of the disk that the launcher has for everything."""
@@ -26,17 +23,8 @@ _SMALL = archive("team/small:1", layers=[tar(text("small", "s"))]).content
 
 @pytest.fixture(scope="module")
 def small() -> Iterator[Launcher]:
-    if reason := lacking(*lab.PROGRAMS):
-        pytest.skip(reason)
-    with tempfile.TemporaryDirectory(prefix="cnm", dir="/tmp") as folder:
-        root = Path(folder) / "root"
-        root.mkdir()
-        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={_ROOM}", "none", root], check=True)
-        try:
-            with lab.running(Path(folder)) as launcher:
-                yield launcher
-        finally:
-            subprocess.run(["umount", root], check=True)
+    with on_small_disk(_ROOM) as launcher:
+        yield launcher
 
 
 @pytest.fixture
@@ -110,27 +98,29 @@ def _check(launcher: Launcher, said: str, place: Path) -> None:
 
 def test_a_launcher_starts_on_a_full_disk_and_has_its_images(launcher: Launcher) -> None:
     launcher.kill()
-    filler = launcher.place / "root/filler"
-    with filler.open("wb", buffering=0) as file:
-        for size in (1 << 20, 4096, 1):
-            _fill(file.fileno(), bytes(size))
-    with pytest.raises(OSError, match="No space left"):
-        (launcher.place / "root/one-more").write_bytes(b"x")
-    try:
+    with filled(launcher):
         launcher.start()
 
         assert launcher.docker("images", "--format", "{{.Repository}}") == IMAGE
         assert launcher.docker("system", "df")
-    finally:
-        filler.unlink()
     assert launcher.docker("run", "--rm", IMAGE, "echo", "runs") == "runs"
     assert left(launcher) == []
 
 
-def _fill(file: int, piece: bytes) -> None:
-    while True:
-        try:
-            if not os.write(file, piece):
-                return
-        except OSError:
-            return
+@pytest.mark.parametrize("flags", [{}, {"incomplete": True}], ids=["of a container", "incomplete"])
+def test_a_layer_that_a_kill_has_left_makes_room_at_the_next_start(
+    launcher: Launcher, flags: dict[str, bool]
+) -> None:
+    half, storage = "2" * 64, launcher.place / "root/launcher/storage"
+    layers = storage / "overlay-layers/layers.json"
+    launcher.kill()
+    (storage / "overlay" / half / "diff").mkdir(parents=True)
+    (storage / "overlay" / half / "diff/large").write_bytes(bytes(1 << 20))
+    entry = {"id": half, "created": "2024-01-01T00:00:00Z", "flags": flags}
+    layers.write_text(json.dumps([*json.loads(layers.read_text()), entry]))
+    with filled(launcher):
+        launcher.start()
+
+        assert half not in layers.read_text()
+        assert free(launcher) > 1 << 19
+    assert left(launcher) == []

@@ -10,10 +10,9 @@ from typing import Any, NamedTuple
 import pytest
 
 from tests.support import launcher as lab
-from tests.support.launcher_crashes import Forks, chosen, forking
+from tests.support.launcher_crashes import Forks, die_at_points
 from tests.support.launcher_left import left
 from tests.support.scripted_volumes import ScriptedVolumes, scripted_volumes
-from tests.support.unpacked import lacking
 
 _IMAGE = "filled"
 _FILES = ["one", "three", "two"]
@@ -38,14 +37,11 @@ _FAST = {"Name": "fast", "DriverOpts": {"type": "tmpfs", "device": "tmpfs"}}
 
 
 @pytest.fixture(scope="module")
-def forks() -> Iterator[Forks]:
-    if reason := lacking(*lab.PROGRAMS):
-        pytest.skip(reason)
-    with forking() as forks:
-        forks.serve()
-        _make_image(forks.launcher)
-        forks.kill()
-        yield forks
+def with_image(forks: Forks) -> Forks:
+    forks.serve()
+    _make_image(forks.launcher)
+    forks.kill()
+    return forks
 
 
 def _make_image(launcher: lab.Launcher) -> None:
@@ -66,8 +62,9 @@ def plugin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ScriptedVolumes
 
 
 @pytest.fixture
-def tidy(forks: Forks, plugin: ScriptedVolumes) -> Iterator[Forks]:
+def tidy(with_image: Forks, plugin: ScriptedVolumes) -> Iterator[Forks]:
     """What a test that failed has left does not have the next one fail."""
+    forks = with_image
     plugin.mounts.clear()
     yield forks
     if forks.is_serving:
@@ -98,14 +95,9 @@ CASES = {
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", CASES)
 def test_a_launcher_killed_within(tidy: Forks, plugin: ScriptedVolumes, name: str) -> None:
-    case = CASES[name]
-    played = _play(tidy, plugin, case, -1)
-    assert (played["died"], played["error"]) == (False, "")
-    assert len(played["points"]) > 2
+    points = die_at_points(lambda at: _play(tidy, plugin, CASES[name], at))
 
-    for at in chosen(len(played["points"])):
-        played = _play(tidy, plugin, case, at)
-        assert played["died"] or played["error"] == "", f"{name}: {played['error']}"
+    assert len(points) > 2
 
 
 def _play(forks: Forks, plugin: ScriptedVolumes, case: Case, at: int) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -126,7 +126,22 @@ def forking() -> Iterator[Forks]:
             launcher.cnmd.ask("DELETE", "/networks/other")
 
 
-def chosen(count: int) -> Sequence[int]:
+def die_at_points(play: Callable[[int], dict[str, Any]]) -> list[str]:
+    """`play` is told where to die, -1 for nowhere, and answers as `Forks.ask`. It dies at one point after another.
+
+    What lies on the way. Raises AssertionError where the verb fails.
+    """
+    played = play(-1)
+    assert (played["died"], played["error"]) == (False, "")
+    points: list[str] = played["points"]
+    for at in _chosen(len(points)):
+        played = play(at)
+        assert played["died"] or played["error"] == "", played["error"]
+        print(f"died {played['points'][-1]} ({at} of {len(points)})")
+    return points
+
+
+def _chosen(count: int) -> Sequence[int]:
     """Which of so many points are played."""
     if THOROUGH:
         return range(count)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import select
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from tests.support.cut_wire import Wire, wire
 from tests.support.launcher import Launcher
 from tests.support.registry import Registry
 from tests.support.registry_images import Put, layer, put_image
+from tests.support.small_disk import small_disk
 from tests.support.unpacked import environment
 
 PROGRAMS = (*lab.PROGRAMS, *registries.PROGRAMS)
@@ -82,18 +82,11 @@ class Stage:
 
 @contextmanager
 def staged() -> Iterator[Stage]:
-    with tempfile.TemporaryDirectory(prefix="cnm", dir="/tmp") as folder:
-        place = Path(folder)
-        (place / "root").mkdir()
-        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={ROOM}", "none", place / "root"], check=True)
-        try:
-            with lab.running(place, config=_SETTINGS) as launcher:
-                host = getattr(launcher.cnmd.popen, "__self__")  # noqa: B009 - it is some host's `popen`
-                plain = registries.running(place / "registry", host.popen, port=PORT, is_plain=True)
-                with plain as registry, wire(host, WIRE_PORT, PORT) as made:
-                    yield Stage(launcher, registry, made, host)
-        finally:
-            subprocess.run(["umount", place / "root"], check=True)
+    with small_disk(ROOM) as place, lab.running(place, config=_SETTINGS) as launcher:
+        host = getattr(launcher.cnmd.popen, "__self__")  # noqa: B009 - it is some host's `popen`
+        plain = registries.running(place / "registry", host.popen, port=PORT, is_plain=True)
+        with plain as registry, wire(host, WIRE_PORT, PORT) as made:
+            yield Stage(launcher, registry, made, host)
 
 
 def large(seed: bytes) -> bytes:
