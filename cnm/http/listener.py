@@ -20,6 +20,8 @@ GROUP = "docker"
 
 _MODE = 0o660
 _BACKLOG = 256
+_DEAD_SECONDS, _PROBES = 15, 3
+"""After which a host that does not answer counts as gone, and how often it is asked until then."""
 
 
 class Place(Protocol):
@@ -64,6 +66,18 @@ class UnixPlace:
             listener.close()
 
 
+def watch(connection: socket.socket) -> None:
+    """From now on it fails once the other host is gone, also while nothing is said; a listener's connections, too.
+
+    However long an answer takes: it is TCP that has to answer (tcp(7)). Raises OSError.
+    """
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option in (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL):
+        connection.setsockopt(socket.IPPROTO_TCP, option, _DEAD_SECONDS // _PROBES)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, _PROBES)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _DEAD_SECONDS * 1000)
+
+
 class TlsPlace:
     """A TCP port whose clients must show a certificate that `tls` trusts."""
 
@@ -77,9 +91,11 @@ class TlsPlace:
 
     def listen(self) -> socket.socket:
         try:
-            return socket.create_server(
+            listener = socket.create_server(
                 self._address, family=socket.AF_INET6 if ":" in self._address[0] else socket.AF_INET
             )
+            watch(listener)
+            return listener
         except OSError as error:
             reason = (error.strerror or str(error)).lower()
             raise InvalidParameter(f"cannot listen on {self}: {reason}: choose another address") from None

@@ -17,7 +17,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_to_bytes
 
@@ -45,6 +45,12 @@ Its answer gives the headers, and no body.
 
 HAS_LEFT = "cnm.has_left"
 """Key of the WSGI environment with a callable that says whether the client has gone."""
+
+PATIENCE = "cnm.patience"
+"""Key of the WSGI environment with a context in which the client may be silent for as long as it likes.
+
+For requests that are few, and where the connection must be kept: a client that is silent has a worker to itself.
+"""
 
 PEER_CERTIFICATE = "cnm.peer_certificate"
 """Key of the WSGI environment with the certificate that the client showed (DER), where it showed one."""
@@ -182,6 +188,14 @@ class _Connection(server.HTTPConnection):
         if isinstance(self.socket, ssl.SSLSocket) and self.socket.version() is None:
             return self._shake_hands(self.socket)
         return bool(self.communicate())  # type: ignore[no-untyped-call]
+
+    @contextmanager
+    def patiently(self) -> Iterator[None]:
+        self.socket.settimeout(None)
+        try:
+            yield
+        finally:
+            self.socket.settimeout(_IDLE_SECONDS)
 
     def close(self) -> None:
         if self.lingers:
@@ -368,6 +382,7 @@ class _Gateway(wsgi.Gateway_10):
     def get_environ(self) -> dict[str, Any]:  # type: ignore[override]
         environ: dict[str, Any] = super().get_environ()  # type: ignore[no-untyped-call]
         environ[HAS_LEFT] = self.req.conn.abandoned
+        environ[PATIENCE] = self.req.conn.patiently
         if self.req.chunked_read:
             environ["wsgi.input"] = _Body(environ["wsgi.input"])
         environ["PATH_INFO"] = unquote_to_bytes(self.req.uri.partition(b"?")[0]).decode("latin-1")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -53,22 +52,13 @@ def _suspended(docker: Launcher, *words: str) -> Iterator[subprocess.Popen[str]]
             process.kill()
 
 
-def _await_limit(docker: Launcher) -> None:
-    """Until the server has given somebody up who began now and says no more."""
-    with socket.socket(socket.AF_UNIX) as client:
-        client.settimeout(_PATIENCE)
-        client.connect(docker.socket)
-        client.sendall(b"GET /half")
-        assert client.recv(100).startswith(b"HTTP/1.1 408 ")
-
-
 def test_a_suspended_client_misses_nothing_of_a_log(docker: Launcher) -> None:
     script = f"echo 0; while [ ! -e /go ]; do sleep 0.05; done; seq {_LINES}; touch /said; exec sleep 1000"
     docker.docker("run", "-d", "--name", "one", "busybox", "sh", "-c", script)
 
     with _suspended(docker, "logs", "-f", "one") as logs:
         docker.docker("exec", "one", "sh", "-c", "touch /go; while [ ! -e /said ]; do sleep 0.05; done")
-        _await_limit(docker)
+        docker.await_limit()
         logs.send_signal(signal.SIGCONT)
         assert logs.stdout
         lines = [logs.stdout.readline() for _ in range(_LINES)]
@@ -87,7 +77,7 @@ def test_a_suspended_client_misses_no_event(docker: Launcher) -> None:
     with _suspended(docker, "events", "--since", "0", "--format", "{{json .Actor.Attributes}}") as events:
         for old, new in pairwise(["first", *names]):
             assert ask(docker.socket, "POST", f"/containers/{old}/rename?name={new}").status == 204
-        _await_limit(docker)
+        docker.await_limit()
         events.send_signal(signal.SIGCONT)
         assert events.stdout
         told = list[str]()

@@ -203,6 +203,17 @@ def test_the_power_of_a_host_is_cut(stage: Stage, point: str, cut: int) -> None:
     stage.check_ended()
 
 
+def test_a_host_whose_disk_gives_nothing_for_a_while_goes_on(stage: Stage) -> None:
+    moving = stage.stop_at("sending")
+
+    stage.launchers[1].await_limit()
+    stage.go_on("sending")
+
+    assert moving.result().returncode == 0
+    assert stage.has() == [1]
+    stage.check_ended()
+
+
 def test_a_volume_whose_whereabouts_nobody_knows_is_nobody_s(stage: Stage) -> None:
     here, there = stage.launchers
     moving = stage.stop_at("committed")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -88,6 +89,14 @@ class Launcher(DaemonLife):
             connection.request("GET", "/_ping")
             return connection.getresponse().status == 200
         return False
+
+    def await_limit(self) -> None:
+        """Until its server has given somebody up who began now and says no more."""
+        with socket.socket(socket.AF_UNIX) as client:
+            client.settimeout(START_SECONDS)
+            client.connect(self.socket)
+            client.sendall(b"GET /half")
+            assert client.recv(100).startswith(b"HTTP/1.1 408 ")
 
     # The docker CLI
 

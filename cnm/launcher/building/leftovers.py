@@ -153,8 +153,8 @@ def _containers(storage: str, build: str) -> list[str]:
 
 def _is_of(path: str, build: str) -> bool:
     try:
-        with open(path, encoding="utf-8") as file:
-            return build in file.read()
+        with open(path, "rb") as file:  # a power cut may have left anything in it
+            return build.encode() in file.read()
     except FileNotFoundError:
         return False
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from cnm.errors import CnmError, NotFound
 from cnm.http.json_app import JsonApp, body, shown_certificate
 from cnm.http.listener import TlsPlace
-from cnm.http.server import Server
+from cnm.http.server import PATIENCE, Server
 from cnm.launcher.moving.arriving import Arriving, Offer
 from cnm.launcher.moving.peers import ClusterPeers, node_name
 from cnm.wire import codec
@@ -66,7 +66,9 @@ class ArrivalRequests:
         return {}
 
     def _content(self, move: str, certificate: bytes, environ: WSGIEnvironment) -> dict[str, Any]:
-        self._arriving.receive(move, node_name(certificate), environ["wsgi.input"])
+        """The disk there may give nothing for a while."""
+        with environ[PATIENCE]():
+            self._arriving.receive(move, node_name(certificate), environ["wsgi.input"])
         return {}
 
     def _commit(self, move: str, certificate: bytes, environ: WSGIEnvironment) -> dict[str, Any]:

@@ -16,12 +16,10 @@ from cnm.cluster.addresses import join_port
 from cnm.cluster.home import Home, NodeRecord, Phase
 from cnm.cluster.identity import node_of
 from cnm.errors import Forbidden, InvalidParameter, NotFound, Unavailable
+from cnm.http.listener import watch
 from cnm.launcher.cnmd import Cnmd
 
 _CONNECT_SECONDS = 5.0
-_DEAD_SECONDS = 15
-"""After which a host that does not answer TCP counts as gone, however long it may think about an answer."""
-_PROBES = 3
 _ANSWER_SECONDS = 600.0
 """For an answer: a disk may take long to have all of a volume."""
 
@@ -99,7 +97,8 @@ class ClusterPeers:
                     socket.create_connection((peer.address, self.port), _CONNECT_SECONDS)
                 )
                 secured = undo.enter_context(self._context().wrap_socket(plain))
-                _watch(secured)
+                secured.settimeout(_ANSWER_SECONDS)
+                watch(secured)
             except OSError as error:
                 raise Unavailable(
                     f"cannot reach {where}: {_reason(error)}: does cnm-launcher run there?"
@@ -147,17 +146,6 @@ def _is_signed(certificate: bytes, authority: str) -> bool:
     from cnm.cluster import certificates
 
     return certificates.is_signed(ssl.DER_cert_to_PEM_cert(certificate), authority)
-
-
-def _watch(connection: socket.socket) -> None:
-    """A host that is gone is noticed, also while nothing is said."""
-    connection.settimeout(_ANSWER_SECONDS)
-    probes = (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL)
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for option in probes:
-        connection.setsockopt(socket.IPPROTO_TCP, option, _DEAD_SECONDS // _PROBES)
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, _PROBES)
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _DEAD_SECONDS * 1000)
 
 
 def _reason(error: OSError) -> str:
