@@ -7,6 +7,7 @@ import json
 import os
 import ssl
 import stat
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -15,7 +16,7 @@ import pytest
 from cnm.cluster import certificates
 from cnm.cluster.certificates import Subject
 from cnm.events import EventBus
-from cnm.http.server import PEER_CERTIFICATE
+from cnm.http.server import PATIENCE, PEER_CERTIFICATE
 from cnm.launcher.cnmd import Cnmd
 from cnm.launcher.moving.arriving import Arriving
 from cnm.launcher.moving.frames import End, Node, packed
@@ -58,6 +59,7 @@ class Stage:
     def asks(self, node: str, step: str, body: bytes = b'{"name": "data"}', method: str = "POST") -> int:
         """The status; `node` "" shows no certificate."""
         environ = {
+            PATIENCE: nullcontext,
             "REQUEST_METHOD": method,
             "PATH_INFO": f"{PREFIX}{MOVE}/{step}",
             "wsgi.input": io.BytesIO(body),
