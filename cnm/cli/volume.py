@@ -245,7 +245,7 @@ GROUP = Group(
                 Flag(
                     "force",
                     BOOLEAN,
-                    "Also those that have a fault, or whose plugin fails; be silent about what is not there",
+                    "Also damaged ones; silent about what is not there",
                     "f",
                 ),
             ),
