@@ -241,14 +241,7 @@ GROUP = Group(
             "Remove volumes and everything in them",
             rm,
             "VOLUME [VOLUME...]",
-            (
-                Flag(
-                    "force",
-                    BOOLEAN,
-                    "Also those that have a fault, or whose plugin fails; be silent about what is not there",
-                    "f",
-                ),
-            ),
+            (Flag("force", BOOLEAN, "Also damaged ones; silent about what is not there", "f"),),
             ("remove",),
         ),
     ),

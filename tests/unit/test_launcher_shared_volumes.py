@@ -71,7 +71,7 @@ class Far:
     def create(self, name: str, options: Mapping[str, str]) -> None:
         self.volumes.add(name)
 
-    def remove(self, name: str) -> None:
+    def remove(self, name: str, *, force: bool = False) -> None:
         self.removing()
         self.volumes.discard(name)
 
