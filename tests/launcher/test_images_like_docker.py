@@ -312,7 +312,7 @@ def test_a_commit_leaves_out_what_is_in_volumes(sides: tuple[Side, Side], tmp_pa
     looks = (
         "ls -A /named /anonymous /bound /tmpfs /own; ls -ld /named /bound /tmpfs | cut -c1-10; ls /etc/passwd"
     )
-    found = []
+    found = list[tuple[list[str], str, str, object]]()
     for side in sides:
         place = tmp_path / str(len(found))
         place.mkdir()
