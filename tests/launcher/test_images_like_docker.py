@@ -7,6 +7,7 @@ import json
 import re
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
@@ -340,3 +341,30 @@ def test_a_commit_with_a_configuration_of_its_own_is_alike(sockets: Pair, sides:
     assert {key: ours["Config"][key] for key in keys} == {key: theirs["Config"][key] for key in keys}
     assert sorted(ours["Config"]["Env"]) == sorted(theirs["Config"]["Env"])
     assert ours["Config"]["Cmd"] == ["echo", "own"]
+
+
+def test_a_commit_leaves_out_what_is_in_volumes(sides: tuple[Side, Side], tmp_path: Path) -> None:
+    """Of a named one, an anonymous one, a bind and a tmpfs; what the image has at the place of one stays."""
+    writes = "for place in /named /anonymous /bound /tmpfs /etc /own; do echo mine >$place/written; done"
+    looks = (
+        "ls -A /named /anonymous /bound /tmpfs /own; ls -ld /named /bound /tmpfs | cut -c1-10; ls /etc/passwd"
+    )
+    found = list[tuple[list[str], str, str, object]]()
+    for side in sides:
+        place = tmp_path / str(len(found))
+        place.mkdir()
+        volumes = ("-v", "kept:/named", "-v", "/anonymous", "-v", f"{place}:/bound", "-v", "/etc")
+        options = ("--network", "none", *volumes, "--tmpfs", "/tmpfs")
+        side.docker("run", "--name", "maker", *options, IMAGE, "sh", "-c", f"mkdir /own; {writes}")
+        changed = side.docker("diff", "maker").splitlines()
+        side.docker("commit", "maker", "made")
+        shown = side.docker("run", "--rm", "--network", "none", "made", "sh", "-c", looks)
+        etc = side.docker("run", "--rm", "--network", "none", "-v", "/etc", "made", "ls", "/etc")
+        config = json.loads(side.docker("image", "inspect", "-f", "{{json .Config.Volumes}}", "made"))
+        found.append((sorted(changed), shown, etc, config))
+        side.docker("rm", "-v", "maker")
+        side.docker("volume", "rm", "kept")
+
+    assert found[0] == found[1]
+    assert found[0][1].count("written") == 1  # of what is no volume
+    assert "written" not in found[0][2]
