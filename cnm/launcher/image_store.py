@@ -42,7 +42,7 @@ class ImageStore:
         self.tag_times = TagTimes(os.path.join(root, _TAG_TIMES))
         self.storage = Storage(root)
         self.index = ImageIndex(self.storage, self.digests)
-        scratch = os.path.join(root, _SCRATCH)
+        self._scratch = scratch = os.path.join(root, _SCRATCH)
         self.podman = Podman(root, run, programs, scratch, registries)
         self.client = RegistryClient(self.podman, scratch)
         self.orphans = OrphanedLayers(self.storage, self.index, self.podman, self.client)
@@ -52,8 +52,13 @@ class ImageStore:
         """Held by whoever looks at names, and then changes them."""
         with disk_errors(f"cannot prepare the image store {root}"):
             os.makedirs(root, mode=_FOR_USER_NAMESPACES, exist_ok=True)
-            _empty(scratch)  # of a launcher that was killed
             self.podman.settle()
+        self.clear_scratch()
+
+    def clear_scratch(self) -> None:
+        """What a launcher that was killed has left, and its podman as long as one works. Raises CnmError."""
+        with disk_errors(f"cannot empty {self._scratch}"):
+            _empty(self._scratch)
 
     @contextmanager
     def adding(self, *, resumes: bool = False) -> Iterator[None]:

@@ -50,6 +50,7 @@ class Images:
         """
         try:
             store_processes.end(self.podman.environment())
+            self._store.clear_scratch()
             self._store.orphans.drop()
         except CnmError as error:
             log.warning("layers that no image has stay: %s", error)

@@ -213,6 +213,16 @@ def test_what_a_kill_left_half_there_goes_at_the_next_start(tmp_path: Path, stor
         assert len(json.loads((storage / f"overlay-{name}" / f"{name}.json").read_text())) == 1
 
 
+def test_what_podman_wrote_while_a_launcher_began_goes_too(tmp_path: Path, storage: Path) -> None:
+    """One of a launcher that was killed works until it is ended."""
+    images = store(tmp_path)
+    (storage / "incoming/1234").mkdir()
+
+    images.settle()
+
+    assert os.listdir(storage / "incoming") == []
+
+
 Half = Callable[[Path], None]
 """Of a working container of podman's, put into a store."""
 _HALF = "2" * 64
