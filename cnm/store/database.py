@@ -6,10 +6,11 @@ of endpoints does not, since a power cut takes the kernel's state along. Either 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TypeVar
 
 import msgspec
@@ -19,6 +20,7 @@ from cnm.errors import CnmError, Conflict
 from cnm.lease import LeasedAddress, LeasedPool
 from cnm.network import Network
 from cnm.sandbox import Sandbox
+from cnm.store.reserve import Reserve
 
 SCHEMA_VERSION = 1
 _APPLICATION_ID = 0x636E6D64
@@ -49,15 +51,28 @@ class Store:
         self._path = path
         self._lock = threading.Lock()
         self._encode = msgspec.json.Encoder().encode
+        self._reserve = Reserve(f"{path}-reserve")
         try:
-            self._connection = _open(path)
+            self._connection = self._opened()
         except sqlite3.OperationalError as error:
+            if _is_full(error):
+                raise CnmError(f"cannot open {path}: {error}: make room") from None
             raise Conflict(
                 f"cannot open {path}: {error}; is another cnmd using this root directory?"
             ) from None
         except sqlite3.DatabaseError as error:
             raise CnmError(f"{path} is not a store of cnmd: {error}; move it away to start afresh") from None
         self._durable = True
+        self._reserve.fill()
+
+    def _opened(self) -> sqlite3.Connection:
+        """On a full disk, too, as long as the reserve lasts."""
+        while True:
+            try:
+                return _open(self._path)
+            except sqlite3.OperationalError as error:
+                if not _is_full(error) or not self._reserve.give_up():
+                    raise
 
     def close(self) -> None:
         self._connection.close()
@@ -71,20 +86,49 @@ class Store:
     def commit(self, put: Iterable[Noun] = (), delete: Iterable[Noun] = (), *, durable: bool) -> None:
         """Write and delete objects in one transaction; with `durable` it is on the disk when this returns.
 
+        On a full disk there is a reserve for what brings no new object, so that something can go to make room.
         Raises CnmError when the file cannot be written; nothing was then.
         """
+        put = list(put)
+        statements = [*map(self._insertion, put), *map(_deletion, delete)]
         with self._lock:
-            try:
-                self._write(put, delete, durable)
-            except sqlite3.Error as error:
-                if self._connection.in_transaction:
-                    self._connection.execute("ROLLBACK")
-                raise CnmError(f"cannot write {self._path}: {error}; nothing was changed") from None
+            room = self._room(put)
+            while True:
+                try:
+                    self._write(statements, durable)
+                    break
+                except sqlite3.Error as error:
+                    if self._connection.in_transaction:
+                        self._connection.execute("ROLLBACK")
+                    if not _is_full(error) or next(room, None) is None:
+                        raise CnmError(f"cannot write {self._path}: {error}; nothing was changed") from None
+            if not self._reserve.is_whole:
+                self._reserve.fill()
 
-    def _write(self, put: Iterable[Noun], delete: Iterable[Noun], durable: bool) -> None:
+    def _room(self, put: Iterable[Noun]) -> Iterator[str]:
+        """What makes some on a full disk, one thing after another."""
+        may_take = self._has_all(put)
+        while not self._has_begun_anew() and may_take and self._reserve.give_up():
+            pass
+        yield "the log begins anew, where it has its room already"
+        while may_take and self._reserve.give_up():
+            yield "a piece of the reserve"
+
+    def _has_begun_anew(self) -> bool:
+        """The log, since all of it is in the database now, for which there may be no room either."""
+        with contextlib.suppress(sqlite3.Error):
+            (is_busy, *_) = self._connection.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()
+            return not is_busy
+        return False
+
+    def _has_all(self, nouns: Iterable[Noun]) -> bool:
+        """Whether none of them is new."""
+        queries = ((f"SELECT 1 FROM {_TABLES[type(noun)]} WHERE id = ?", noun.id) for noun in nouns)
+        return all(self._connection.execute(query, (ident,)).fetchone() for query, ident in queries)
+
+    def _write(self, statements: Sequence[_Statement], durable: bool) -> None:
         """A statement alone is a transaction of its own."""
         self._set_durable(durable)
-        statements = [*map(self._insertion, put), *map(_deletion, delete)]
         if len(statements) == 1:
             self._connection.execute(*statements[0])
             return
@@ -117,8 +161,21 @@ def _deletion(noun: Noun) -> _Statement:
     return f"DELETE FROM {_TABLES[type(noun)]} WHERE id = ?", (noun.id,)
 
 
+def _is_full(error: sqlite3.Error) -> bool:
+    return getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
+
+
 def _open(path: str) -> sqlite3.Connection:
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=1)
+    try:
+        _prepare(path, connection)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _prepare(path: str, connection: sqlite3.Connection) -> None:
     # Held from the first write until the process ends, so that two daemons never share a root directory.
     connection.execute("PRAGMA locking_mode = EXCLUSIVE")
     _check_ours(path, connection)
@@ -128,7 +185,6 @@ def _open(path: str) -> sqlite3.Connection:
     connection.execute("PRAGMA synchronous = FULL")
     connection.executescript(_SCHEMA)
     connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-    return connection
 
 
 def _check_ours(path: str, connection: sqlite3.Connection) -> None:
