@@ -21,13 +21,15 @@ N = TypeVar("N", bound=msgspec.Struct)
 
 
 class Leaving(msgspec.Struct, frozen=True, kw_only=True):
-    """Whether the volume has come to `node` is not known here."""
+    """Whether the volume has come to `node` is not known here, or it has and could not be deleted here."""
 
     move: str
     """64 hex digits."""
     node: str
     address: str
     """Where that node was, bare."""
+    has_arrived: bool = False
+    """It has said so, and what is left to do is done here."""
 
 
 class Arrival(msgspec.Struct, frozen=True, kw_only=True):

@@ -11,7 +11,6 @@ from __future__ import annotations
 import logging
 import time
 from contextlib import closing, suppress
-from typing import NamedTuple
 
 import msgspec
 
@@ -31,12 +30,6 @@ _PAUSES = (2.0, 30.0)
 """Seconds before the other host is asked again, the first and the longest."""
 
 
-class _Open(NamedTuple):
-    note: Leaving
-    has_arrived: bool = False
-    """The other host has said so; what is left to do is done here."""
-
-
 class Settling:
     """Thread-safe."""
 
@@ -44,7 +37,7 @@ class Settling:
         self._volumes = volumes
         self._peers = peers
         self._locked = NamedLocks()
-        self._open: dict[str, _Open] = {}
+        self._open: dict[str, Leaving] = {}
         """By volume, which is held for as long as it is here."""
         self._damaged: set[str] = set()
         """Held, too, and nobody can be asked about them."""
@@ -71,7 +64,7 @@ class Settling:
     def open(self, name: str, note: Leaving) -> None:
         """Nobody knows whether the move has come to its end."""
         with self._locked(name):
-            self._open[name] = _Open(note)
+            self._open[name] = note
             self._volumes.held.change(name, self._in_doubt(name, note))
 
     def ask(self, name: str, note: Leaving) -> bool:
@@ -99,14 +92,14 @@ class Settling:
         Raises Unavailable where nobody can say it, CnmError where it has left and its files here cannot be deleted.
         """
         with self._locked(name):
-            if (found := self._open.get(name)) is None:
+            if (note := self._open.get(name)) is None:
                 return None
-            if not found.has_arrived and not self._has_arrived(name, found.note):
+            if not note.has_arrived and not self._has_arrived(name, note):
                 self._stays(name)
                 return None
-            self._goes(name, found.note)
-            self._confirm(name, found.note)
-            return found.note
+            self._goes(name, note)
+            self._confirm(name, note)
+            return note
 
     def arrived(self, name: str, note: Leaving, sender: Sender) -> None:
         """The other host has said so: here it goes. Raises CnmError where it cannot."""
@@ -121,18 +114,18 @@ class Settling:
         Raises NotFound; Conflict where the other host can be asked, or is known to have it; CnmError.
         """
         with self._locked(name):
-            if (found := self._open.get(name)) is not None:
-                self._check_silent(name, found)
+            if (note := self._open.get(name)) is not None:
+                self._check_silent(name, note)
             elif name not in self._damaged:
                 self._volumes.find(name)
                 self._volumes.held.check(name, "keep")
                 return
             self._stays(name)
 
-    def _check_silent(self, name: str, found: _Open) -> None:
+    def _check_silent(self, name: str, note: Leaving) -> None:
         """Raises Conflict."""
-        node = found.note.node
-        if found.has_arrived:
+        node = note.node
+        if note.has_arrived:
             raise Conflict(f"keep {name}: it is on host {node}")
         if self._peers.own() is not None:
             raise Conflict(
@@ -184,7 +177,11 @@ class Settling:
         except LeftBehind as error:
             log.error("volume %s is on host %s: %s", name, note.node, error)
         except CnmError as error:
-            self._open[name] = _Open(note, has_arrived=True)
+            self._open[name] = note = msgspec.structs.replace(note, has_arrived=True)
+            with suppress(OSError):
+                notes.note_leaving(
+                    self._volumes.folder(name), note
+                )  # that host may be no more when it is asked again
             why = f"it is on host {note.node}, and its files here cannot be deleted: {error}"
             self._volumes.held.change(name, why)
             raise type(error)(f"volume {name}: {why}") from None
@@ -206,6 +203,8 @@ class Settling:
 
     def _in_doubt(self, name: str, note: Leaving) -> str:
         """What is said behind the volume's name."""
+        if note.has_arrived:
+            return f"it is on host {note.node}, and its files here are not deleted yet"
         unknown = f"whether it is on host {note.node} is not known yet"
         with suppress(CnmError):
             if self._peers.own() is None:
