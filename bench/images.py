@@ -205,7 +205,8 @@ _HEAD = """\
 
 Written by `python -m bench.images`. The docker CLI of Debian's Docker 20.10 asks Docker's own daemon and cnm-launcher
 in turn, in the same rounds; milliseconds of the whole command. *× Docker* is the median of the ratios round by round;
-the target is 1 at the most.
+the target is 1 at the most. Each round removes what it has brought, and ext4 passes over inodes that were deleted in
+the last minute (`recently_deleted` in fs/ext4/ialloc.c): files cost both more here than on a disk that rests.
 
 {machine}
 """

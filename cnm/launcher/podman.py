@@ -40,8 +40,6 @@ _FROM_DISK = f"""\
 {_CONTAINERS}image_parallel_copies = 2
 """
 """A layer is unpacked while the next is read; of its own accord it reads all before it unpacks the first."""
-_GARBAGE = "400"
-"""Per cent of what is alive before Go's runtime collects it, not 100: that costs a tenth of the processor's time."""
 # Whose images are taken is decided by who may talk to the launcher, which is root.
 _POLICY = '{"default": [{"type": "insecureAcceptAnything"}]}\n'
 _CONF_FROM_DISK = "from-disk.conf"
@@ -168,7 +166,6 @@ class Podman:
         return {
             **self.environment(),
             "CONTAINERS_CONF": os.path.join(self._settings, _CONF_FROM_DISK),
-            "GOGC": _GARBAGE,
             "TMPDIR": place,
         }
 
