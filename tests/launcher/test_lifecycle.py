@@ -158,7 +158,8 @@ def test_health_is_looked_at(docker: Launcher) -> None:
     docker.docker("exec", "one", "touch", "/well")
     eventually(lambda: state(docker, "one")["Health"]["Status"] == "healthy")
     assert docker.docker("ps", "-q", "--filter", "health=healthy") != ""
-    events = docker.docker("events", "--since", "5m", "--until", "0s", "--filter", "container=one")
+    now = f"{time.time():.9f}"  # the CLI makes whole seconds of a duration
+    events = docker.docker("events", "--since", "5m", "--until", now, "--filter", "container=one")
     assert "health_status: unhealthy" in events
 
 
