@@ -100,19 +100,19 @@ class Store:
                 except sqlite3.Error as error:
                     if self._connection.in_transaction:
                         self._connection.execute("ROLLBACK")
-                    if not _is_full(error) or next(room, None) is None:
+                    if not (_is_full(error) and next(room, False)):
                         raise CnmError(f"cannot write {self._path}: {error}; nothing was changed") from None
             if not self._reserve.is_whole:
                 self._reserve.fill()
 
-    def _room(self, put: Iterable[Noun]) -> Iterator[str]:
-        """What makes some on a full disk, one thing after another."""
+    def _room(self, put: Iterable[Noun]) -> Iterator[bool]:
+        """Makes some on a full disk: first the log begins anew, where it has its room already, then by the reserve."""
         may_take = self._has_all(put)
         while not self._has_begun_anew() and may_take and self._reserve.give_up():
             pass
-        yield "the log begins anew, where it has its room already"
+        yield True
         while may_take and self._reserve.give_up():
-            yield "a piece of the reserve"
+            yield True
 
     def _has_begun_anew(self) -> bool:
         """The log, since all of it is in the database now, for which there may be no room either."""

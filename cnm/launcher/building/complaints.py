@@ -97,9 +97,8 @@ class Complaints:
         self._held = [line for line in self._held if line not in own]
         yield from self._released()
         if any(_CLEARING.fullmatch(line) and _FULL in line for line in own) and _EXIT.search(own[-1]):
-            yield said(
-                f"{_RED}{_FULL}: make room\n{_PLAIN}"
-            )  # the step may have said something else, as "I/O error"
+            # The step may have said something else, as "I/O error".
+            yield said(f"{_RED}{_FULL}: make room\n{_PLAIN}")
         self._held = own
 
     def _is_one_of_several(self, line: str) -> bool:

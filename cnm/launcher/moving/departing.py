@@ -10,6 +10,7 @@ from contextlib import closing, suppress
 from functools import partial
 
 from cnm.errors import CnmError, Conflict, InvalidParameter, NotFound
+from cnm.launcher.disk import refusal
 from cnm.launcher.moving import notes
 from cnm.launcher.moving.arriving import Offer
 from cnm.launcher.moving.departure import Departure, done, new_move
@@ -21,7 +22,6 @@ from cnm.launcher.moving.tree_read import TreeReader, space
 from cnm.launcher.registry import Registry
 from cnm.launcher.volumes.drivers import LOCAL, Scope
 from cnm.launcher.volumes.mounted import mounts_below
-from cnm.launcher.volumes.records import said
 from cnm.launcher.volumes.volume import Volume
 from cnm.launcher.volumes.volumes import Volumes
 
@@ -136,7 +136,7 @@ class Departures:
         except OSError as error:
             with suppress(OSError):
                 notes.forget_leaving(folder)
-            raise CnmError(f"volume {name}: {said(error, folder)}") from None
+            raise CnmError(f"volume {name}: {refusal(error, folder)}") from None
         try:
             sender.commit()
         except CnmError:

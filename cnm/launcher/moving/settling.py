@@ -15,12 +15,12 @@ from contextlib import closing, suppress
 import msgspec
 
 from cnm.errors import CnmError, Conflict, NotFound, Unavailable
+from cnm.launcher.disk import refusal
 from cnm.launcher.moving import notes
 from cnm.launcher.moving.notes import Leaving
 from cnm.launcher.moving.peers import ClusterPeers, Peer
 from cnm.launcher.moving.sender import Sender
 from cnm.launcher.volumes.named_locks import NamedLocks
-from cnm.launcher.volumes.records import said
 from cnm.launcher.volumes.registry import LeftBehind
 from cnm.launcher.volumes.volumes import Volumes
 
@@ -192,7 +192,7 @@ class Settling:
         try:
             notes.forget_leaving(folder)
         except OSError as error:
-            raise CnmError(f"volume {name} stays here: {said(error, folder)}") from None
+            raise CnmError(f"volume {name} stays here: {refusal(error, folder)}") from None
         log.info("volume %s stays here", name)
         self._forget(name)
 

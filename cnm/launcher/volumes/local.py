@@ -10,10 +10,10 @@ from collections.abc import Callable, Mapping, Sequence
 
 from cnm.errors import CnmError, Conflict, InvalidParameter, NotFound
 from cnm.kernel import mounting
+from cnm.launcher.disk import refusal
 from cnm.launcher.volumes import local_options
 from cnm.launcher.volumes.drivers import LOCAL, Kept, Scope
 from cnm.launcher.volumes.mounted import detach, is_mounted, make_slave, mounts_below
-from cnm.launcher.volumes.records import said
 from cnm.launcher.volumes.users import Users
 
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+")
@@ -45,7 +45,7 @@ class LocalDriver:
             os.chmod(self.path(name), 0o755)
         except OSError as error:
             self._forget(name)
-            raise CnmError(f"create {name}: {said(error, self.path(name))}") from None
+            raise CnmError(f"create {name}: {refusal(error, self.path(name))}") from None
 
     def _forget(self, name: str) -> None:
         """As far as it is empty."""

@@ -19,6 +19,7 @@ import msgspec
 
 from cnm.errors import CnmError, Conflict, InvalidParameter
 from cnm.launcher.deleting import delete
+from cnm.launcher.disk import refusal
 from cnm.launcher.volumes.mounted import mounts_below
 from cnm.launcher.volumes.volume import Volume
 
@@ -119,7 +120,7 @@ class Records:
             has_record = os.path.lexists(os.path.join(path, _RECORD))
             return self._read(folder, name) if has_record or _has_content(path) else None
         except OSError as error:
-            raise CnmError(f"create {name}: {said(error, path)}") from None
+            raise CnmError(f"create {name}: {refusal(error, path)}") from None
 
     def fault(self, name: str) -> str:
         """Why a volume that is listed cannot be used, and what is to be done; "" for one that is as it should be."""
@@ -150,7 +151,7 @@ class Records:
             with suppress(OSError):
                 os.unlink(f"{target}.new")
                 os.rmdir(path)
-            raise CnmError(f"create {volume.name}: {said(error, target)}") from None
+            raise CnmError(f"create {volume.name}: {refusal(error, target)}") from None
         return volume
 
     def undo(self, name: str) -> None:
@@ -163,7 +164,7 @@ class Records:
                 with suppress(FileNotFoundError):
                     os.rmdir(folder)
         except OSError as error:
-            raise CnmError(said(error, path)) from None
+            raise CnmError(refusal(error, path)) from None
 
     def take_in(self, volume: Volume, folder: str) -> None:
         """A folder in the place, whose name begins with a dot, with the volume's content in it, becomes the volume's.
@@ -181,7 +182,7 @@ class Records:
                 os.rename(target, path)
                 raise
         except OSError as error:
-            raise CnmError(f"create {volume.name}: {said(error, path)}") from None
+            raise CnmError(f"create {volume.name}: {refusal(error, path)}") from None
 
     def set_aside(self, name: str) -> str:
         """The volume is no more, after a power cut too: what `delete` is to be given. Raises CnmError, Conflict.
@@ -200,7 +201,7 @@ class Records:
         except FileNotFoundError:
             return ""
         except OSError as error:
-            raise CnmError(f"remove {name}: {said(error, path)}") from None
+            raise CnmError(f"remove {name}: {refusal(error, path)}") from None
         self._faults.pop(name, None)
         return aside
 
@@ -241,12 +242,7 @@ def _delete(path: str) -> None:
     try:
         delete(path)
     except OSError as error:
-        raise CnmError(f"{path}: {said(error, path)}") from None
-
-
-def said(error: OSError, path: str) -> str:
-    """What the system refuses, and where: at `path`, where it does not say."""
-    return f"{error.filename or path}: {(error.strerror or str(error)).lower()}"
+        raise CnmError(f"{path}: {refusal(error, path)}") from None
 
 
 def flush(folder: str) -> None:

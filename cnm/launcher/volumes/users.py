@@ -9,7 +9,8 @@ import contextlib
 import os
 
 from cnm.errors import CnmError
-from cnm.launcher.volumes.records import flush, said
+from cnm.launcher.disk import refusal
+from cnm.launcher.volumes.records import flush
 
 
 class Users:
@@ -38,7 +39,7 @@ class Users:
                 flush(os.path.dirname(path))
                 flush(self._place)
         except OSError as error:
-            raise CnmError(f"cannot write {said(error, path)}") from None
+            raise CnmError(f"cannot write {refusal(error, path)}") from None
 
     def drop(self, folder: str, user: str) -> None:
         """One that is not there is fine."""
