@@ -11,7 +11,7 @@ from cnm.launcher.disk import disk_errors
 from cnm.launcher.image_archive import Archived, read
 from cnm.launcher.image_store import ImageStore
 from cnm.launcher.layer_blob import chunks, decompressed
-from cnm.launcher.podman import failure
+from cnm.launcher.podman import Source, failure
 from cnm.launcher.references import familiar, normalised
 from cnm.launcher.transfer import Progress, Transfer, TransferFailed
 
@@ -54,7 +54,8 @@ class ImageLoader:
     def _copied(self, place: str, source: str) -> Generator[Progress | None, None, str]:
         """The id of an image of Docker's archive; `podman load` would take that for OCI's first, and unpack it."""
         podman = self._store.podman
-        with Transfer(podman.command("pull", source), podman.environment_from_disk(place)) as transfer:
+        env = podman.environment_from(Source.DISK, place)
+        with Transfer(podman.command("pull", source), env) as transfer:
             try:
                 yield from transfer
             except TransferFailed as error:

@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
+from enum import Enum
 
 from cnm.errors import CnmError, InvalidParameter
 from cnm.launcher.programs import Programs
@@ -36,13 +37,8 @@ events_logger = "none"
 lock_type = "file"
 network_cmd_path = ""
 """
-_FROM_DISK = f"""\
-{_CONTAINERS}image_parallel_copies = 2
-"""
-"""A layer is unpacked while the next is read; of its own accord it reads all before it unpacks the first."""
 # Whose images are taken is decided by who may talk to the launcher, which is root.
 _POLICY = '{"default": [{"type": "insecureAcceptAnything"}]}\n'
-_CONF_FROM_DISK = "from-disk.conf"
 _POLICY_OF_HOME = ".config/containers/policy.json"
 """Where it is looked for below HOME; `podman push` takes no other."""
 _BROKEN_LAYER = re.compile(r"processing tar file\((.*)\): exit status")
@@ -54,6 +50,20 @@ _OF_OTHERS = ("file does not exist", "no such file or directory")
 """Ends of what it says of the format that an archive does not have."""
 _ERROR = re.compile(r'^(?:time="[^"]*" level=\w+ msg=|[A-Z]{4}\[\d+\] )?(?:Error: )?(.*)$')
 """On a terminal it logs otherwise."""
+
+
+class Source(Enum):
+    """Where images come from, and how many layers are read from there at a time; podman's own number is 6."""
+
+    REGISTRY = 3
+    """As many as Docker pulls (max-concurrent-downloads): with more, the first is there to be unpacked later."""
+    DISK = 2
+    """One is unpacked while the next is read."""
+
+    @property
+    def settings(self) -> str:
+        """Name of a file."""
+        return f"from-{self.name.lower()}.conf"
 
 
 class Podman:
@@ -84,7 +94,7 @@ class Podman:
             "storage.conf": _STORAGE.format(root=self._root, run=self._run),
             "registries.conf": self.registries.settings(),
             "containers.conf": _CONTAINERS,
-            _CONF_FROM_DISK: _FROM_DISK,
+            **{each.settings: f"{_CONTAINERS}image_parallel_copies = {each.value}\n" for each in Source},
             _POLICY_OF_HOME: _POLICY,
         }
         for name, text in texts.items():
@@ -161,13 +171,10 @@ class Podman:
             "TMPDIR": self._scratch,
         }
 
-    def environment_from_disk(self, place: str) -> dict[str, str]:
-        """For taking in what lies on this disk; `place` is for what it writes meanwhile."""
-        return {
-            **self.environment(),
-            "CONTAINERS_CONF": os.path.join(self._settings, _CONF_FROM_DISK),
-            "TMPDIR": place,
-        }
+    def environment_from(self, source: Source, place: str) -> dict[str, str]:
+        """For taking images in; `place` is for what it writes meanwhile."""
+        settings = os.path.join(self._settings, source.settings)
+        return {**self.environment(), "CONTAINERS_CONF": settings, "TMPDIR": place}
 
 
 def _short_name(run: str) -> str:

@@ -12,7 +12,7 @@ from typing import IO, NamedTuple
 
 from cnm.errors import CnmError
 from cnm.launcher.children import Child
-from cnm.launcher.podman import Podman, failure, last_words
+from cnm.launcher.podman import Podman, Source, failure, last_words
 from cnm.launcher.registries import Credentials
 from cnm.launcher.transfer import Transfer, TransferFailed
 
@@ -40,22 +40,25 @@ class RegistryClient:
     @contextmanager
     def pulling(self, asker: Asker, *arguments: str) -> Iterator[Transfer]:
         """Of one image, the last argument; it is in the store when all of it was read. Raises Unavailable."""
-        with self.place() as place, self._transfer(place, "pull", asker, *arguments) as transfer:
-            yield transfer
+        with self.place() as place:
+            env = self._podman.environment_from(Source.REGISTRY, place)
+            with Transfer(self._command(place, "pull", asker, *arguments), env) as transfer:
+                yield transfer
 
     @contextmanager
     def pushing(self, asker: Asker, name: str) -> Iterator[tuple[Transfer, str]]:
         """With the file that has the digest of the manifest at the end. Raises Unavailable."""
         with self.place() as place:
             digest = os.path.join(place, "digest")
-            with self._transfer(place, "push", asker, "--digestfile", digest, name) as transfer:
+            command = self._command(place, "push", asker, "--digestfile", digest, name)
+            with Transfer(command, {**self._podman.environment(), "TMPDIR": place}) as transfer:
                 yield transfer, digest
 
     @contextmanager
     def loading(self, place: str, archive: str) -> Iterator[Transfer]:
         """Of a file, not a registry; `place` is for what podman writes meanwhile. Raises CnmError."""
         command = self._podman.command("load", "--input", archive)
-        with Transfer(command, self._podman.environment_from_disk(place)) as transfer:
+        with Transfer(command, self._podman.environment_from(Source.DISK, place)) as transfer:
             try:
                 yield transfer
             except TransferFailed as error:
@@ -80,7 +83,7 @@ class RegistryClient:
         with self.place() as place, _files(3) as (given_file, output, errors):
             given_file.write(given.encode())
             given_file.seek(0)
-            command = self._podman.command(verb, "--authfile", _written(place, asker), *arguments)
+            command = self._command(place, verb, asker, *arguments)
             with self._child(place, command, stdin=given_file, stdout=output, stderr=errors) as child:
                 while not child.has_ended(_BEAT_SECONDS):
                     yield
@@ -93,9 +96,8 @@ class RegistryClient:
         env = {**self._podman.environment(), "TMPDIR": place}
         return Child([*_ENDS_WITH_US, *command], env, **{"stdin": subprocess.DEVNULL, **streams})
 
-    def _transfer(self, place: str, verb: str, asker: Asker, *arguments: str) -> Transfer:
-        command = self._podman.command(verb, "--authfile", _written(place, asker), *arguments)
-        return Transfer(command, {**self._podman.environment(), "TMPDIR": place})
+    def _command(self, place: str, verb: str, asker: Asker, *arguments: str) -> list[str]:
+        return self._podman.command(verb, "--authfile", _written(place, asker), *arguments)
 
     @contextmanager
     def place(self) -> Iterator[str]:
