@@ -7,7 +7,9 @@ TLS, which has the same files.
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
+import subprocess
 import sys
 import tempfile
 import time
@@ -31,11 +33,11 @@ from tests.support.registry_images import put_image
 
 _RESULTS = Path(__file__).with_name("IMAGES.md")
 _PORT = 5000
-_NAME = f"127.0.0.1:{_PORT}/bench:1"
 _LAYERS, _FILES, _FILE = 4, 400, 128 << 10
 """200 MB in files of 128 KB, half of which gzip makes nothing of."""
 _MANY = 100
 _STEPS = 10
+_OTHER = {"cnm": "docker", "docker": "cnm"}
 _DEPTHS = (1, 10, 40)
 """Layers of the root file systems that are mounted."""
 _MOUNTS = 50
@@ -51,7 +53,7 @@ _ROWS = (
     _Row(f"`pull` of {_LAYERS * _FILES * _FILE >> 20} MiB in {_LAYERS} layers", "pull"),
     _Row("`pull` of the same, which is here", "pull again"),
     _Row("`save`", "save"),
-    _Row("`load` of it, where nothing of it is", "load"),
+    _Row("`load` of what the other has saved", "load"),
     _Row("`rmi`", "rmi"),
     _Row(f"`build` of {_STEPS} steps, all known", "build"),
     _Row(f"`images` with {_MANY}", "images"),
@@ -81,17 +83,19 @@ def main() -> int:
 
 
 def _measure(samples: Samples, *, rounds: int) -> None:
-    with tempfile.TemporaryDirectory(prefix="cnm", dir="/tmp") as folder, _engines(Path(folder)) as engines:
-        for number in range(rounds):
-            for engine in engines[:: 1 if number % 2 else -1]:
-                _round(engine, samples, Path(folder))
+    with (
+        tempfile.TemporaryDirectory(prefix="cnm", dir="/tmp") as folder,
+        _engines(Path(folder), rounds) as engines,
+    ):
+        for step in (_pull, _save, _load, _remove):
+            for number, engine in _turns(engines, rounds):
+                _written_back(folder)
+                step(engine, number, samples, Path(folder))
         _measure_builds(engines, samples, Path(folder), rounds)
         for engine in engines:
             _fill(engine, Path(folder))
-        for number in range(3 * rounds):
-            for engine in engines[:: 1 if number % 2 else -1]:
-                samples.time(f"{engine.name} images", lambda engine=engine: engine.docker("images"))
-
+        for _, engine in _turns(engines, 3 * rounds):
+            samples.time(f"{engine.name} images", engine.docker, "images")
         _measure_mounts(samples, Path(folder))
 
 
@@ -101,12 +105,21 @@ def _measure_builds(engines: Sequence[Engine], samples: Samples, place: Path, ro
         first = time.perf_counter()
         engine.docker("build", "-t", "built", context)
         samples.add(f"{engine.name} build new", (time.perf_counter() - first) * 1000)
+    for _, engine in _turns(engines, rounds):
+        context = str(place / f"{engine.name}.context")
+        samples.time(f"{engine.name} build", engine.docker, "build", "-t", "built", context)
+
+
+def _turns(engines: Sequence[Engine], rounds: int) -> Iterator[tuple[int, Engine]]:
+    """The number of each round, and who is next: the one that was second is first in the next."""
     for number in range(rounds):
         for engine in engines[:: 1 if number % 2 else -1]:
-            command = ("build", "-t", "built", str(place / f"{engine.name}.context"))
-            samples.time(
-                f"{engine.name} build", lambda engine=engine, command=command: engine.docker(*command)
-            )
+            yield number, engine
+
+
+def _written_back(folder: str) -> None:
+    """What one has written is not written to the disk while the other is measured."""
+    subprocess.run(["sync", "-f", folder], check=True)
 
 
 def _context(place: Path, image: str) -> str:
@@ -149,8 +162,8 @@ def _layer(storage: Path, number: int) -> str:
 
 
 @contextmanager
-def _engines(place: Path) -> Iterator[tuple[Engine, Engine]]:
-    """Both, each on a host of its own with a registry that has the image."""
+def _engines(place: Path, rounds: int) -> Iterator[tuple[Engine, Engine]]:
+    """Both, each on a host of its own with a registry that has an image for each of them and each round."""
     (place / "cnm").mkdir()
     insecure = f'insecure-registries = ["127.0.0.1:{_PORT}"]'
     with (
@@ -164,33 +177,49 @@ def _engines(place: Path) -> Iterator[tuple[Engine, Engine]]:
             registry_support.running(files, hosts[1].popen, port=_PORT, is_plain=True),
             docker_support.start_dockerd(place / "docker", popen=hosts[0].popen) as daemon,
         ):
-            _put(hosts[0], registry)
             docker = Engine("docker", str(daemon.socket), docker_support.make_image(daemon))
-            yield docker, Engine("cnm", launcher.socket, launcher_support.IMAGE)
+            cnm = Engine("cnm", launcher.socket, launcher_support.IMAGE)
+            for engine, number in itertools.product((docker, cnm), range(rounds)):
+                _put(hosts[0], registry, f"{engine.name}{number}")
+            yield docker, cnm
 
 
-def _put(host: Host, registry: Registry) -> None:
+def _name(engine: str, number: int) -> str:
+    """Of the image that `engine` pulls in a round."""
+    return f"127.0.0.1:{_PORT}/{engine}{number}:1"
+
+
+def _put(host: Host, registry: Registry, name: str) -> None:
     half = _FILE // 2
     for_layers = [
         tar(*((entry(f"l{each}/f{n}"), os.urandom(half) + bytes(half)) for n in range(_FILES)))
         for each in range(_LAYERS)
     ]
-    put_image(host, registry, "bench", "1", for_layers)
+    put_image(host, registry, name, "1", for_layers)
 
 
-def _round(engine: Engine, samples: Samples, place: Path) -> None:
-    archive = str(place / f"{engine.name}.tar")
+def _pull(engine: Engine, number: int, samples: Samples, _place: Path) -> None:
+    samples.time(f"{engine.name} pull", engine.docker, "pull", _name(engine.name, number))
+    samples.time(f"{engine.name} pull again", engine.docker, "pull", _name(engine.name, number))
 
-    def timed(what: str, *arguments: str) -> None:
-        samples.time(f"{engine.name} {what}", lambda: engine.docker(*arguments))
 
-    timed("pull", "pull", _NAME)
-    timed("pull again", "pull", _NAME)
-    timed("save", "save", "-o", archive, _NAME)
-    timed("rmi", "rmi", _NAME)
-    timed("load", "load", "-i", archive)
-    engine.docker("rmi", _NAME)
-    os.unlink(archive)
+def _save(engine: Engine, number: int, samples: Samples, place: Path) -> None:
+    archive = _archive(place, engine.name, number)
+    samples.time(f"{engine.name} save", engine.docker, "save", "-o", archive, _name(engine.name, number))
+
+
+def _load(engine: Engine, number: int, samples: Samples, place: Path) -> None:
+    archive = _archive(place, _OTHER[engine.name], number)
+    samples.time(f"{engine.name} load", engine.docker, "load", "-i", archive)
+
+
+def _remove(engine: Engine, number: int, samples: Samples, _place: Path) -> None:
+    samples.time(f"{engine.name} rmi", engine.docker, "rmi", _name(engine.name, number))
+
+
+def _archive(place: Path, engine: str, number: int) -> str:
+    """Path of what `engine` saves in a round."""
+    return str(place / f"{engine}{number}.tar")
 
 
 def _fill(engine: Engine, place: Path) -> None:
@@ -205,8 +234,9 @@ _HEAD = """\
 
 Written by `python -m bench.images`. The docker CLI of Debian's Docker 20.10 asks Docker's own daemon and cnm-launcher
 in turn, in the same rounds; milliseconds of the whole command. *× Docker* is the median of the ratios round by round;
-the target is 1 at the most. Each round removes what it has brought, and ext4 passes over inodes that were deleted in
-the last minute (`recently_deleted` in fs/ext4/ialloc.c): files cost both more here than on a disk that rests.
+the target is 1 at the most. Each round has images of its own. Each loads what the other has saved, and nothing is
+removed before all is loaded: ext4 passes over inodes that were deleted in the last minutes (`recently_deleted` in
+fs/ext4/ialloc.c), by which both would take up to twice as long. Before each command the disk is written back.
 
 {machine}
 """
