@@ -1,4 +1,4 @@
-"""`python -m bench.images [--quick]`: images of cnm-launcher beside Docker 20.10's. Writes bench/IMAGES.md.
+"""`python -m bench.images [--quick] [--podman PATH]`: images beside those of Docker 20.10. Writes bench/IMAGES.md.
 
 The same docker CLI asks both in turn, round by round. Both pull from a registry of their own on the loopback, without
 TLS, which has the same files.
@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -37,7 +37,9 @@ _LAYERS, _FILES, _FILE = 4, 400, 128 << 10
 """200 MB in files of 128 KB, half of which gzip makes nothing of."""
 _MANY = 100
 _STEPS = 10
-_OTHER = {"cnm": "docker", "docker": "cnm"}
+_OTHER_PODMAN = "other"
+_OTHER = {"docker": "cnm", "cnm": "docker", _OTHER_PODMAN: "docker"}
+"""Whose archives each loads."""
 _DEPTHS = (1, 10, 40)
 """Layers of the root file systems that are mounted."""
 _MOUNTS = 50
@@ -64,6 +66,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="bench.images", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="fewer rounds")
     parser.add_argument("--output", type=Path, default=_RESULTS, metavar="FILE")
+    parser.add_argument(
+        "--podman", default="", metavar="PATH", help="one more cnm-launcher, with this podman"
+    )
     options = parser.parse_args()
     programs = (*docker_support.PROGRAMS, *launcher_support.PROGRAMS, *registry_support.PROGRAMS)
     if lacking := unpacked.lacking(*programs):
@@ -75,17 +80,24 @@ def main() -> int:
         print(f"bench.images: {error}", file=sys.stderr)
         return 1
     samples, load = Samples(), os.getloadavg()[0]
-    _measure(samples, rounds=3 if options.quick else 9)
-    text = markdown(samples, f"{load:.1f} at the beginning, {os.getloadavg()[0]:.1f} at the end")
+    _measure(samples, rounds=3 if options.quick else 9, podman=options.podman)
+    podmans = [_version(path) for path in (str(unpacked.program("podman")), options.podman) if path]
+    text = markdown(samples, f"{load:.1f} at the beginning, {os.getloadavg()[0]:.1f} at the end", podmans)
     options.output.write_text(text)
     print(text)
     return 0
 
 
-def _measure(samples: Samples, *, rounds: int) -> None:
+def _version(podman: str) -> str:
+    asked = [podman, "--version"]
+    said = subprocess.run(asked, env=unpacked.environment(), capture_output=True, text=True, check=True)
+    return said.stdout.split()[-1]
+
+
+def _measure(samples: Samples, *, rounds: int, podman: str) -> None:
     with (
         tempfile.TemporaryDirectory(prefix="cnm", dir="/tmp") as folder,
-        _engines(Path(folder), rounds) as engines,
+        _engines(Path(folder), rounds, podman) as engines,
     ):
         for step in (_pull, _save, _load, _remove):
             for number, engine in _turns(engines, rounds):
@@ -162,26 +174,30 @@ def _layer(storage: Path, number: int) -> str:
 
 
 @contextmanager
-def _engines(place: Path, rounds: int) -> Iterator[tuple[Engine, Engine]]:
-    """Both, each on a host of its own with a registry that has an image for each of them and each round."""
-    (place / "cnm").mkdir()
-    insecure = f'insecure-registries = ["127.0.0.1:{_PORT}"]'
-    with (
-        Topology({"hosts": {"host": {}}}) as topology,
-        launcher_support.running(place / "cnm", insecure) as launcher,
-    ):
-        hosts: tuple[Host, Host] = (topology.hosts["host"], getattr(launcher.cnmd.popen, "__self__"))  # noqa: B009
-        files = place / "registry"
-        with (
-            registry_support.running(files, hosts[0].popen, port=_PORT, is_plain=True) as registry,
-            registry_support.running(files, hosts[1].popen, port=_PORT, is_plain=True),
-            docker_support.start_dockerd(place / "docker", popen=hosts[0].popen) as daemon,
-        ):
-            docker = Engine("docker", str(daemon.socket), docker_support.make_image(daemon))
-            cnm = Engine("cnm", launcher.socket, launcher_support.IMAGE)
-            for engine, number in itertools.product((docker, cnm), range(rounds)):
-                _put(hosts[0], registry, f"{engine.name}{number}")
-            yield docker, cnm
+def _engines(place: Path, rounds: int, podman: str) -> Iterator[list[Engine]]:
+    """Each on a host of its own with a registry that has an image for each of them and each round."""
+    podmans = {"cnm": "", **({_OTHER_PODMAN: podman} if podman else {})}
+    files = place / "registry"
+    with ExitStack() as stack:
+        host = stack.enter_context(Topology({"hosts": {"host": {}}})).hosts["host"]
+        registry = stack.enter_context(registry_support.running(files, host.popen, port=_PORT, is_plain=True))
+        daemon = stack.enter_context(docker_support.start_dockerd(place / "docker", popen=host.popen))
+        engines = [Engine("docker", str(daemon.socket), docker_support.make_image(daemon))]
+        for name, path in podmans.items():
+            (place / name).mkdir()
+            launcher = stack.enter_context(launcher_support.running(place / name, _settings(path)))
+            own: Host = getattr(launcher.cnmd.popen, "__self__")  # noqa: B009
+            stack.enter_context(registry_support.running(files, own.popen, port=_PORT, is_plain=True))
+            engines.append(Engine(name, launcher.socket, launcher_support.IMAGE))
+        for engine, number in itertools.product(engines, range(rounds)):
+            _put(host, registry, f"{engine.name}{number}")
+        yield engines
+
+
+def _settings(podman: str) -> str:
+    """A launcher's; "" for the podman that is unpacked."""
+    chosen = f'podman = "{os.path.abspath(podman)}"\n' if podman else ""
+    return f'{chosen}insecure-registries = ["127.0.0.1:{_PORT}"]'
 
 
 def _name(engine: str, number: int) -> str:
@@ -250,17 +266,24 @@ writes has its own folders made for it.
 """
 
 
-def markdown(samples: Samples, loads: str) -> str:
-    heads = ("", "n", "cnm", "p90", "min", "Docker 20.10", "p90", "min", "× Docker", "met")
-    compared = table(heads, [_row(row, samples) for row in _ROWS])
+def markdown(samples: Samples, loads: str, podmans: Sequence[str]) -> str:
+    """`podmans`: versions, of the first and the other launcher."""
+    head = _HEAD.format(machine=machine(loads))
+    names = zip(("cnm", _OTHER_PODMAN), podmans, strict=False)
+    compared = "\n".join(_compared(samples, name, version) for name, version in names)
     mounts = table(
         ("layers", "n", "mount", "p99", "unmount", "target: met"), map(_mount_row(samples), _DEPTHS)
     )
-    return f"{_HEAD.format(machine=machine(loads))}\n{compared}\n{_MOUNTS_HEAD}\n{mounts}"
+    return f"{head}\n{compared}\n{_MOUNTS_HEAD}\n{mounts}"
 
 
-def _row(row: _Row, samples: Samples) -> tuple[str, ...]:
-    ours, theirs = samples.of(f"cnm {row.name}"), samples.of(f"docker {row.name}")
+def _compared(samples: Samples, name: str, version: str) -> str:
+    heads = ("", "n", "cnm", "p90", "min", "Docker 20.10", "p90", "min", "× Docker", "met")
+    return f"## With podman {version}\n\n{table(heads, [_row(row, samples, name) for row in _ROWS])}"
+
+
+def _row(row: _Row, samples: Samples, name: str) -> tuple[str, ...]:
+    ours, theirs = samples.of(f"{name} {row.name}"), samples.of(f"docker {row.name}")
     times = ratio(ours, theirs)
     shown = [
         f"{value:.0f}"

@@ -12,6 +12,7 @@ import msgspec
 from cnm.errors import CnmError, NotFound
 from cnm.launcher import image_config
 from cnm.launcher.image_config import Image
+from cnm.launcher.image_notes import ImageNotes
 from cnm.launcher.references import Reference, familiar, identifier, parse
 from cnm.launcher.repo_digests import RepoDigests
 from cnm.launcher.storage import Contents, Storage, StoredImage, StoredLayer
@@ -46,8 +47,9 @@ class _Known(NamedTuple):
 class ImageIndex:
     """The images of a store, as of now whenever it is asked."""
 
-    def __init__(self, storage: Storage, digests: RepoDigests) -> None:
-        self._storage, self._digests = storage, digests
+    def __init__(self, storage: Storage, digests: RepoDigests, parents: ImageNotes[str]) -> None:
+        """`parents`: of images that do not say themselves what they were made from."""
+        self._storage, self._digests, self._parents = storage, digests, parents
         self._known = _Known((), (), (), frozenset(), Contents((), {}))
         self._reading = threading.Lock()
 
@@ -110,7 +112,7 @@ class ImageIndex:
             log.warning("image %s is damaged: %s: remove it, and get it again", each.id, each.why)
 
     def _version(self) -> tuple[int, ...]:
-        return (*self._storage.version(), self._digests.version)
+        return (*self._storage.version(), self._digests.version, self._parents.version)
 
     def _names(self, stored: StoredImage) -> tuple[str, ...]:
         return tuple(sorted((*_tags(stored), *self._digests.of(f"sha256:{stored.id}"))))
@@ -124,7 +126,7 @@ class ImageIndex:
             if layers is None:
                 yield self._damaged(stored, "it lacks a layer")
             elif known is not None:
-                yield msgspec.structs.replace(known, names=self._names(stored))
+                yield self._noted(known, stored)
             else:
                 yield self._fresh(stored, layers)
 
@@ -132,13 +134,17 @@ class ImageIndex:
         """One that is removed meanwhile counts as damaged until the store is read again, with the next call."""
         try:
             document = self._storage.big_data(stored.id, f"sha256:{stored.id}")
-            return image_config.read(document, stored, self._names(stored), layers)
+            return self._noted(image_config.read(document, stored, (), layers), stored)
         except FileNotFoundError:
             return self._damaged(stored, "it has no configuration")
         except OSError as error:
             return self._damaged(stored, f"its configuration cannot be read: {error.strerror}")
         except CnmError as error:
             return self._damaged(stored, str(error))
+
+    def _noted(self, image: Image, stored: StoredImage) -> Image:
+        parent = self._parents.of(image.id, image.parent)
+        return msgspec.structs.replace(image, names=self._names(stored), parent=parent)
 
     def _damaged(self, stored: StoredImage, why: str) -> Damaged:
         return Damaged(f"sha256:{stored.id}", self._names(stored), why)

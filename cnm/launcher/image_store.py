@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
@@ -11,6 +12,7 @@ from cnm.errors import CnmError, Conflict
 from cnm.launcher.deleting import delete
 from cnm.launcher.disk import disk_errors
 from cnm.launcher.image_index import ImageIndex, digits, hidden_name
+from cnm.launcher.image_notes import ImageNotes
 from cnm.launcher.images_in_work import ImagesInWork
 from cnm.launcher.layers_on_their_way import LayersOnTheirWay
 from cnm.launcher.orphaned_layers import OrphanedLayers
@@ -20,10 +22,9 @@ from cnm.launcher.registries import Registries
 from cnm.launcher.registry_client import RegistryClient
 from cnm.launcher.repo_digests import RepoDigests
 from cnm.launcher.storage import Storage, StoredImage
-from cnm.launcher.tag_times import TagTimes
 
 _SCRATCH = "incoming"
-_DIGESTS, _TAG_TIMES = "repo-digests.json", "tag-times.json"
+_DIGESTS, _TAG_TIMES, _PARENTS = "repo-digests.json", "tag-times.json", "parents.json"
 _FOR_USER_NAMESPACES = 0o711
 _IN_USE = "is in use by"
 """Of podman's words, for an image that a container of a build is made from."""
@@ -39,9 +40,12 @@ class ImageStore:
         """
         self.root = root
         self.digests = RepoDigests(os.path.join(root, _DIGESTS))
-        self.tag_times = TagTimes(os.path.join(root, _TAG_TIMES))
+        self.tag_times = ImageNotes(os.path.join(root, _TAG_TIMES), int)
+        """When images were named here the last time, in nanoseconds since 1970, which Docker tells of them."""
+        self.parents = ImageNotes(os.path.join(root, _PARENTS), str)
+        """Ids of the images that steps of builds began with: newer podmans do not write them into the new one."""
         self.storage = Storage(root)
-        self.index = ImageIndex(self.storage, self.digests)
+        self.index = ImageIndex(self.storage, self.digests, self.parents)
         self._scratch = scratch = os.path.join(root, _SCRATCH)
         self.podman = Podman(root, run, programs, scratch, registries)
         self.client = RegistryClient(self.podman, scratch)
@@ -80,7 +84,7 @@ class ImageStore:
 
     def note_tag(self, image: str) -> None:
         """Somebody here has named it, now; that it came with a name is not noted."""
-        self.tag_times.note(image, self.ids)
+        self.tag_times.note({image: time.time_ns()}, self.ids)
 
     def hide(self, image: str) -> None:
         """It is removed as far as anybody sees, and containers keep its layers."""

@@ -84,7 +84,11 @@ class Images:
 
     def last_tagged(self, image: str) -> int:
         """When it was named here, in nanoseconds since 1970; 0 for never."""
-        return self._store.tag_times.of(image)
+        return self._store.tag_times.of(image, 0)
+
+    def note_parents(self, parents: Mapping[str, str]) -> None:
+        """Of images that were built, by their ids."""
+        self._store.parents.note(parents, self._store.ids)
 
     # From registries
 

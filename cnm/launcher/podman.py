@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import os
 import re
+import resource
 import shutil
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum
 
 from cnm.errors import CnmError, InvalidParameter
@@ -30,7 +32,7 @@ runroot = "{run}"
 _CONTAINERS = """\
 [containers]
 default_sysctls = []
-default_ulimits = []
+default_ulimits = [{limits}]
 [engine]
 cgroup_manager = "cgroupfs"
 events_logger = "none"
@@ -41,13 +43,17 @@ network_cmd_path = ""
 _POLICY = '{"default": [{"type": "insecureAcceptAnything"}]}\n'
 _POLICY_OF_HOME = ".config/containers/policy.json"
 """Where it is looked for below HOME; `podman push` takes no other."""
-_BROKEN_LAYER = re.compile(r"processing tar file\((.*)\): exit status")
+_BROKEN_LAYER = re.compile(
+    r"(?:processing tar file\(|exhausting input failed \(error: )(.*)\)(?:$|: exit status)"
+)
 _DIFFERENT = re.compile(r"Digest did not match, expected (\S+), got (\S+)")
 _COUNTS = re.compile(r"Inconsistent layer count: (\d+) in manifest, (\d+) in config")
 _FORMAT = re.compile(r"\* (docker-archive|oci-archive): (.*)")
 """Of an archive it tries one format after another, and says what is wrong with it in each."""
 _OF_OTHERS = ("file does not exist", "no such file or directory")
 """Ends of what it says of the format that an archive does not have."""
+_OF_NEWER_TLS = "tls: failed to verify certificate: "
+"""What Go puts before the reason since 1.20, and Docker 20.10 does not."""
 _ERROR = re.compile(r'^(?:time="[^"]*" level=\w+ msg=|[A-Z]{4}\[\d+\] )?(?:Error: )?(.*)$')
 """On a terminal it logs otherwise."""
 
@@ -87,14 +93,17 @@ class Podman:
         podman's own database goes, too: it knows of no containers here, and would refuse directories that have moved.
         """
         shutil.rmtree(os.path.join(self._root, "libpod"), ignore_errors=True)
+        for path in glob.glob(os.path.join(glob.escape(self._root), "db.sql*")):  # podman 5's
+            os.unlink(path)
         os.makedirs(os.path.join(self._settings, os.path.dirname(_POLICY_OF_HOME)), mode=0o700, exist_ok=True)
         if self._run != self._place and not os.path.lexists(self._run):
             os.symlink(self._place, self._run)
+        containers = _CONTAINERS.format(limits=", ".join(_own_limits()))
         texts = {
             "storage.conf": _STORAGE.format(root=self._root, run=self._run),
             "registries.conf": self.registries.settings(),
-            "containers.conf": _CONTAINERS,
-            **{each.settings: f"{_CONTAINERS}image_parallel_copies = {each.value}\n" for each in Source},
+            "containers.conf": containers,
+            **{each.settings: f"{containers}image_parallel_copies = {each.value}\n" for each in Source},
             _POLICY_OF_HOME: _POLICY,
         }
         for name, text in texts.items():
@@ -177,6 +186,13 @@ class Podman:
         return {**self.environment(), "CONTAINERS_CONF": settings, "TMPDIR": place}
 
 
+def _own_limits() -> Iterator[str]:
+    """What steps of a build inherit: newer podmans would raise them, and fail where the launcher may not."""
+    for name, limit in (("nofile", resource.RLIMIT_NOFILE), ("nproc", resource.RLIMIT_NPROC)):
+        soft, hard = resource.getrlimit(limit)
+        yield f'"{name}={soft}:{hard}"'  # -1 is without, here and there
+
+
 def _short_name(run: str) -> str:
     """The same at every start, since podman remembers it."""
     return f"/run/cnm-storage-{hashlib.sha256(run.encode()).hexdigest()[:12]}"
@@ -202,4 +218,4 @@ def last_words(errors: str) -> str:
     if telling := [words for words in tried if not words.endswith(_OF_OTHERS)]:
         return telling[-1]
     found = _ERROR.match(lines[-1]) if lines else None
-    return found[1].strip('"') if found else "it gave no reason"
+    return found[1].strip('"').replace(_OF_NEWER_TLS, "") if found else "it gave no reason"

@@ -25,6 +25,7 @@ _FULL = "no space left on device"
 _MISMATCH = re.compile(r"[Dd]igest did not match, expected (\S+), got ")
 _OTHER_MANIFEST = re.compile(r"[Mm]anifest does not match provided manifest digest (sha256:[0-9a-f]+)")
 _OTHER_CONFIG = re.compile(r"config\.json digest \S+ does not match expected (sha256:[0-9a-f]+)")
+_NO_NAME = "repository name not known to registry"
 _NO_TAGS = "fetching tags list: invalid status code from registry 404"
 _CONTEXT = re.compile(
     r"^(?:initializing source \S+: |reading manifest \S+ in \S+: |pinging container registry \S+: "
@@ -41,8 +42,8 @@ def not_pulled(error: CnmError, name: Reference, asker: Asker) -> CnmError:
     words, shown = str(error), familiar(str(name))
     if "manifest unknown" in words:
         return NotFound(f"manifest for {shown} not found: manifest unknown: manifest unknown")
-    if "name unknown" in words or _NO_TAGS in words:
-        return NotFound(f"repository {shown} not found: name unknown: repository name not known to registry")
+    if "name unknown" in words or _NO_NAME in words or _NO_TAGS in words:
+        return NotFound(f"repository {shown} not found: name unknown: {_NO_NAME}")
     if _DENIED in words:
         return NotFound(
             f"pull access denied for {familiar(name.repository)}, repository does not exist or may require "

@@ -98,14 +98,16 @@ class Transfer:
 
     def __iter__(self) -> Iterator[Progress | None]:
         """None now and then, where nothing changes. Raises TransferFailed at the end."""
-        rest, last = b"", dict[str, Progress]()
+        rest, last, done = b"", dict[str, Progress](), set[str]()
         while (piece := self._read()) is not None:
             *lines, rest = (rest + piece).split(b"\n")
             for line in lines:
                 seen = self._seen(line)
-                if seen and last.get(seen.layer) != seen:
+                if seen and seen.layer not in done and last.get(seen.layer) != seen:
                     last[seen.layer] = seen
                     yield seen
+                if seen and seen.state is State.DONE:  # podman 5 draws what it was before once more
+                    done.add(seen.layer)
             yield None
         self._seen(rest)
         code = self._child.wait()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -63,6 +63,11 @@ def _built(socket: str, project: Project, *options: str) -> tuple[int, str]:
     return done.returncode, error or _OWN.sub("/<own>", "\n".join(said))
 
 
+def _shown(options: Sequence[str]) -> str:
+    """The same in each of the processes that share a run out among them."""
+    return " ".join(options).replace(_PARENT, "parent")
+
+
 ACCEPTED = [
     ("--shm-size", "128m"),
     ("--shm-size", "1"),
@@ -88,7 +93,7 @@ ACCEPTED = [
 ]
 
 
-@pytest.mark.parametrize("options", ACCEPTED, ids=" ".join)
+@pytest.mark.parametrize("options", ACCEPTED, ids=_shown)
 def test_a_step_runs_as_with_dockerd(pair: Pair, project: Project, options: tuple[str, ...]) -> None:
     """A base that is there is taken, whatever machine is asked for, and no image need be there to look for steps in."""
     project.write(f"FROM {IMAGE}\nRUN {_LOOK}\n")

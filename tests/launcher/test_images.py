@@ -28,6 +28,7 @@ from cnm.errors import CnmError, InvalidParameter, NotFound
 from cnm.launcher.container import Container
 from cnm.launcher.image_config import nanoseconds
 from cnm.launcher.image_index import ImageIndex, hidden_name
+from cnm.launcher.image_notes import ImageNotes
 from cnm.launcher.images import Images
 from cnm.launcher.programs import Programs
 from cnm.launcher.removal import User
@@ -676,7 +677,8 @@ def test_reading_goes_on_while_podman_writes_and_holds_its_locks(images: Images,
     ended = threading.Event()
 
     def read() -> None:
-        mine = ImageIndex(Storage(str(tmp_path / "storage")), RepoDigests(str(tmp_path / "digests")))
+        notes = RepoDigests(str(tmp_path / "digests")), ImageNotes(str(tmp_path / "parents"), str)
+        mine = ImageIndex(Storage(str(tmp_path / "storage")), *notes)
         while not ended.is_set():
             try:
                 assert any(image.names == ("docker.io/library/first:latest",) for image in mine.images())
@@ -708,7 +710,7 @@ add_image(store(Path(sys.argv[1])), "killed", Path(sys.argv[2]).read_bytes())
 
 
 @pytest.mark.parametrize(
-    "moment", ["incoming/*/layer", "incoming/storage*", "overlay/*/diff/big", "overlay-layers/*.gz"]
+    "moment", ["incoming/*/layer", "incoming/*storage*", "overlay/*/diff/big", "overlay-layers/*.gz"]
 )
 def test_an_import_that_is_killed_leaves_nothing_that_counts(tmp_path: Path, moment: str) -> None:
     (tmp_path / "big.tar").write_bytes(tar(text("big", "x" * 60_000_000)))

@@ -157,6 +157,7 @@ class Build:
                 yield None
             elif said_it is Stream.OUTPUT:
                 yield from progress.feed(text)
+                self._parts.images.note_parents(progress.parents)
             else:
                 yield from complaints.feed(text)
         code = process.wait()

@@ -18,10 +18,10 @@ from cnm.launcher.images import Images
 _SHORT = 12
 _STEP = re.compile(r"(?:\[(?P<stage>\d+)/\d+\] )?STEP (?P<number>\d+)/(?P<count>\d+): (?P<text>.*)")
 _CACHED = re.compile(r"--> Using cache (?P<id>[0-9a-f]{64})")
-_MADE = re.compile(r"--> (?P<id>[0-9a-f]{11})")
+_MADE = re.compile(r"--> (?P<id>[0-9a-f]{11,12})")
 _UNUSED = re.compile(r"\[Warning\] one or more build args were not consumed: \[(?P<names>.*)\]")
 _OF_PLATFORMS = ("TARGETARCH", "TARGETOS", "TARGETPLATFORM", "TARGETVARIANT")
-_UNFINISHED = re.compile(r"(?P<said>.+?)(?P<own>--> [0-9a-f]{11}|(?:\[\d+/\d+\] )?COMMIT)")
+_UNFINISHED = re.compile(r"(?P<said>.+?)(?P<own>--> [0-9a-f]{11,12}|(?:\[\d+/\d+\] )?COMMIT)")
 _COMMIT = re.compile(r"(?:\[\d+/\d+\] )?COMMIT.*")
 _WHOLE_ID = re.compile(r"[0-9a-f]{64}")
 _BEGINNINGS = ("STEP 0/0: ", "[0/0] STEP 0/0: ", "--> ", "COMMIT", "[0/0] COMMIT")
@@ -54,6 +54,8 @@ class Progress:
         """Of the stages before, and of the one that is built: the image so far."""
         self.made: list[str] = []
         """The image behind each step but the first ARGs, as far as it has got."""
+        self.parents: dict[str, str] = {}
+        """Ids of the images that steps have made, to those of the images that the steps began with."""
         self.warnings: list[str] = []
 
     @property
@@ -174,6 +176,7 @@ class Progress:
             if self._triggers > 0:
                 yield said(f"# Executing {self._triggers} build trigger{'s' if self._triggers > 1 else ''}\n")
                 self._base_is_due = False
+                self._results[-1] = self._base_image()
         elif not self._is_trigger:
             yield from self._told_step(known[self._number - 1 - self._triggers].text)
 
@@ -188,7 +191,9 @@ class Progress:
         yield said("\n")
 
     def _end_step(self, image: str) -> Iterator[Message]:
-        self._results[-1:] = [image]
+        if (before := self._results[-1]) and before != image:
+            self.parents[f"sha256:{image}"] = f"sha256:{before}"
+        self._results[-1] = image
         self._is_done = self.is_last
         is_told = self._number == 1 and self._triggers <= 0  # a FROM without any step behind it
         if not is_told and (not self._is_trigger or self._number == 1 + self._triggers):
