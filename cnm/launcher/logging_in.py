@@ -7,13 +7,12 @@ from collections.abc import Generator
 from cnm.errors import CnmError, Unauthorized
 from cnm.launcher.registries import NOBODY, Credentials, address
 from cnm.launcher.registry_client import Asker, RegistryClient
-from cnm.launcher.registry_words import explained
+from cnm.launcher.registry_words import explained, is_no_repository
 
 _REFUSED = "invalid username/password"
 """podman's words, of tokens too."""
 _TRIED = "library/hello-world"
 """Of which a token is tried: podman asks of a repository or not at all. It need not be there."""
-_NOT_THERE = "invalid status code from registry 404"
 
 
 def log_in(client: RegistryClient, given: Credentials) -> Generator[None, None, None]:
@@ -48,5 +47,5 @@ def _try_token(client: RegistryClient, given: Credentials) -> Generator[None, No
         _, is_refused, why = str(error).partition(f"{_REFUSED}: ")
         if is_refused:
             raise CnmError(f'Get "https://{asker.registry}/v2/": {why}') from None
-        if _NOT_THERE not in str(error):
+        if not is_no_repository(str(error)):
             raise explained(error, asker) from None

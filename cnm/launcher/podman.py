@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum
 
 from cnm.errors import CnmError, InvalidParameter
+from cnm.launcher import capabilities
 from cnm.launcher.programs import Programs
 from cnm.launcher.registries import Registries
 
@@ -33,6 +34,7 @@ _CONTAINERS = """\
 [containers]
 default_sysctls = []
 default_ulimits = [{limits}]
+default_capabilities = [{capabilities}]
 [engine]
 cgroup_manager = "cgroupfs"
 events_logger = "none"
@@ -98,7 +100,10 @@ class Podman:
         os.makedirs(os.path.join(self._settings, os.path.dirname(_POLICY_OF_HOME)), mode=0o700, exist_ok=True)
         if self._run != self._place and not os.path.lexists(self._run):
             os.symlink(self._place, self._run)
-        containers = _CONTAINERS.format(limits=", ".join(_own_limits()))
+        containers = _CONTAINERS.format(
+            limits=", ".join(_own_limits()),
+            capabilities=", ".join(f'"{name}"' for name in capabilities.DEFAULT),
+        )
         texts = {
             "storage.conf": _STORAGE.format(root=self._root, run=self._run),
             "registries.conf": self.registries.settings(),

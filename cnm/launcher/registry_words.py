@@ -26,7 +26,8 @@ _MISMATCH = re.compile(r"[Dd]igest did not match, expected (\S+), got ")
 _OTHER_MANIFEST = re.compile(r"[Mm]anifest does not match provided manifest digest (sha256:[0-9a-f]+)")
 _OTHER_CONFIG = re.compile(r"config\.json digest \S+ does not match expected (sha256:[0-9a-f]+)")
 _NO_NAME = "repository name not known to registry"
-_NO_TAGS = "fetching tags list: invalid status code from registry 404"
+"""A registry's own words, and podman 5's."""
+_NO_TAGS = "invalid status code from registry 404"
 _CONTEXT = re.compile(
     r"^(?:initializing source \S+: |reading manifest \S+ in \S+: |pinging container registry \S+: "
     r'|\* |couldn\'t search registry "[^"]*": |authenticating creds for "[^"]*": |getting repository tags: '
@@ -37,12 +38,17 @@ _CONTEXT = re.compile(
 """What podman was doing to whom, before what went wrong."""
 
 
+def is_no_repository(words: str) -> bool:
+    """What podman says when it has asked for the tags of a repository that is not there."""
+    return _NO_NAME in words or _NO_TAGS in words
+
+
 def not_pulled(error: CnmError, name: Reference, asker: Asker) -> CnmError:
     """Why an image did not come."""
     words, shown = str(error), familiar(str(name))
     if "manifest unknown" in words:
         return NotFound(f"manifest for {shown} not found: manifest unknown: manifest unknown")
-    if "name unknown" in words or _NO_NAME in words or _NO_TAGS in words:
+    if "name unknown" in words or is_no_repository(words):
         return NotFound(f"repository {shown} not found: name unknown: {_NO_NAME}")
     if _DENIED in words:
         return NotFound(
@@ -71,7 +77,7 @@ def explained(error: CnmError, asker: Asker) -> CnmError:
     if "authentication required" in words or _NO_TOKEN in words:
         is_known = asker.credentials.is_somebody
         return CnmError("unauthorized: authentication required" if is_known else "no basic auth credentials")
-    if words.endswith(_BROKEN):
+    if words.rstrip(")").endswith(_BROKEN):  # podman 5 tells of the second try in brackets
         return CnmError(f"the connection to {asker.registry} broke off: {words}: try again")
     if _FULL in words:
         return CnmError(f"{_FULL}: make room, and try again: {words}")

@@ -76,10 +76,8 @@ def test_what_a_step_has_written_may_have_no_room_as_a_layer(roomy: Launcher, pr
     done = project.build(roomy, ".")
 
     assert done.returncode == 1
-    assert (
-        "RUN failed: its layer cannot be written, most likely for no space left on device: make room"
-        in done.stderr
-    )
+    assert done.stderr.startswith("RUN failed: ")  # podman 4 forgets why its layer cannot be written
+    assert "no space left on device: make room" in done.stderr
     assert rest(roomy) == []
     _works(roomy, project)
 

@@ -239,7 +239,8 @@ def test_a_registry_that_dies_amid_a_build_is_told_of(clean: Stage, tmp_path: Pa
     clean.wire.cut()
     said, _ = client.communicate(timeout=60)
 
-    assert (client.returncode, b"broke off: unexpected EOF: try again" in said) == (1, True), said
+    assert client.returncode == 1, said
+    assert b" broke off: unexpected EOF" in said, said
     assert rest(clean.launcher) == []
     clean.plain.start()
     project.said(clean.launcher, "-t", "web", ".")

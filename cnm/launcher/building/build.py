@@ -138,7 +138,7 @@ class Build:
         if not self._key or len(progress.made) != self._count_of_results or progress.made[-1] != image:
             return
         try:
-            made = Remembered(tuple(progress.made), tuple(progress.warnings))
+            made = Remembered(progress.made, tuple(progress.warnings))
             self._workshop.memory.keep(self._key, made)
         except CnmError as error:
             log.warning("build %s is not remembered: %s", self.id[:_SHORT], error)

@@ -43,25 +43,30 @@ class Progress:
     def __init__(self, recipe: Recipe, images: Images) -> None:
         self._recipe, self._images = recipe, images
         self._rest = ""
-        self._step, self._total = 0, recipe.dockerfile.steps
+        self._total = recipe.dockerfile.steps
         self._stage, self._number, self._count, self._text = 0, 0, 0, ""
         """The stage that is built, from 0; its step, from 1, and how many there are in it."""
         self._triggers = 0
         self._base_is_due = False
-        self._commit, self._is_done = "", False
-        """A line that may be podman's about the last step, and whether that has been done."""
-        self._results: list[str] = []
-        """Of the stages before, and of the one that is built: the image so far."""
-        self.made: list[str] = []
-        """The image behind each step but the first ARGs, as far as it has got."""
+        self._commit, self._has_ended = "", False
+        """A line that may be podman's about the last step, and whether the step that was begun last is done."""
+        self._results: dict[int, str] = {}
+        """Of the stages that were begun, by their numbers: the image so far. podman may take a later one first."""
+        self._made: dict[int, str] = {}
+        """By the numbers of steps."""
         self.parents: dict[str, str] = {}
         """Ids of the images that steps have made, to those of the images that the steps began with."""
         self.warnings: list[str] = []
 
     @property
     def is_last(self) -> bool:
-        """Whether the last step has begun."""
-        return self._step >= self._total and self._number == self._count
+        """Whether the last step of the last stage has begun, and no other since."""
+        return self._stage == len(self._recipe.dockerfile.stages) - 1 and self._number == self._count > 0
+
+    @property
+    def made(self) -> tuple[str, ...]:
+        """The image behind each step but the first ARGs, as far as it has got."""
+        return tuple(self._made[number] for number in sorted(self._made))
 
     @property
     def stage(self) -> int:
@@ -75,8 +80,8 @@ class Progress:
 
     def beginning(self) -> Iterator[Message]:
         """ARG before the first FROM is a step that podman says nothing of."""
-        for argument in self._recipe.dockerfile.arguments:
-            yield from self._told_step(argument.text)
+        for number, argument in enumerate(self._recipe.dockerfile.arguments, 1):
+            yield from self._told_step(number, argument.text)
 
     def feed(self, text: str) -> Iterator[Message]:
         """A piece of what it prints. What cannot be a line of podman's own is passed on as it comes."""
@@ -100,8 +105,9 @@ class Progress:
         """The same for a build of which nothing has to be done."""
         yield from self.beginning()
         steps = [step for stage in self._recipe.dockerfile.stages for step in stage.steps]
-        for step, image in zip(steps, made.results, strict=True):
-            yield from self._told_step(step.text)
+        first = 1 + len(self._recipe.dockerfile.arguments)
+        for number, (step, image) in enumerate(zip(steps, made.results, strict=True), first):
+            yield from self._told_step(number, step.text)
             if step.word != "FROM":
                 yield said(" ---> Using cache\n")
             yield said(f" ---> {image[:_SHORT]}\n")
@@ -128,7 +134,7 @@ class Progress:
             yield from self._base()
             if not self._is_trigger:
                 yield said(" ---> Using cache\n")
-            self._results[-1:] = [cached["id"]]
+            self._results[self._stage] = cached["id"]
         elif unused := _UNUSED.fullmatch(line):
             yield from self._told_unused(unused["names"])
         elif self.is_last and _COMMIT.fullmatch(line):
@@ -159,45 +165,57 @@ class Progress:
         stage, number = int(step["stage"] or 1) - 1, int(step["number"])
         stages = self._recipe.dockerfile.stages
         if number == 1:
-            return stage == len(self._results) < len(stages)
+            return stage < len(stages) and stage not in self._results
         least = len(stages[self._stage].steps) if stage == self._stage and self._results else number + 1
         return number == self._number + 1 <= int(step["count"]) >= least
 
     def _begin(self, step: re.Match[str]) -> Iterator[Message]:
         self._stage, self._number = int(step["stage"] or 1) - 1, int(step["number"])
-        self._count, self._text = int(step["count"]), step["text"]
+        self._count, self._text, self._has_ended = int(step["count"]), step["text"], False
         known = self._recipe.dockerfile.stages[self._stage].steps
         self._triggers = self._count - len(known)
         if self._number == 1:
             self._triggers = len(self._recipe.triggers(self._stage))
-            self._results.append("")
+            self._results[self._stage] = ""
             self._base_is_due = True
-            yield from self._told_step(known[0].text)
+            yield from self._told_step(self._docker_s, known[0].text)
             if self._triggers > 0:
                 yield said(f"# Executing {self._triggers} build trigger{'s' if self._triggers > 1 else ''}\n")
                 self._base_is_due = False
-                self._results[-1] = self._base_image()
+                self._results[self._stage] = self._base_image()
         elif not self._is_trigger:
-            yield from self._told_step(known[self._number - 1 - self._triggers].text)
+            yield from self._told_step(self._docker_s, known[self._number - 1 - self._triggers].text)
 
     @property
     def _is_trigger(self) -> bool:
         """Whether the step is one of ONBUILD, which Docker does not count."""
         return 1 < self._number <= 1 + self._triggers
 
-    def _told_step(self, text: str) -> Iterator[Message]:
-        self._step += 1
-        yield said(f"Step {self._step}/{self._total} : {text}")
+    @property
+    def _docker_s(self) -> int:
+        """The number that Docker gives the step: it counts through all stages, and no triggers."""
+        dockerfile = self._recipe.dockerfile
+        before = len(dockerfile.arguments) + sum(len(each.steps) for each in dockerfile.stages[: self._stage])
+        return before + max(1, self._number - max(0, self._triggers))
+
+    @property
+    def _is_done(self) -> bool:
+        """Whether every stage's last step is."""
+        every = len(self._results) == len(self._recipe.dockerfile.stages)
+        return every and self._has_ended and self._number == self._count
+
+    def _told_step(self, number: int, text: str) -> Iterator[Message]:
+        yield said(f"Step {number}/{self._total} : {text}")
         yield said("\n")
 
     def _end_step(self, image: str) -> Iterator[Message]:
-        if (before := self._results[-1]) and before != image:
+        if (before := self._results[self._stage]) and before != image:
             self.parents[f"sha256:{image}"] = f"sha256:{before}"
-        self._results[-1] = image
-        self._is_done = self.is_last
+        self._results[self._stage] = image
+        self._has_ended = True
         is_told = self._number == 1 and self._triggers <= 0  # a FROM without any step behind it
         if not is_told and (not self._is_trigger or self._number == 1 + self._triggers):
-            self.made.append(image)
+            self._made[self._docker_s] = image
             yield said(f" ---> {image[:_SHORT]}\n")
 
     def _base(self) -> Iterator[Message]:
@@ -205,8 +223,8 @@ class Progress:
         if self._base_is_due:
             self._base_is_due = False
             base = self._base_image()
-            self._results[-1] = base
-            self.made.append(base)
+            self._results[self._stage] = base
+            self._made[self._docker_s] = base
             yield said(f" ---> {base[:_SHORT]}\n")
 
     def _base_image(self) -> str:
@@ -219,8 +237,8 @@ class Progress:
 
     def _whole(self, beginning: str) -> str:
         """The hex digits of an image that podman tells the first ones of; "" where there is none."""
-        if self._results and self._results[-1].startswith(beginning):
-            return self._results[-1]
+        if (current := self._results.get(self._stage, "")).startswith(beginning):
+            return current
         try:
             return digits(self._images.find(beginning).id)
         except CnmError:
