@@ -192,10 +192,17 @@ class Podman:
 
 
 def _own_limits() -> Iterator[str]:
-    """What steps of a build inherit: newer podmans would raise them, and fail where the launcher may not."""
+    """For steps of builds. Newer podmans would raise them, and fail where the launcher may not.
+
+    Older ones lower their own to as many as there may be processes, and may not raise them again either.
+    """
+    with open("/proc/sys/kernel/pid_max", encoding="ascii") as file:
+        most = int(file.read())
     for name, limit in (("nofile", resource.RLIMIT_NOFILE), ("nproc", resource.RLIMIT_NPROC)):
-        soft, hard = resource.getrlimit(limit)
-        yield f'"{name}={soft}:{hard}"'  # -1 is without, here and there
+        soft, hard = (
+            most if each == resource.RLIM_INFINITY else min(each, most) for each in resource.getrlimit(limit)
+        )
+        yield f'"{name}={soft}:{hard}"'
 
 
 def _short_name(run: str) -> str:
