@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import resource
+import tomllib
 from pathlib import Path
 
 import pytest
 
-from cnm.errors import CnmError
+from cnm.errors import CnmError, InvalidParameter
 from cnm.launcher import podman
 from cnm.launcher.podman import Podman, failure, last_words
 from cnm.launcher.programs import Programs
@@ -86,3 +88,40 @@ def test_what_is_wrong_with_an_archive_is_told_of_the_format_that_it_has(
 )
 def test_a_damaged_archive_is_told_of_in_dockers_words(said: str, words: str) -> None:
     assert str(failure("load", said)) == words
+
+
+def test_what_podman_5_calls_otherwise_is_told_alike() -> None:
+    refused = (
+        'Error: pinging r.test: Get "https://r.test/v2/": tls: failed to verify certificate: x509: expired\n'
+    )
+
+    assert last_words(refused) == 'pinging r.test: Get "https://r.test/v2/": x509: expired'
+    error = failure("pull", "exhausting input failed (error: unexpected EOF)")
+    assert isinstance(error, InvalidParameter)
+    assert str(error) == "Error processing tar file: unexpected EOF"
+
+
+def test_databases_of_podman_do_not_outlive_a_start(tmp_path: Path) -> None:
+    store = tmp_path / "root"
+    (store / "libpod").mkdir(parents=True)
+    for name in ("libpod/bolt_state.db", "db.sql", "db.sql-journal", "kept.json"):
+        (store / name).touch()
+
+    _podman(tmp_path, "")
+
+    assert os.listdir(store) == ["kept.json"]
+
+
+def test_steps_of_builds_have_no_more_than_the_launcher_and_podman(tmp_path: Path) -> None:
+    """podman 4 lowers its own limits to as many as there may be processes."""
+    _podman(tmp_path, "")
+
+    settings = tomllib.loads((tmp_path / "run" / "settings" / "containers.conf").read_text())["containers"]
+
+    most = int(Path("/proc/sys/kernel/pid_max").read_text())
+    for name, limit in (("nofile", resource.RLIMIT_NOFILE), ("nproc", resource.RLIMIT_NPROC)):
+        own = (
+            most if each == resource.RLIM_INFINITY else min(each, most) for each in resource.getrlimit(limit)
+        )
+        assert f"{name}={':'.join(map(str, own))}" in settings["default_ulimits"]
+    assert len(settings["default_capabilities"]) == 14

@@ -128,6 +128,19 @@ def test_progress_is_read_off_a_terminal() -> None:
     assert transfer.output == "an-id"
 
 
+def test_a_layer_that_has_come_is_not_coming_any_more() -> None:
+    """podman 5 draws it once more as it was, in the same go as that it is done."""
+    said = (
+        "Copying blob aaaaaaaaaaaa [----] 0.0b / 100.0b\nCopying blob aaaaaaaaaaaa done   | \n"
+        "\x1b[2A\x1b[JCopying blob aaaaaaaaaaaa [----] 0.0b / 100.0b\nCopying blob aaaaaaaaaaaa done   | \n"
+    )
+
+    with _transfer(0, said) as transfer:
+        seen = [each for each in transfer if each]
+
+    assert seen == [Progress(State.COPYING, "a" * 12, 0, 100), Progress(State.DONE, "a" * 12)]
+
+
 def test_a_failure_has_the_last_error() -> None:
     said = "Error: the first\nERRO[0000] it broke\n"
     with _transfer(125, said) as transfer, pytest.raises(TransferFailed, match=r"^it broke$"):
