@@ -253,6 +253,9 @@ in turn, in the same rounds; milliseconds of the whole command. *× Docker* is t
 the target is 1 at the most. Each round has images of its own. Each loads what the other has saved, and nothing is
 removed before all is loaded: ext4 passes over inodes that were deleted in the last minutes (`recently_deleted` in
 fs/ext4/ialloc.c), by which both would take up to twice as long. Before each command the disk is written back.
+podman hashes each layer twice, Docker once: Go up to 1.20, which has built those of Debian 12, has no use for the
+processor's own instructions for SHA-256. Another podman is measured too with `--podman PATH`; what
+`scripts/unpack-podman trixie` unpacks is that of Debian 13.
 
 {machine}
 """
