@@ -98,16 +98,17 @@ class Transfer:
 
     def __iter__(self) -> Iterator[Progress | None]:
         """None now and then, where nothing changes. Raises TransferFailed at the end."""
-        rest, last, done = b"", dict[str, Progress](), set[str]()
+        rest, last = b"", dict[str, Progress]()
         while (piece := self._read()) is not None:
             *lines, rest = (rest + piece).split(b"\n")
             for line in lines:
                 seen = self._seen(line)
-                if seen and seen.layer not in done and last.get(seen.layer) != seen:
+                before = last.get(seen.layer) if seen else None
+                # podman 5 draws a layer that is done once more as it was.
+                is_done = before is not None and before.state is State.DONE
+                if seen and seen != before and not is_done:
                     last[seen.layer] = seen
                     yield seen
-                if seen and seen.state is State.DONE:  # podman 5 draws what it was before once more
-                    done.add(seen.layer)
             yield None
         self._seen(rest)
         code = self._child.wait()
