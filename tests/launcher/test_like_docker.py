@@ -15,9 +15,10 @@ from typing import Any, NamedTuple
 import pytest
 
 from tests.support.dockerd import PROGRAMS, start_dockerd
-from tests.support.engine_pair import ABSENT, Pair, ask, differences, keys, normalised
+from tests.support.engine_pair import ABSENT, Pair, ask, attach_and_leave, differences, keys, normalised
 from tests.support.launcher import Launcher
 from tests.support.launcher_root import make_root, pack
+from tests.support.small_containers import eventually
 from tests.support.unpacked import lacking
 
 pytestmark = pytest.mark.skipif(bool(lacking(*PROGRAMS)), reason=lacking(*PROGRAMS))
@@ -31,6 +32,32 @@ def pair(launcher: Launcher, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         archive = pack(make_root(place / "image"), place / "image.tar")
         dockerd.docker("import", "--change", 'CMD ["sh"]', str(archive), "busybox")
         yield Pair(launcher.socket, str(dockerd.socket))
+
+
+# Who attaches
+
+
+@pytest.mark.parametrize("said", [b"word\n", b""])
+def test_who_speaks_and_leaves_before_the_start_is_heard_and_ends_the_input(said: bytes, pair: Pair) -> None:
+    asked = {"Image": "busybox", "Cmd": ["sh", "-c", "cat; exit 5"], "OpenStdin": True, "StdinOnce": True}
+    made = [each["Id"] for each in pair.do("POST", "/containers/create", asked)]
+    for place, ident in zip(pair, made, strict=True):
+        attach_and_leave(place, ident, said)
+    time.sleep(1.5)  # for which they may look whether the client is there
+
+    assert [_ended(place, ident) for place, ident in zip(pair, made, strict=True)] == [(5, said)] * 2
+
+
+def _ended(place: str, ident: str) -> tuple[int, bytes]:
+    """A container's code and its output, without the frame's head, once it was started and has ended."""
+    path = f"/containers/{ident}"
+    try:
+        assert ask(place, "POST", f"{path}/start").status == 204
+        eventually(lambda: not ask(place, "GET", f"{path}/json").body["State"]["Running"])
+        code = ask(place, "GET", f"{path}/json").body["State"]["ExitCode"]
+        return code, (ask(place, "GET", f"{path}/logs?stdout=1").body or "").encode()[8:]
+    finally:
+        ask(place, "DELETE", f"{path}?force=1")
 
 
 # Wrong requests

@@ -51,6 +51,15 @@ def ask(
         return Answer(response.status, dict(response.getheaders()), _decoded(response.read()))
 
 
+def attach_and_leave(socket: str, container: str, said: bytes) -> None:
+    """Of a client that attaches its input alone."""
+    with contextlib.closing(UnixConnection(socket)) as connection:
+        upgrade = {"Connection": "Upgrade", "Upgrade": "tcp"}
+        connection.request("POST", f"/containers/{container}/attach?stdin=1&stream=1", headers=upgrade)
+        assert connection.sock.recv(1000).startswith(b"HTTP/1.1 101")
+        connection.sock.sendall(said)
+
+
 def _decoded(content: bytes) -> Any:
     try:
         return json.loads(content) if content else None

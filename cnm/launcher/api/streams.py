@@ -104,11 +104,12 @@ class _Attaching:
     def _await(
         self, connection: Connection, arrival: Future[ContainerStreams | None]
     ) -> ContainerStreams | None:
+        """Who gave input and left has still given it, and has ended it: that is passed on, as in Docker."""
         while True:
             try:
                 return arrival.result(_BEAT_SECONDS)
             except NotYet:
-                if is_gone(connection):
+                if not self._wish.stdin and is_gone(connection):
                     self._engine.arrivals.forget(self._container.id, arrival)
                     return None
 
