@@ -109,6 +109,8 @@ class _Relay:
         self._client, self._streams, self._wish, self._others = client, streams, wish, others
         self._out, self._in = bytearray(), bytearray()
         self._client_speaks = True
+        self._client_left = False
+        """It hears nothing any more; what it has said may wait for the process still."""
         self._input_open = wish.stdin
         self._keys = _Keys(wish.detach_keys) if wish.tty and wish.stdin else None
         self._deadline: float | None = None
@@ -133,9 +135,9 @@ class _Relay:
 
     def _wait(self) -> dict[int, int]:
         """Events by descriptor. Hang-ups are told unasked; a client that has ended its input is not gone."""
-        wanted = {self._client.fileno(): 0}
+        wanted = {} if self._client_left else {self._client.fileno(): 0}
         if self._client_speaks and len(self._in) < _INPUT_LIMIT:
-            wanted[self._client.fileno()] |= select.POLLIN
+            wanted[self._client.fileno()] = select.POLLIN
         if self._out:
             wanted[self._client.fileno()] |= select.POLLOUT
         for output in () if self._is_full else self._streams.outputs():
@@ -162,14 +164,17 @@ class _Relay:
             except BlockingIOError:
                 return
             except OSError:
-                self._ended = Ended.CLIENT
-                return
+                content = b""
             if content:
                 self._receive(content)
             else:
                 self._client_speaks = False
         elif events & _GONE:
-            self._ended = Ended.CLIENT
+            self._leave_client()
+
+    def _leave_client(self) -> None:
+        self._client_left = True
+        self._out.clear()
 
     def _receive(self, content: bytes) -> None:
         if not self._input_open or self._ended:
@@ -209,8 +214,12 @@ class _Relay:
         for output in self._streams.outputs():
             if ready.get(output, 0) & (select.POLLIN | _GONE):
                 stream, content = self._streams.read(output)
-                if content and (self._wish.stderr if stream is Stream.STDERR else self._wish.stdout):
+                if content and self._is_heard(stream):
                     self._out += content if self._wish.tty else frame(stream, content)
+
+    def _is_heard(self, stream: Stream) -> bool:
+        wanted = self._wish.stderr if stream is Stream.STDERR else self._wish.stdout
+        return wanted and not self._client_left
 
     def _write_client(self) -> None:
         if not self._out or self._ended:
@@ -222,13 +231,15 @@ class _Relay:
         except BlockingIOError:
             return
         except OSError:
-            self._ended = Ended.CLIENT
+            self._leave_client()
         self._taken = time.monotonic()
 
     def _look_for_the_end(self, ready: dict[int, int]) -> None:
         now = time.monotonic()
         if ready.get(self._streams.process, 0) and self._deadline is None:
             self._deadline = now + self._streams.linger
+        if self._client_left and not self._has_input_left:
+            self._ended = self._ended or Ended.CLIENT
         if self._ended:
             return
         over = not self._streams.outputs() or (self._deadline is not None and now >= self._deadline)
@@ -238,6 +249,10 @@ class _Relay:
             self._flush()
         elif self._is_full and now - self._taken > _STALLED_SECONDS and self._others():
             self._ended = Ended.STALLED
+
+    @property
+    def _has_input_left(self) -> bool:
+        return self._input_open and (self._client_speaks or bool(self._in))
 
     def _flush(self) -> None:
         """Nothing more comes: give the client the rest, for as long as it is there."""

@@ -223,6 +223,7 @@ def drain(
     """Read what comes until the process has ended, so that it never waits; returns False where it takes longer."""
     deadline = None if seconds is None else time.monotonic() + seconds
     process = [streams.process] if streams.process >= 0 else []
+    has_ended = False
     while outputs := streams.outputs():
         poll = select.poll()
         for descriptor in (*outputs, *process):
@@ -230,11 +231,14 @@ def drain(
         ready = poll.poll(None if deadline is None else max(deadline - time.monotonic(), 0) * 1000)
         if not ready:
             return False
-        for descriptor, _ in ready:
-            if descriptor in outputs:
-                keep(streams.read(descriptor)[1])
-        if [descriptor for descriptor, _ in ready] == process:
+        speaking = [descriptor for descriptor, _ in ready if descriptor in outputs]
+        for output in speaking:
+            keep(streams.read(output)[1])
+        if (
+            has_ended and not speaking
+        ):  # looked for after the end: its last word and its end may come amid a poll
             break
+        has_ended = len(ready) > len(speaking)
     return True
 
 

@@ -265,6 +265,12 @@ class TestRun:
         assert cli.said("run", *words, typed=b"hello\n") == (5, "", "")
         assert cli.dockerd.docker("logs", "web") == "hello"
 
+    def test_only_stdin_attached_is_passed_on_whole_to_a_process_that_reads_late(self, cli: Cli) -> None:
+        words = ("-i", "-a", "stdin", "--name", "web", "busybox", "sh", "-c", "sleep 1; wc -c")
+
+        assert cli.said("run", *words, typed=b"x" * 200_000) == (0, "", "")
+        assert cli.dockerd.docker("logs", "web") == "200000"
+
     def test_terminal_without_stdin_shows_what_is_written(self, cli: Cli) -> None:
         assert cli.said("run", "--rm", "-t", "busybox", "echo", "hello") == (0, "hello\r\n", "")
 

@@ -6,7 +6,9 @@ import os
 import socket
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +16,7 @@ from cnm.errors import InvalidParameter
 from cnm.launcher.attach import Ended, Wish, detach_keys, frame, relay
 from cnm.launcher.streams import PipeStreams, Stream, drain
 from tests.support.multiplexed import read_all, split
+from tests.support.small_containers import eventually
 
 PATIENCE = 20.0
 
@@ -147,3 +150,28 @@ def test_only_the_streams_that_were_asked_for_are_sent(sockets: tuple[socket.soc
     _, heard = _relay(sockets, "echo out; echo err >&2", Wish(tty=False, stdout=False), b"ignored")
 
     assert split(heard) == {2: b"err\n"}
+
+
+@pytest.mark.parametrize("first", ["", "seq 100000;"])
+def test_what_a_client_has_said_is_passed_on_though_it_has_left(
+    sockets: tuple[socket.socket, socket.socket], tmp_path: Path, first: str
+) -> None:
+    client, server = sockets
+    reads, counted = tmp_path / "reads", tmp_path / "counted"
+    child = Child(
+        f"{first} until test -e {reads}; do sleep 0.1; done; wc -c >{counted}; exec sleep 1000 >&- 2>&-"
+    )
+    relaying = threading.Thread(target=relay, args=(server, b"", child.streams, Wish(tty=False, stdin=True)))
+    relaying.start()
+    try:
+        client.sendall(b"x" * 200_000)
+        client.close()
+        time.sleep(0.3)  # the relay hears of it
+        reads.touch()
+        relaying.join(PATIENCE)
+        child.streams.close_input()
+        eventually(lambda: counted.exists() and counted.read_text())
+    finally:
+        child.close()
+
+    assert counted.read_text().strip() == "200000"
