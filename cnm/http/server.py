@@ -26,6 +26,7 @@ from cheroot import connections, server, wsgi
 import cnm
 from cnm.http import tls, upgrade
 from cnm.http.listener import Place, UnixPlace
+from cnm.http.reader import make_file
 from cnm.http.workers import WorkerPool
 from cnm.wire import codec
 
@@ -179,8 +180,8 @@ class _Connection(server.HTTPConnection):
     lingers = False
     """Whether the client may be sending a body of unknown length to an answer that did without."""
 
-    def __init__(self, *arguments: Any) -> None:
-        super().__init__(*arguments)
+    def __init__(self, server: _HttpServer, connection: socket.socket, _makefile: object) -> None:
+        super().__init__(server, connection, make_file)
         self._since = time.monotonic()
 
     def proceed(self) -> bool:
@@ -329,8 +330,7 @@ class _Taken:
     def __init__(self, connection: _Connection, taker: upgrade.Taker) -> None:
         self._connection = connection
         self._taker = taker
-        reader = connection.rfile
-        self._early: bytes = reader.read1(reader.buffer_size) if reader.has_data() else b""
+        self._early: bytes = connection.rfile.buffered()
 
     def start(self) -> None:
         threading.Thread(target=self._run, name="api-taken", daemon=True).start()

@@ -10,9 +10,8 @@ import ssl
 from contextlib import suppress
 from typing import Any
 
-from cheroot.makefile import StreamReader, StreamWriter
-
 from cnm.errors import InvalidParameter
+from cnm.http.reader import make_file
 
 log = logging.getLogger("cnm.http")
 
@@ -130,16 +129,4 @@ class Adapter:
         return self._context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False), {}
 
     def makefile(self, connection: ssl.SSLSocket, mode: str, size: int) -> Any:
-        return _Reader(connection, mode, size) if "r" in mode else StreamWriter(connection, mode, size)
-
-
-class _Reader(StreamReader):
-    """Knows of what was decrypted and not read: no poll of the socket tells of that."""
-
-    def __init__(self, connection: ssl.SSLSocket, mode: str, size: int) -> None:
-        super().__init__(connection, mode, size)
-        self._connection = connection
-
-    def has_data(self) -> bool:
-        buffered: bool = super().has_data()  # type: ignore[no-untyped-call]
-        return buffered or self._connection.pending() > 0
+        return make_file(connection, mode, size)
