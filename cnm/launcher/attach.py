@@ -31,6 +31,8 @@ _INPUT_LIMIT = 64 * 1024
 _STALLED_SECONDS = 10.0
 """For which a client may take nothing while another waits for it."""
 _PIECE = 64 * 1024
+_CLOSING_MILLISECONDS = 20
+"""Between two looks whether the process has been told of its input's end."""
 _CONTROLLED = string.ascii_lowercase + "@[\\]^_"
 _GONE = select.POLLHUP | select.POLLERR | select.POLLNVAL
 
@@ -110,7 +112,7 @@ class _Relay:
         self._out, self._in = bytearray(), bytearray()
         self._client_speaks = True
         self._client_left = False
-        """It hears nothing any more; what it has said may wait for the process still."""
+        """It hears nothing any more; what it has said, or its end, may wait for the process still."""
         self._input_open = wish.stdin
         self._keys = _Keys(wish.detach_keys) if wish.tty and wish.stdin else None
         self._deadline: float | None = None
@@ -154,6 +156,8 @@ class _Relay:
     def _milliseconds(self) -> int | None:
         if self._deadline is not None:
             return 1 + int(1000 * min(max(self._deadline - time.monotonic(), 0), 60))
+        if self._is_over_for_the_client:
+            return _CLOSING_MILLISECONDS
         return 1000 if self._is_full else None
 
     def _read_client(self, ready: dict[int, int]) -> None:
@@ -238,7 +242,7 @@ class _Relay:
         now = time.monotonic()
         if ready.get(self._streams.process, 0) and self._deadline is None:
             self._deadline = now + self._streams.linger
-        if self._client_left and not self._has_input_left:
+        if self._is_over_for_the_client and not self._streams.is_input_closing():
             self._ended = self._ended or Ended.CLIENT
         if self._ended:
             return
@@ -251,8 +255,9 @@ class _Relay:
             self._ended = Ended.STALLED
 
     @property
-    def _has_input_left(self) -> bool:
-        return self._input_open and (self._client_speaks or bool(self._in))
+    def _is_over_for_the_client(self) -> bool:
+        has_input_left = self._input_open and (self._client_speaks or self._in)
+        return self._client_left and not has_input_left
 
     def _flush(self) -> None:
         """Nothing more comes: give the client the rest, for as long as it is there."""

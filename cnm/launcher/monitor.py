@@ -5,7 +5,8 @@ offers lies in the bundle: `attach` (a socket of packets: in `attach.py`), `ctl`
 
 Facts of conmon 2.1.6 that matter here: it accepts one attacher at a time, and output may come in between; it writes
 to attachers blocking, and sees neither output nor exit meanwhile; with standard input, any attacher's end is the
-input's end, unless `--leave-stdin-open`.
+input's end, unless `--leave-stdin-open`. An attacher that could not be written to before is the exception: conmon has
+freed what it knows of it when it comes to its end, and most often leaves the input open.
 """
 
 from __future__ import annotations
@@ -183,16 +184,34 @@ def _await_more(sockets: int, monitor_pid: int) -> None:
 
 
 def _sockets(pid: int) -> int:
+    return sum(opened.startswith("socket:") for opened in _open_files(pid))
+
+
+def _open_files(pid: int) -> list[str]:
     folder = f"/proc/{pid}/fd"
     with suppress(FileNotFoundError, ProcessLookupError):
-        return sum(_is_socket(f"{folder}/{name}") for name in os.listdir(folder))
-    return 0
+        return [_opened(f"{folder}/{name}") for name in os.listdir(folder)]
+    return []
 
 
-def _is_socket(path: str) -> bool:
+def _opened(path: str) -> str:
+    """What an entry of /proc/PID/fd is, as "pipe:[5]"; "" where it is gone."""
     with suppress(FileNotFoundError, ProcessLookupError):
-        return os.readlink(path).startswith("socket:")
-    return False
+        return os.readlink(path)
+    return ""
+
+
+class Input:
+    """The pipe by which a monitor gives a process its standard input."""
+
+    def __init__(self, bundle: str, pid: int) -> None:
+        """`pid` is the container's first process; the pipe is what it has as its standard input now."""
+        self._monitor_pid = _number(os.path.join(bundle, "conmon.pid"))
+        self._pipe = _opened(f"/proc/{pid}/fd/0")
+
+    def is_open(self) -> bool:
+        """Whether the monitor holds its end still; False where the process reads something else."""
+        return self._pipe.startswith("pipe:") and self._pipe in _open_files(self._monitor_pid)
 
 
 def resize(bundle: str, rows: int, columns: int) -> None:

@@ -56,6 +56,9 @@ class Streams(Protocol):
     def close_input(self) -> None:
         """Tell the process that nothing more comes."""
 
+    def is_input_closing(self) -> bool:
+        """Whether the process has not been told yet: to `close` now could keep it from ever being."""
+
     def close(self) -> None:
         """Let go of everything; the process goes on."""
 
@@ -69,7 +72,8 @@ class ContainerStreams:
         """`pid` is the container's first process. Raises Conflict where the container has no monitor."""
         self._socket = monitor.connect(bundle)
         self._socket.setblocking(False)
-        self._ended = False
+        self._ended = self._input_closed = False
+        self._input = monitor.Input(bundle, pid)
         self.process = _pidfd(pid)
 
     def outputs(self) -> list[int]:
@@ -98,8 +102,13 @@ class ContainerStreams:
 
     def close_input(self) -> None:
         """It ends for all attachers, if the monitor was told `stdin_once`."""
+        self._input_closed = True
         with suppress(OSError):
             self._socket.shutdown(socket.SHUT_WR)
+
+    def is_input_closing(self) -> bool:
+        """The monitor ends the input if it comes to the end of ours before it fails to write to us."""
+        return self._input_closed and self._input.is_open()
 
     def close(self) -> None:
         self._socket.close()
@@ -159,6 +168,9 @@ class PipeStreams:
         _close(self._input)
         self._input = -1
 
+    def is_input_closing(self) -> bool:
+        return False
+
     def close(self) -> None:
         self.close_input()
         for end in (*self._outputs, self.process):
@@ -204,6 +216,9 @@ class TerminalStreams:
 
     def close_input(self) -> None:
         """A terminal has one end only."""
+
+    def is_input_closing(self) -> bool:
+        return False
 
     def resize(self, rows: int, columns: int) -> None:
         """Its processes are told by SIGWINCH."""

@@ -102,6 +102,20 @@ def test_the_end_of_the_first_attachers_input_is_the_containers(
     assert made.await_exit(bundle) == 0
 
 
+def test_the_input_ends_with_who_gave_it_amid_output(made: Containers, attachments: Attachments) -> None:
+    for _ in range(5):  # the monitor may come to the end before the output
+        bundle = made.bundle("sh", "-c", "while :; do echo x; done & cat >/dev/null; kill $!")
+        created = made.create(bundle, stdin=True, stdin_once=True)
+
+        with attached(_serve(attachments, bundle, created.pid, TALK._replace(stdout=False))) as one:
+            made.runtime.start(bundle.id)
+            one.client.sendall(b"word")
+            one.client.close()
+
+            assert one.result() is Ended.CLIENT
+        assert made.await_exit(bundle) == 0
+
+
 def test_an_input_that_stays_open_takes_the_next_attacher(made: Containers, attachments: Attachments) -> None:
     wish = TALK._replace(closes_stdin=False)
     bundle = made.bundle("cat")
