@@ -154,10 +154,10 @@ class _Relay:
         return dict(poll.poll(self._milliseconds()))
 
     def _milliseconds(self) -> int | None:
-        if self._deadline is not None:
-            return 1 + int(1000 * min(max(self._deadline - time.monotonic(), 0), 60))
         if self._is_over_for_the_client:
             return _CLOSING_MILLISECONDS
+        if self._deadline is not None:
+            return 1 + int(1000 * min(max(self._deadline - time.monotonic(), 0), 60))
         return 1000 if self._is_full else None
 
     def _read_client(self, ready: dict[int, int]) -> None:
@@ -174,9 +174,9 @@ class _Relay:
             else:
                 self._client_speaks = False
         elif events & _GONE:
-            self._leave_client()
+            self._lose_client()
 
-    def _leave_client(self) -> None:
+    def _lose_client(self) -> None:
         self._client_left = True
         self._out.clear()
 
@@ -235,7 +235,7 @@ class _Relay:
         except BlockingIOError:
             return
         except OSError:
-            self._leave_client()
+            self._lose_client()
         self._taken = time.monotonic()
 
     def _look_for_the_end(self, ready: dict[int, int]) -> None:
