@@ -32,7 +32,8 @@ _PATIENCE = 120.0
 _PARTING_SECONDS = 5.0
 """For a monitor that has told of a failure to end."""
 _ACCEPT_SECONDS = 1.0
-_FILES = ("attach", "ctl", "winsz", "oom", "exit", "pid", "conmon.pid", "runtime.log", "monitor.log")
+_FILES = ("attach", "ctl", "winsz", "oom", "exit", "pid", ".pid", "conmon.pid", "runtime.log", "monitor.log")
+"""runc refuses to make a pid file whose draft (".pid") was left by one that was killed."""
 
 
 class Created(NamedTuple):

@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -273,6 +273,16 @@ def test_a_bundle_without_a_configuration_is_refused(made: Containers) -> None:
     assert _monitors(bundle) == []
 
 
+def test_what_a_killed_runtime_was_writing_is_in_nobodys_way(made: Containers) -> None:
+    bundle = made.bundle("true")
+    Path(bundle.path, ".pid").touch()
+
+    made.create(bundle)
+    made.runtime.start(bundle.id)
+
+    assert made.await_exit(bundle) == 0
+
+
 @pytest.mark.parametrize("stage", ["at once", "with its folder", "with its cgroup"])
 def test_a_monitor_that_dies_while_it_creates_leaves_nothing(made: Containers, stage: str) -> None:
     known = made.runtime.known()
@@ -395,7 +405,8 @@ def _has_stalled(bundle: Bundle) -> bool:
 def _kill_when(bundle: Bundle, path: Path) -> None:
     eventually(path.exists)
     for pid in _monitors(bundle):
-        os.kill(int(pid), signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            os.kill(int(pid), signal.SIGKILL)
 
 
 def _monitors(bundle: Bundle) -> list[str]:
