@@ -582,13 +582,13 @@ def test_a_relay_of_another_namespace_is_replaced(daemon: Daemon) -> None:
 def test_a_relay_that_hangs_is_an_error_and_one_that_wakes_up_is_used_again(
     daemon: Daemon, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cnm.sidecar.keeper.ANSWER_SECONDS", 0.5)
     served = daemon.hosts.four.serve_tcp()
     port = daemon.serve((_FOUR, served.port))
     pid = daemon.relays.pid
     os.kill(pid, signal.SIGSTOP)
     try:
-        with pytest.raises(Unavailable, match="the relay does not"):
+        with monkeypatch.context() as impatient, pytest.raises(Unavailable, match="the relay does not"):
+            impatient.setattr("cnm.sidecar.keeper.ANSWER_SECONDS", 0.5)
             daemon.serve((_FOUR, served.port), ident="b")
     finally:
         os.kill(pid, signal.SIGCONT)
