@@ -587,9 +587,10 @@ def test_a_relay_that_hangs_is_an_error_and_one_that_wakes_up_is_used_again(
     pid = daemon.relays.pid
     os.kill(pid, signal.SIGSTOP)
     try:
-        with monkeypatch.context() as impatient, pytest.raises(Unavailable, match="the relay does not"):
+        with monkeypatch.context() as impatient:
             impatient.setattr("cnm.sidecar.keeper.ANSWER_SECONDS", 0.5)
-            daemon.serve((_FOUR, served.port), ident="b")
+            with pytest.raises(Unavailable, match="the relay does not"):
+                daemon.serve((_FOUR, served.port), ident="b")
     finally:
         os.kill(pid, signal.SIGCONT)
 
