@@ -5,8 +5,8 @@ offers lies in the bundle: `attach` (a socket of packets: in `attach.py`), `ctl`
 
 Facts of conmon 2.1.6 that matter here: it accepts one attacher at a time, and output may come in between; it writes
 to attachers blocking, and sees neither output nor exit meanwhile; with standard input, any attacher's end is the
-input's end, unless `--leave-stdin-open`. An attacher that could not be written to before is the exception: conmon has
-freed what it knows of it when it comes to its end, and most often leaves the input open.
+input's end, unless `--leave-stdin-open`. An attacher that could not be written to before that is the exception: conmon
+lets go of it, and the input stays open (seen with strace).
 """
 
 from __future__ import annotations

@@ -249,9 +249,8 @@ def drain(
         speaking = [descriptor for descriptor, _ in ready if descriptor in outputs]
         for output in speaking:
             keep(streams.read(output)[1])
-        if (
-            has_ended and not speaking
-        ):  # looked for after the end: its last word and its end may come amid a poll
+        # Only a poll that began after the end tells: the last word and the end may both come amid one.
+        if has_ended and not speaking:
             break
         has_ended = len(ready) > len(speaking)
     return True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import socket
 import subprocess
 import threading
@@ -150,6 +151,37 @@ def test_only_the_streams_that_were_asked_for_are_sent(sockets: tuple[socket.soc
     _, heard = _relay(sockets, "echo out; echo err >&2", Wish(tty=False, stdout=False), b"ignored")
 
     assert split(heard) == {2: b"err\n"}
+
+
+class _Late(PipeStreams):
+    """Its process has ended, and what it said comes between the first poll and the second."""
+
+    def __init__(self, child: Child) -> None:
+        reading, self._writing = os.pipe()
+        super().__init__(-1, reading, -1, child.streams.process)
+        self._looks = 0
+
+    def outputs(self) -> list[int]:
+        self._looks += 1
+        if self._looks == 2:
+            os.write(self._writing, b"last word")
+        return super().outputs()
+
+
+def test_the_last_word_is_drained_though_the_end_was_seen_before_it() -> None:
+    child = Child("exit 0")
+    late = _Late(child)
+    heard = bytearray()
+    select.select([late.process], [], [], PATIENCE)
+    try:
+        assert drain(late, heard.extend, PATIENCE)
+    finally:
+        os.close(late._writing)
+        late.process = -1
+        late.close()
+        child.close()
+
+    assert heard == b"last word"
 
 
 @pytest.mark.parametrize("first", ["", "seq 100000;"])
