@@ -40,9 +40,8 @@ def test_a_terminal_has_the_size_of_the_clients_and_follows_it(docker: Launcher)
         shell.expect("/ #")
         shell.type("until stty size | grep '^31 97$'; do sleep 0.1; done\n")
         shell.expect("\n31 97")
-        shell.resize(40, 120)
         shell.type("until stty size | grep '^40 120$'; do sleep 0.1; done\n")
-        shell.expect("\n40 120")
+        shell.resize_until(40, 120, "\n40 120")
 
 
 def test_the_keys_leave_a_container_running_and_it_is_attached_again(docker: Launcher) -> None:

@@ -80,9 +80,8 @@ def test_exec_in_a_terminal(path: str) -> None:
     with _terminal(path, "exec", "-it", "c", "sh") as terminal:
         terminal.type("while ! stty size | busybox grep '31 91'; do :; done\n")
         terminal.expect("31 91\r\n")
-        terminal.resize(32, 92)
         terminal.type("while ! stty size | busybox grep '32 92'; do :; done\n")
-        terminal.expect("32 92\r\n")
+        terminal.resize_until(32, 92, "32 92\r\n")
 
         terminal.type("exit 6\n")
 

@@ -47,6 +47,19 @@ class Terminal:
         """The kernel tells the program with SIGWINCH."""
         termios.tcsetwinsize(self._mine, (rows, columns))
 
+    def resize_until(self, rows: int, columns: int, text: str) -> None:
+        """As often as it takes for `text` to be shown.
+
+        Docker's CLI listens for SIGWINCH only once its first size has been taken (seen with strace): the program in
+        the container may have that, and be shown, before.
+        """
+        deadline = time.monotonic() + PATIENCE
+        while text not in self.shown and time.monotonic() < deadline:
+            self.resize(rows, columns - 1)  # no change, no signal
+            self.resize(rows, columns)
+            self._reads(1)
+        self.expect(text)
+
     def type(self, text: str) -> None:
         os.write(self._mine, text.encode())
 
