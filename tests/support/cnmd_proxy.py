@@ -10,6 +10,8 @@ from pathlib import Path
 
 _PATIENCE = 60.0
 _END_OF_HEAD = b"\r\n\r\n"
+_UNASKED = ("GET /cnm/v1/sandboxes", "GET /cnm/v1/volumes")
+"""What the launcher asks by itself whenever cnmd is back, at a moment of its own."""
 
 
 class When(Enum):
@@ -21,7 +23,8 @@ class When(Enum):
 
 
 class CnmdProxy:
-    """Listens at `path`, asks the cnmd at `target`; a stream of events is passed on, and not counted."""
+    """Listens at `path`, asks the cnmd at `target`; a stream of events, and what nobody has asked the launcher for,
+    is passed on, and not counted."""
 
     def __init__(self, path: Path, target: str, kill: Callable[[], None]) -> None:
         self.requests: list[str] = []
@@ -93,7 +96,7 @@ class CnmdProxy:
     def _counted(self, text: str) -> When | None:
         """Not None for the one that cnmd does not outlive."""
         with self._lock:
-            if not self._is_armed:
+            if not self._is_armed or text in _UNASKED:
                 return None
             self.requests.append(text)
             return self._when if len(self.requests) - 1 == self._at else None
